@@ -1,0 +1,1 @@
+"""Data sets, and the transforms that training applies to them."""

@@ -1,0 +1,121 @@
+"""What every data set offers, and the files that several of them read."""
+
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from seg_ros.errors import DatasetError
+from seg_ros.labels import ClassSet
+from seg_ros.types import UNLABELLED, UInt8Array
+
+IMAGE_SUFFIXES = ('.png', '.webp', '.jpg', '.jpeg', '.bmp', '.ppm', '.tif', '.tiff')
+
+
+class Dataset(Protocol):
+    """Labelled images, in a fixed order.
+
+    Attributes:
+        classes: what the label images' values mean; 255 is void.
+        names: one a pair, unique, for reports and for leaving drives out.
+    """
+
+    classes: ClassSet
+    names: list[str]
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> tuple[UInt8Array, UInt8Array]:
+        """Image (H, W, 3) uint8 RGB and labels (H, W) uint8, class ids and 255."""
+        ...
+
+
+def read_image(path: Path) -> UInt8Array:
+    """An image file as (H, W, 3) uint8 RGB.
+
+    Raises:
+        DatasetError: the file is missing or no image.
+    """
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise DatasetError(f'{path} is missing or is no image that OpenCV reads')
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+
+
+def read_labels(path: Path, classes: ClassSet, void_id: int | None = None) -> UInt8Array:
+    """A label image as (H, W) uint8: class ids, with void as 255.
+
+    Args:
+        path: an 8-bit, one-channel image whose values are class ids.
+        classes: the ids that may occur.
+        void_id: the value that the files use for void besides 255.
+
+    Raises:
+        DatasetError: the file is missing, has several channels, or has a value that is no class.
+    """
+    labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if labels is None:
+        raise DatasetError(f'{path} is missing or is no image that OpenCV reads')
+    if labels.ndim != 2 or labels.dtype != np.uint8:
+        raise DatasetError(
+            f'{path} has shape {labels.shape} and type {labels.dtype}; expected one 8-bit channel of class ids'
+        )
+    if void_id is not None:
+        labels[labels == void_id] = UNLABELLED
+    known = np.zeros(256, bool)
+    known[: len(classes)] = known[UNLABELLED] = True
+    unknown = np.flatnonzero((np.bincount(labels.ravel(), minlength=256) > 0) & ~known)
+    if unknown.size:
+        raise DatasetError(
+            f'{path} holds values {unknown.tolist()}; expected class ids 0..{len(classes) - 1} or 255 for void'
+        )
+    return labels.astype(np.uint8, copy=False)
+
+
+def read_pair(image_path: Path, label_path: Path, classes: ClassSet, void_id: int | None = None) -> tuple[
+    UInt8Array, UInt8Array
+]:
+    """:func:`read_image` and :func:`read_labels`, of equal size.
+
+    Raises:
+        DatasetError: as those, or the sizes differ.
+    """
+    image, labels = read_image(image_path), read_labels(label_path, classes, void_id)
+    if image.shape[:2] != labels.shape:
+        raise DatasetError(f'{image_path} is {image.shape[:2]} but {label_path} is {labels.shape}')
+    return image, labels
+
+
+def images_by_stem(folder: Path) -> dict[str, Path]:
+    """The image files of a folder, by file name without suffix, sorted.
+
+    Raises:
+        DatasetError: there is no such folder, no image in it, or two with one stem.
+    """
+    if not folder.is_dir():
+        raise DatasetError(f'{folder} is no folder; expected one with images')
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in IMAGE_SUFFIXES:
+            if path.stem in found:
+                raise DatasetError(f'{found[path.stem]} and {path} share a stem; images and labels match by it')
+            found[path.stem] = path
+    if not found:
+        raise DatasetError(f'{folder} holds no image ({", ".join(IMAGE_SUFFIXES)})')
+    return found
+
+
+def pair_by_stem(images: Path, labels: Path) -> list[tuple[Path, Path]]:
+    """Pairs of files with one stem in two folders.
+
+    Raises:
+        DatasetError: as :func:`images_by_stem`, or an image has no labels.
+    """
+    label_of = images_by_stem(labels)
+    pairs = []
+    for stem, image in images_by_stem(images).items():
+        if stem not in label_of:
+            raise DatasetError(f'{image} has no label image of the same name in {labels}')
+        pairs.append((image, label_of[stem]))
+    return pairs

@@ -1,0 +1,58 @@
+"""The exceptions of seg_ros: one tree, so that one ``except`` clause catches them all.
+
+Every message says what came, what was expected and what to do::
+
+    SegRosError
+    ├── ImageError          an image, or a message that carries one, cannot be read
+    ├── BagError            a bag cannot be read or has no usable topic
+    ├── DatasetError        a data set folder lacks files or holds impossible labels
+    ├── RecipeError         a training recipe has a wrong or unknown key
+    ├── ModelFileError      a model file is missing, truncated, hostile or of another kind
+    │   └── SelfCheckError  a model does not reproduce its own golden labels
+    ├── ParameterError      a parameter value is refused
+    ├── UnknownNameError    a name is in none of the tables; the message lists the known ones
+    └── UnavailableError    this machine or this file cannot give what was asked for
+"""
+
+
+class SegRosError(Exception):
+    """Base class of every error that seg_ros raises on purpose."""
+
+
+class ImageError(SegRosError, ValueError):
+    """An image, or a message that carries one, cannot be read."""
+
+
+class BagError(SegRosError, ValueError):
+    """A bag cannot be read, or it has no topic of the wanted kind."""
+
+
+class DatasetError(SegRosError, ValueError):
+    """A data set folder lacks files or holds labels that its class set does not have."""
+
+
+class RecipeError(SegRosError, ValueError):
+    """A training recipe has a missing, wrong or unknown key."""
+
+
+class ModelFileError(SegRosError, ValueError):
+    """A model file is missing, truncated, hostile or not for this version."""
+
+
+class SelfCheckError(ModelFileError):
+    """A loaded model does not give the labels that its file says it must give."""
+
+
+class ParameterError(SegRosError, ValueError):
+    """A parameter value is refused."""
+
+
+class UnknownNameError(SegRosError, LookupError):
+    """A name is not in its table."""
+
+    def __init__(self, kind: str, name: str, known: list[str]) -> None:
+        super().__init__(f"unknown {kind} '{name}'; known: {', '.join(known) or 'none'}")
+
+
+class UnavailableError(SegRosError, RuntimeError):
+    """This machine, or this model file, cannot give what was asked for."""

@@ -1,0 +1,1 @@
+"""Measuring: what networks get right, and how fast, on data sets and on bags."""

@@ -1,0 +1,1 @@
+"""Networks, one file each; seg_ros.registry.MODELS names them."""

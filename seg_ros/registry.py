@@ -1,0 +1,63 @@
+"""What there is to choose from: literal tables of real objects, the one place to add an entry."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from seg_ros.data.camvid import CamVid
+from seg_ros.data.dataset import Dataset
+from seg_ros.data.folder import FolderDataset
+from seg_ros.data.rendered import RenderedDataset
+from seg_ros.errors import UnknownNameError
+from seg_ros.models.enet import ENet
+from seg_ros.models.squeezenet import SqueezeNetPyramid
+
+T = TypeVar('T')
+
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    'enet': ENet,
+    'squeezenet_pyramid': SqueezeNetPyramid,
+}
+"""Architectures by name; each is called with the number of classes and its own keyword arguments."""
+
+
+DATASETS: dict[str, Callable[..., Dataset]] = {
+    'camvid': CamVid,
+    'folder': FolderDataset,
+    'rendered': RenderedDataset,
+}
+"""Data sets by name; each is called with its root folder, the split, and its own keyword arguments."""
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """A level of numerical precision.
+
+    Attributes:
+        dtype: what the network computes in.
+        derivable_from: levels of a file from which this one can be had without further data.
+    """
+
+    dtype: torch.dtype
+    derivable_from: tuple[str, ...]
+
+
+QUANTIZATIONS: dict[str, Quantization] = {
+    'fp32': Quantization(torch.float32, ('fp32',)),
+    'bf16': Quantization(torch.bfloat16, ('fp32', 'bf16')),
+    'fp16': Quantization(torch.float16, ('fp32', 'fp16')),
+}
+
+
+def look_up(table: Mapping[str, T], name: str, kind: str) -> T:
+    """An entry of a table.
+
+    Raises:
+        UnknownNameError: it is not there; the message lists what is.
+    """
+    if name not in table:
+        raise UnknownNameError(kind, name, sorted(table))
+    return table[name]

@@ -1,0 +1,188 @@
+"""A drive through a random street, frame by frame: image and exact labels in the 11 classes of CamVid.
+
+Everything is drawn by geometry, noise and chance; no pixel comes from a photograph. A frame depends on the
+seed, the style, the size and its index alone, so that frames may be asked for in any order and by several
+processes; another version of NumPy or OpenCV may round a few pixels otherwise. As in CamVid, grass counts as
+tree, and so does what shows through the finer gaps of a crown or of railings (fence).
+"""
+
+import math
+
+import cv2
+import numpy as np
+
+from seg_ros.errors import ParameterError
+from seg_ros.rendered.canvas import BUILDING, SKY, TREE, Camera, Canvas, FloatArray
+from seg_ros.rendered.items import Item
+from seg_ros.rendered.street import AHEAD_M, Street
+from seg_ros.rendered.style import Style
+from seg_ros.rendered.textures import noise, sky
+from seg_ros.types import UNLABELLED, UInt8Array
+
+
+class RenderedDrive:
+    """A seeded random street and a camera that drives along it.
+
+    Args:
+        seed: chooses the street, its traffic and, unless given, the style; 0 or more.
+        n_frames: number of frames.
+        height, width: of every frame in pixels, at least 16 each.
+        speed_mps: speed of the camera in m/s.
+        rate_hz: frames per second.
+        style: light, weather and camera; None = ``Style.random(seed)``.
+
+    Raises:
+        ParameterError: a number is out of its range.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        n_frames: int = 60,
+        height: int = 360,
+        width: int = 480,
+        speed_mps: float = 8.0,
+        rate_hz: float = 10.0,
+        style: Style | None = None,
+    ) -> None:
+        if seed < 0 or n_frames < 1 or min(height, width) < 16 or speed_mps < 0 or rate_hz <= 0:
+            raise ParameterError(
+                f'a drive of seed {seed}, {n_frames} frames, {height}x{width}, {speed_mps} m/s '
+                f'at {rate_hz} Hz cannot be rendered; expected seed >= 0, n_frames >= 1, sides >= 16, '
+                'speed_mps >= 0 and rate_hz > 0'
+            )
+        self.style = Style.random(seed) if style is None else style
+        self._seed, self._n_frames, self._size = seed, n_frames, (height, width)
+        self._speed, self._rate = speed_mps, rate_hz
+        self._street = Street(seed, self.style, speed_mps * n_frames / rate_hz, speed_mps)
+        rng = np.random.default_rng([seed, 3])
+        self._sway = rng.uniform(0, 2 * math.pi, 4)
+        self._sky = sky(rng, self.style.sky_top, self.style.sky_low, self.style.clouds)
+        self._skyline = _skyline(rng)
+        self._noise = rng.normal(0, 1, (height + 64, width + 64, 3)).astype(np.float32)
+        self._noise = cv2.GaussianBlur(self._noise, (0, 0), 0.6) * 1.6
+        self._vignette = _vignette(height, width, self.style.vignette)
+        self._table = _tone_table(self.style)
+
+    def __len__(self) -> int:
+        return self._n_frames
+
+    def __getitem__(self, index: int) -> tuple[UInt8Array, UInt8Array]:
+        """Frame ``index``.
+
+        Returns:
+            image: (H, W, 3) uint8 RGB.
+            labels: (H, W) uint8, class id 0..10, 255 = unlabelled.
+
+        Raises:
+            IndexError: there is no such frame.
+        """
+        if not -self._n_frames <= index < self._n_frames:
+            raise IndexError(f'frame {index} of a drive of {self._n_frames} frames')
+        time_s = (index % self._n_frames) / self._rate
+        canvas = Canvas(*self._size, self._camera(time_s), self.style.sky_low, self.style.haze_m)
+        eye_s = self._speed * time_s
+        self._paint_background(canvas)
+        self._street.ground.paint(canvas, eye_s)
+        for item in self._visible(eye_s, time_s):
+            item.paint(canvas, self._street.curve, time_s)
+        image, labels = canvas.picture()
+        if self.style.bonnet:
+            self._paint_bonnet(image, labels)
+        image = self._expose(image, index % self._n_frames)
+        if self.style.mirrored:
+            image, labels = np.ascontiguousarray(image[:, ::-1]), np.ascontiguousarray(labels[:, ::-1])
+        return image, labels
+
+    def _camera(self, time_s: float) -> Camera:
+        """The camera at a time: along the lane, with some roll of the body and of the driver's hand."""
+        height, width = self._size
+        street, s = self._street, self._speed * time_s
+        wave = np.sin(self._sway + time_s * np.array([0.7, 1.9, 0.5, 3.1]))
+        position = street.curve.point(s, street.lane_d + 0.12 * wave[0], self.style.camera_height)
+        yaw = math.atan(street.curve.slope(s + 4)) + 0.008 * wave[2]
+        pitch = self.style.pitch + 0.003 * wave[1] + 0.001 * wave[3]
+        return Camera(position, yaw, pitch, 2 * self.style.focal * width, (float(width), float(height)))
+
+    def _visible(self, eye_s: float, time_s: float) -> list[Item]:
+        """Items before the camera, the farthest first."""
+        placed = [(item.at(time_s), item) for item in self._street.items]
+        seen = [(s, k) for k, (s, _) in enumerate(placed) if eye_s < s < eye_s + AHEAD_M]
+        return [placed[k][1] for _, k in sorted(seen, reverse=True)]
+
+    def _paint_background(self, canvas: Canvas) -> None:
+        """Sky, and on the horizon a strip of far houses and trees, both fixed to the world's directions."""
+        camera, (rows, columns) = canvas.camera, canvas.labels.shape
+        horizon = camera.horizon()
+        canvas.labels[:] = SKY
+        shown = math.ceil(min(max(horizon + 1, 1), rows))
+        height, width = self._sky.shape[:2]
+        left = width / 2 + 150 * (camera.yaw - columns / 2 / camera.focal)
+        step = 150 / camera.focal
+        turn = np.array([[step, 0, left], [0, height / max(horizon, 1), 0]], np.float32)
+        how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        canvas.image[:shown] = cv2.warpAffine(
+            self._sky, turn, (columns, shown), flags=how, borderMode=cv2.BORDER_REPLICATE
+        )
+        heights, labels, greys = self._skyline
+        angles = (np.arange(len(heights)) / len(heights) - 0.5) * 2.0
+        x = camera.centre[0] + camera.focal * (angles - camera.yaw)
+        wide = camera.focal * 2.0 / len(heights)
+        for k in np.flatnonzero((x > -wide) & (x < columns)):
+            top = horizon - heights[k] * camera.focal
+            grey = float(greys[k])
+            tint = (grey, grey, grey) if labels[k] == BUILDING else (grey * 0.9, grey, grey * 0.75)
+            box = (round(x[k]), round(top)), (round(x[k] + wide), round(horizon) + 2)
+            cv2.rectangle(canvas.image, *box, canvas.hazy(tint, 160.0), -1)
+            cv2.rectangle(canvas.labels, *box, int(labels[k]), -1)
+
+    def _paint_bonnet(self, image: UInt8Array, labels: UInt8Array) -> None:
+        """The nose of the camera's own car, dark and without a class."""
+        height, width = labels.shape
+        centre, axes = (int(0.62 * width), int(1.12 * height)), (int(0.6 * width), int(0.16 * height))
+        cv2.ellipse(image, centre, axes, 0, 0, 360, (26, 28, 32), -1, cv2.LINE_AA)
+        cv2.ellipse(labels, centre, axes, 0, 0, 360, UNLABELLED, -1)
+
+    def _expose(self, image: UInt8Array, index: int) -> UInt8Array:
+        """Lens, sensor and tone: blur, vignette, tone curve, noise."""
+        height, width = self._size
+        if self.style.blur > 0.2:
+            image = np.asarray(cv2.GaussianBlur(image, (3, 3), self.style.blur), np.uint8)
+        if self.style.saturation != 1:
+            grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+            image = np.asarray(
+                cv2.addWeighted(image, self.style.saturation, grey, 1 - self.style.saturation, 0), np.uint8
+            )
+        image = np.asarray(cv2.LUT(cv2.multiply(image, self._vignette, scale=1 / 255), self._table), np.uint8)
+        x, y = np.random.default_rng([self._seed, 4, index]).integers(0, 64, 2)
+        grain = self._noise[y : y + height, x : x + width]
+        exposed = cv2.scaleAdd(grain, self.style.noise, image.astype(np.float32))
+        return np.asarray(np.clip(np.rint(exposed), 0, 255), np.uint8)
+
+
+def _tone_table(style: Style) -> UInt8Array:
+    """(1, 256, 3) uint8: gain of the light, tone curve, lift, for each channel."""
+    levels = np.arange(256)[:, None] / 255 * np.asarray(style.light)
+    toned = 255 * np.clip(levels, 0, 1) ** style.gamma
+    return np.asarray(np.clip(style.lift + toned, 0, 255), np.uint8)[None]
+
+
+def _vignette(height: int, width: int, loss: float) -> UInt8Array:
+    """(H, W, 3) uint8 gain, 255 = 1, falling towards the corners."""
+    y, x = np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width)[None]
+    gain = 255 * (1 - loss * (x**2 + y**2) / 2)
+    return np.repeat(gain.astype(np.uint8)[..., None], 3, 2)
+
+
+def _skyline(rng: np.random.Generator) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Height as a tangent, label and grey value of each of 360 columns of the far skyline."""
+    columns = 360
+    wooded = noise(rng, 1, columns, (20, 50))[0] > 0
+    rough = np.where(
+        wooded, noise(rng, 1, columns, (1, 3, 9))[0], np.repeat(rng.normal(0, 1, columns // 6), 6)
+    )
+    heights = np.clip(0.045 + 0.014 * rough, 0.012, 0.11)
+    greys = np.where(
+        wooded, 58 + 9 * rng.normal(0, 1, columns), np.repeat(rng.uniform(60, 130, columns // 6), 6)
+    )
+    return heights, np.where(wooded, TREE, BUILDING), greys

@@ -1,0 +1,185 @@
+"""Training recipes: what ``config/train/*.yaml`` may say, checked before anything starts."""
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from seg_ros.errors import RecipeError
+from seg_ros.image import Normalisation
+from seg_ros.train.augment import Augmentation
+
+T = TypeVar('T')
+
+
+@dataclass(frozen=True)
+class Source:
+    """One data set, or a part of one.
+
+    Attributes:
+        dataset: name in seg_ros.registry.DATASETS.
+        split: of the data set.
+        root: its folder, relative to ``--data``.
+        options: further arguments of the data set, such as ``exclude``.
+        repeat: how often each image is drawn in an epoch.
+    """
+
+    dataset: str
+    split: str = 'train'
+    root: str = '.'
+    options: dict[str, Any] = field(default_factory=dict)
+    repeat: int = 1
+
+
+@dataclass(frozen=True)
+class LossRecipe:
+    """Arguments of seg_ros.train.losses: how classes are balanced, and the terms' weights."""
+
+    balance: str = 'enet'
+    constant: float = 1.02
+    jaccard: float = 0.0
+    label_smoothing: float = 0.0
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A trained network whose scores are learned from as well (Hinton et al., arXiv 1503.02531).
+
+    Attributes:
+        model: its model file, a path.
+        weight: of the Kullback-Leibler divergence from the teacher's probabilities, beside the loss on labels.
+        temperature: divides both networks' scores first; above 1 the teacher's doubts count more.
+    """
+
+    model: str
+    weight: float = 1.0
+    temperature: float = 1.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what a training run gives.
+
+    Attributes:
+        model: name in seg_ros.registry.MODELS, with its ``arguments``.
+        input_size: (height, width) the trained network is meant to see, in pixels.
+        train: data to learn from, together an epoch.
+        validation: data to measure on; it decides nothing but which epoch is called best.
+        augment: random changes of the training images.
+        loss: what is minimised.
+        epochs: passes over the data.
+        batch_size: images a step, over all processes together.
+        learning_rate: the peak, after a linear rise over ``warmup`` (share of all steps) and before a cosine fall
+            to 0.
+        weight_decay: decoupled (AdamW); convolution kernels only.
+        ema: decay a step of the averaged weights, which are what is validated and kept.
+        precision: 'fp32' or 'bf16' (autocast).
+        compile: fuse the training step with torch.compile.
+        init: model file to start from instead of random weights, a path.
+        encoder_weights: ImageNet weights in torchvision's layout for the network's encoder, a path.
+        teacher: trained network to learn from as well.
+        normalisation: of the input; that of the encoder_weights where there are some.
+        validate_every: epochs between validations.
+        stop_after: stop when this many validations in a row brought no better mIoU; 0 = never.
+        workers: processes that prepare images.
+        seed: of weights, order, augmentation and dropout.
+    """
+
+    model: str
+    input_size: tuple[int, int]
+    train: tuple[Source, ...]
+    augment: Augmentation
+    arguments: dict[str, Any] = field(default_factory=dict)
+    validation: Source | None = None
+    loss: LossRecipe = LossRecipe()
+    epochs: int = 100
+    batch_size: int = 8
+    learning_rate: float = 1e-3
+    warmup: float = 0.05
+    weight_decay: float = 1e-2
+    ema: float = 0.999
+    precision: str = 'bf16'
+    compile: bool = False
+    init: str | None = None
+    encoder_weights: str | None = None
+    teacher: Teacher | None = None
+    normalisation: Normalisation = Normalisation()
+    validate_every: int = 5
+    stop_after: int = 0
+    workers: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.train:
+            raise RecipeError('train: empty; expected one source or more')
+        if self.precision not in ('fp32', 'bf16'):
+            raise RecipeError(f"precision '{self.precision}'; known: fp32, bf16")
+        for key in ('epochs', 'batch_size', 'learning_rate', 'validate_every'):
+            if getattr(self, key) <= 0:
+                raise RecipeError(f'{key} is {getattr(self, key)}; expected more than 0')
+        for key in ('ema', 'warmup'):
+            if not 0 <= getattr(self, key) < 1:
+                raise RecipeError(f'{key} is {getattr(self, key)}; expected 0 or more, below 1')
+
+    @classmethod
+    def from_yaml(cls, path: Path) -> 'Recipe':
+        """Read a recipe file.
+
+        Raises:
+            RecipeError: it cannot be read, a key is unknown or missing, or a value has the wrong type.
+        """
+        try:
+            content = yaml.safe_load(path.read_text())
+        except (OSError, yaml.YAMLError) as err:
+            raise RecipeError(f'recipe {path} cannot be read: {err}') from err
+        return _build(cls, content, str(path))
+
+    def as_json(self) -> dict[str, Any]:
+        """The form that model files keep."""
+        return dataclasses.asdict(self)
+
+
+def _build(kind: type[T], content: Any, where: str) -> T:
+    """A dataclass from a mapping, strictly: every key known, every type as annotated."""
+    if not isinstance(content, dict):
+        raise RecipeError(f'{where}: {content!r}; expected keys and values')
+    hints = typing.get_type_hints(kind)
+    fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    unknown = sorted(set(content) - set(fields))
+    if unknown:
+        raise RecipeError(f'{where}: unknown {", ".join(map(str, unknown))}; known: {", ".join(fields)}')
+    missing = [
+        name
+        for name, f in fields.items()
+        if name not in content
+        and f.default is dataclasses.MISSING
+        and f.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise RecipeError(f'{where}: {", ".join(missing)} missing')
+    return kind(**{name: _convert(hints[name], value, f'{where}: {name}') for name, value in content.items()})
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    """A YAML value as the annotated type, or a RecipeError."""
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if dataclasses.is_dataclass(hint):
+        return _build(typing.cast(type, hint), value, where)
+    if origin in (types.UnionType, typing.Union):
+        return None if value is None else _convert(inner[0], value, where)
+    if origin is tuple and isinstance(value, list):
+        kinds = [inner[0]] * len(value) if inner[-1] is Ellipsis else list(inner)
+        if len(kinds) == len(value):
+            return tuple(_convert(k, v, f'{where}[{i}]') for i, (k, v) in enumerate(zip(kinds, value)))
+    elif origin is dict and isinstance(value, dict):
+        return value
+    elif hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    elif hint in (int, str, bool) and type(value) is hint:
+        return value
+    expected = getattr(hint, '__name__', None) if origin is None else str(hint)
+    raise RecipeError(f'{where} is {value!r}; expected {expected}')
