@@ -46,13 +46,19 @@ class ImageNetwork(nn.Module):
     Args:
         network: maps (B, 3, H, W) float to (B, n_classes, H, W) scores.
         normalisation: what the network was trained with.
+        dtype: what the network computes in; normalisation and scores stay float32.
     """
 
-    def __init__(self, network: nn.Module, normalisation: Normalisation) -> None:
+    def __init__(
+        self, network: nn.Module, normalisation: Normalisation, dtype: torch.dtype = torch.float32
+    ) -> None:
         super().__init__()
-        self.network = network
+        self.network = network.to(dtype)
+        self.dtype = dtype
         self.flip = normalisation.channel_order == 'bgr'
         scale = torch.tensor(normalisation.std) * 255
+        self.scale: Tensor
+        self.offset: Tensor
         offset = -torch.tensor(normalisation.mean) / torch.tensor(normalisation.std)
         self.register_buffer('scale', (1 / scale).view(1, 3, 1, 1), persistent=False)
         self.register_buffer('offset', offset.view(1, 3, 1, 1), persistent=False)
@@ -64,14 +70,14 @@ class ImageNetwork(nn.Module):
             images: (B, H, W, 3) uint8 RGB.
 
         Returns:
-            (B, n_classes, H, W) scores.
+            (B, n_classes, H, W) float32 scores.
         """
         x = images.permute(0, 3, 1, 2)
         if self.flip:
             x = x.flip(1)
-        x = x.to(self.scale.dtype) * self.scale + self.offset  # type: ignore[operator]
-        scores: Tensor = self.network(x)
-        return scores
+        x = x.float() * self.scale + self.offset
+        scores: Tensor = self.network(x.to(self.dtype))
+        return scores.float()
 
 
 def resize_image(image: UInt8Array, height: int, width: int) -> UInt8Array:

@@ -14,6 +14,10 @@ from seg_ros.data.rendered import RenderedDataset
 from seg_ros.errors import UnknownNameError
 from seg_ros.models.enet import ENet
 from seg_ros.models.squeezenet import SqueezeNetPyramid
+from seg_ros.runtime.backend import Backend
+from seg_ros.runtime.onnx_runtime import OnnxRuntimeBackend
+from seg_ros.runtime.torch_compiled import CompiledBackend
+from seg_ros.runtime.torch_eager import TorchBackend
 
 T = TypeVar('T')
 
@@ -50,6 +54,15 @@ QUANTIZATIONS: dict[str, Quantization] = {
     'bf16': Quantization(torch.bfloat16, ('fp32', 'bf16')),
     'fp16': Quantization(torch.float16, ('fp32', 'fp16')),
 }
+
+"""Levels of precision by name."""
+
+BACKENDS: dict[str, type[Backend]] = {
+    'torch': TorchBackend,
+    'torch_compile': CompiledBackend,
+    'onnxruntime': OnnxRuntimeBackend,
+}
+"""What can run a network, by name."""
 
 
 def look_up(table: Mapping[str, T], name: str, kind: str) -> T:

@@ -1,6 +1,16 @@
 import os
+from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from torch.nn import functional as F
+
+from seg_ros.checkpoint import Golden, ModelDescription, save_model
+from seg_ros.image import ImageNetwork, resize_image
+from seg_ros.labels import ClassSet
+from seg_ros.rendered import RenderedDrive
+from seg_ros.resources import resource
 
 # Tests talk to themselves only: neither to a robot on the same network nor to another run on this machine.
 os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 100)
@@ -12,3 +22,39 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker('slow'):
                 item.add_marker(pytest.mark.skip(reason='slow: set SEG_ROS_SLOW=1 to run it'))
+
+
+@pytest.fixture(scope='session')
+def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An ENet for 128 x 96 pixels that has looked at one street for a few seconds."""
+    drive = RenderedDrive(1, 8, 96, 128)
+    frames, truth = (torch.from_numpy(np.stack(part)) for part in zip(*(drive[i] for i in range(8)), strict=True))
+    torch.manual_seed(3)
+    classes = ClassSet.from_yaml(resource('config/labels/camvid11.yaml'))
+    description = ModelDescription('enet', classes, (96, 128), licence='CC0-1.0, a test')
+    network = description.build()
+    images = ImageNetwork(network, description.normalisation)
+    optimizer = torch.optim.Adam(network.parameters(), 0.005)
+    for _ in range(40):
+        optimizer.zero_grad()
+        F.cross_entropy(images(frames), truth.long(), ignore_index=255).backward()
+        optimizer.step()
+    images.eval()
+    small = RenderedDrive(2, 2, 54, 72)
+    golden = np.stack([small[index][0] for index in range(2)])
+    labels = []
+    with torch.no_grad():
+        for image in golden:
+            scores = images(torch.from_numpy(resize_image(image, 96, 128))[None])
+            labels.append(F.interpolate(scores, (54, 72), mode='bilinear')[0].argmax(0).byte().numpy())
+    path = tmp_path_factory.mktemp('models') / 'tiny.safetensors'
+    save_model(path, network, description, Golden(golden, np.stack(labels)))
+    return path
+
+
+@pytest.fixture(scope='session')
+def data_folder() -> Path:
+    """The folder with real data sets."""
+    if 'SEG_ROS_DATA' not in os.environ:
+        pytest.skip('needs real data: set SEG_ROS_DATA to the folder that holds camvid/, bags/, ford_dashcam/')
+    return Path(os.environ['SEG_ROS_DATA'])

@@ -39,7 +39,7 @@ class Street:
         self._length, self._end = length, length + AHEAD_M
         self.curve = Curve(rng.uniform(0, 7) * rng.choice((-1, 1)), rng.uniform(28, 75), rng.uniform(0, 6.28))
         self._lane = rng.uniform(2.6, 3.5)
-        self._parking = tuple(rng.random(2) < (0.28, 0.34))
+        self._parking = tuple(rng.random(2) < (0.24, 0.32))
         n_lanes = 2 if rng.random() < 0.08 else 1
         self._half = n_lanes * self._lane + (
             rng.uniform(1.2, 2.0) if any(self._parking) else rng.uniform(0, 0.5)
@@ -157,12 +157,11 @@ class Street:
                     d = side * (self._half - 1.0)
                     tail = self._vehicle(s, d, 0.0, heading + rng.normal(0, 0.03), small=True)
                 s += 2 * tail + 0.5 + rng.exponential(1.5 if rng.random() < 0.75 else 16)
-        ahead = rng.uniform(4, 38)
+        ahead = rng.uniform(5, 42)
         for _ in range(int(rng.integers(0, 4))):
-            tail = self._vehicle(
-                ahead, self.lane_d + rng.normal(0, 0.12), self._speed, 0.0, rng.random() < 0.3
-            )
-            ahead += 2 * tail + rng.uniform(3, 26)
+            d, brakes, near = self.lane_d + rng.normal(0, 0.12), rng.random() < 0.3, ahead < 16
+            tail = self._vehicle(ahead, d, self._speed, 0.0, brakes, small=near)
+            ahead += 2 * tail + rng.uniform(3, 30)
         s, speed = rng.uniform(6, 50), -rng.uniform(3, 12)
         lane = min(-self.lane_d, self._half - 1.2)
         while s < self._end - speed * self._length / max(self._speed, 0.1):

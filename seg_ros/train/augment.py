@@ -11,17 +11,19 @@ from seg_ros.types import UNLABELLED, UInt8Array
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How much training images vary. Everything random comes from the generator handed to :meth:`__call__`.
+    """How much training images vary. All that is random comes from the generator handed to :meth:`__call__`.
 
     Attributes:
         crop: (height, width) of the result in pixels; the rest of a larger image is cut away at random, what a
-            smaller one lacks is void.
+            smaller one lacks is mirrored at the border and void.
         scale: smallest and largest zoom, drawn log-uniformly.
         stretch: largest relative change of the aspect ratio, 0 for none.
         rotate: largest rotation either way, in degrees.
         flip: probability of mirroring left and right.
-        brightness: largest relative change of all channels, 0 for none; likewise ``contrast``, ``saturation``
-            and ``white_balance`` (channels apart).
+        brightness: largest relative change of all channels, 0..1, 0 for none.
+        contrast: likewise, of the distance from the image's mean.
+        saturation: likewise, of the distance from grey.
+        white_balance: likewise, of each channel apart.
         gamma: largest exponent or its inverse minus 1, 0 for none.
         blur: largest Gaussian sigma in pixels, used for a third of the images.
         noise: largest standard deviation of Gaussian noise in grey levels, used for a third of the images.
@@ -45,11 +47,15 @@ class Augmentation:
     def __post_init__(self) -> None:
         if min(self.crop) < 8 or not 0 < self.scale[0] <= self.scale[1]:
             raise RecipeError(
-                f'augment: crop {self.crop}, scale {self.scale}; expected a crop of 8 pixels or more and '
+                f'augment: crop is {self.crop}, scale {self.scale}; expected a crop of 8 pixels or more and '
                 'scales above 0, the smaller first'
             )
-        if not (0 <= self.flip <= 1 and 0 <= self.shadow <= 1):
-            raise RecipeError(f'augment: flip {self.flip}, shadow {self.shadow}; expected probabilities 0..1')
+        for key in ('flip', 'shadow', 'brightness', 'contrast', 'saturation', 'white_balance'):
+            if not 0 <= getattr(self, key) <= 1:
+                raise RecipeError(f'augment: {key} is {getattr(self, key)}; expected 0..1')
+        for key in ('stretch', 'rotate', 'gamma', 'blur', 'noise'):
+            if getattr(self, key) < 0:
+                raise RecipeError(f'augment: {key} is {getattr(self, key)}; expected 0 or more')
 
     def __call__(
         self, image: UInt8Array, labels: UInt8Array, rng: np.random.Generator
@@ -85,17 +91,21 @@ class Augmentation:
         shift = rng.uniform(-0.5, 0.5, 2) * slack
         centre = np.array([width - 1, height - 1]) / 2
         target = np.array([self.crop[1] - 1, self.crop[0] - 1]) / 2 + shift
-        matrix = np.column_stack([linear, target - linear @ centre])
+        # Whole pixels: a crop or a mirror image alone must not blur.
+        matrix = np.column_stack([linear, np.rint(target - linear @ centre)])
 
         size = (self.crop[1], self.crop[0])
-        warped = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
-        warped_labels = cv2.warpAffine(
-            labels, matrix, size, flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=(UNLABELLED,)
+        image = np.asarray(
+            cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101),
+            np.uint8,
         )
-        return warped.astype(np.uint8, copy=False), warped_labels.astype(np.uint8, copy=False)
+        labels = np.asarray(
+            cv2.warpAffine(labels, matrix, size, flags=cv2.INTER_NEAREST, borderValue=(UNLABELLED,)), np.uint8
+        )
+        return image, labels
 
     def _change_colours(self, image: UInt8Array, rng: np.random.Generator) -> UInt8Array:
-        """Exposure, contrast, gamma and white balance as one table a channel; then saturation, shadow, blur, noise."""
+        """Exposure, contrast, gamma, white balance as one table a channel; saturation, shadow, blur, noise."""
         levels = np.linspace(0, 1, 256)[:, None]
         gamma = np.exp(rng.uniform(-1, 1) * np.log1p(self.gamma))
         contrast = 1 + rng.uniform(-self.contrast, self.contrast)
@@ -104,19 +114,19 @@ class Augmentation:
         )
         pivot = image.mean() / 255
         table = ((levels - pivot) * contrast + pivot).clip(0, 1) ** gamma * gain
-        image = cv2.LUT(image, np.rint(table.clip(0, 1) * 255).astype(np.uint8)[None])
+        image = np.asarray(cv2.LUT(image, np.rint(table.clip(0, 1) * 255).astype(np.uint8)[None]), np.uint8)
 
         saturation = 1 + rng.uniform(-self.saturation, self.saturation)
         grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-        image = cv2.addWeighted(image, saturation, grey, 1 - saturation, 0)
+        image = np.asarray(cv2.addWeighted(image, saturation, grey, 1 - saturation, 0), np.uint8)
         if rng.random() < self.shadow:
             image = _shadowed(image, rng)
         if self.blur and rng.random() < 1 / 3:
-            image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.1, self.blur))
+            image = np.asarray(cv2.GaussianBlur(image, (0, 0), rng.uniform(0, self.blur) + 0.05), np.uint8)
         if self.noise and rng.random() < 1 / 3:
             noise = rng.standard_normal(image.shape, np.float32) * rng.uniform(0, self.noise)
-            image = np.rint(image + noise).clip(0, 255)
-        return image.astype(np.uint8, copy=False)
+            image = np.rint(image + noise).clip(0, 255).astype(np.uint8)
+        return image
 
 
 def _shadowed(image: UInt8Array, rng: np.random.Generator) -> UInt8Array:

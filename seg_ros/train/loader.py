@@ -1,28 +1,43 @@
-"""Training images in a reproducible order: what is drawn depends on seed, epoch and position, on nothing else."""
+"""Training images in a reproducible order: a draw depends on seed, epoch and position, on nothing else."""
 
+import signal
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
+from tqdm import tqdm
 
 from seg_ros.data.dataset import Dataset
 from seg_ros.train.augment import Augmentation
 from seg_ros.types import UInt8Array
 
-Draw = tuple[int, int]
-"""Epoch, and position in the epoch's order of images."""
+
+class Draw(NamedTuple):
+    """One training image to prepare: which one, and what its randomness depends on."""
+
+    epoch: int
+    position: int
+    index: int
 
 
 class InMemory:
-    """A data set read once; what training draws from again and again."""
+    """A data set read once, decoded: 4 bytes a pixel. Loader processes that are forked share it.
 
-    def __init__(self, dataset: Dataset) -> None:
+    Args:
+        dataset: to read.
+        label: what the progress bar says; no bar without one.
+    """
+
+    def __init__(self, dataset: Dataset, label: str = '') -> None:
         self.classes = dataset.classes
         self.names = dataset.names
-        self._pairs = [dataset[index] for index in range(len(dataset))]
+        indices = tqdm(range(len(dataset)), desc=label, unit='image', leave=False, disable=not label)
+        self._pairs = [dataset[index] for index in indices]
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -32,7 +47,7 @@ class InMemory:
 
 
 class Augmented(TorchDataset[tuple[Tensor, Tensor]]):
-    """Varied images of several data sets, addressed by (epoch, index)."""
+    """Varied images of several data sets, addressed by :class:`Draw`."""
 
     def __init__(self, parts: Sequence[Dataset], augment: Augmentation, seed: int) -> None:
         self._where = [(part, index) for part in parts for index in range(len(part))]
@@ -44,15 +59,27 @@ class Augmented(TorchDataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor]:
         """Image (h, w, 3) uint8 and labels (h, w) uint8 tensors of the crop's size."""
-        epoch, index = draw
-        part, position = self._where[index]
-        rng = np.random.default_rng((self._seed, epoch, index))
-        image, labels = self._augment(*part[position], rng)
-        return torch.from_numpy(np.ascontiguousarray(image)), torch.from_numpy(np.ascontiguousarray(labels))
+        part, index = self._where[draw.index]
+        rng = np.random.default_rng((self._seed, draw.epoch, draw.position))
+        image, labels = self._augment(*part[index], rng)
+        return torch.from_numpy(image), torch.from_numpy(labels)
 
 
 class EpochSampler(Sampler[Draw]):
-    """A fresh permutation an epoch, the same in every process, each process taking its share of each batch."""
+    """A fresh permutation an epoch, the same in every process, each process taking its share of each batch.
+
+    What does not fill a batch is left out of the epoch; of fewer images than a batch, some are drawn again.
+
+    Args:
+        size: images to draw from.
+        batch_size: over all processes.
+        seed: of the order.
+        rank: of this process.
+        world_size: processes; divides ``batch_size``.
+
+    Attributes:
+        epoch: set before iterating.
+    """
 
     def __init__(self, size: int, batch_size: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
         self._size, self._seed = size, seed
@@ -65,25 +92,27 @@ class EpochSampler(Sampler[Draw]):
 
     def __iter__(self) -> Iterator[Draw]:
         order = np.random.default_rng((self._seed, self.epoch)).permutation(self._size)
-        for index in np.resize(order, self._n)[self._rank :: self._world_size]:
-            yield self.epoch, int(index)
+        for position in range(self._rank, self._n, self._world_size):
+            yield Draw(self.epoch, position, int(order[position % self._size]))
 
 
 def make_loader(
     dataset: Augmented, sampler: EpochSampler, batch_size: int, workers: int
 ) -> 'DataLoader[tuple[Tensor, Tensor]]':
-    """Batches of images (B, h, w, 3) uint8 and labels (B, h, w) uint8, prepared ahead by ``workers`` processes."""
+    """Batches of images (B, h, w, 3) uint8 and labels (B, h, w) uint8, prepared by ``workers`` processes."""
     return DataLoader(
         dataset,
         batch_size=batch_size,
         sampler=sampler,
         num_workers=workers,
         persistent_workers=workers > 0,
-        worker_init_fn=_single_threaded,
+        worker_init_fn=_prepare_worker,
+        # Its own: otherwise starting the workers draws from the generator of dropout, and a resumed run differs.
+        generator=torch.Generator(),
     )
 
 
-def _single_threaded(_worker: int) -> None:
-    import cv2
-
+def _prepare_worker(_worker: int) -> None:
+    """One thread each; on Ctrl-C the main process stops them."""
     cv2.setNumThreads(0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,6 +1,7 @@
 """What training minimises: weighted cross-entropy, and a soft Jaccard index beside it."""
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -10,43 +11,45 @@ from seg_ros.errors import RecipeError
 from seg_ros.types import UNLABELLED
 
 
-def class_frequencies(dataset: Dataset) -> Tensor:
-    """Share of each class among the labelled pixels of a data set.
-
-    Returns:
-        (K,) float32, sums to 1.
-    """
+def class_counts(dataset: Dataset) -> npt.NDArray[np.int64]:
+    """Pixels of each class in a data set, void left out, (K,) int64."""
     counts = np.zeros(256, np.int64)
     for index in range(len(dataset)):
         counts += np.bincount(dataset[index][1].ravel(), minlength=256)
-    labelled = counts[: len(dataset.classes)]
-    return torch.from_numpy(labelled / max(labelled.sum(), 1)).float()
+    return counts[: len(dataset.classes)]
 
 
-def class_weights(frequencies: Tensor, balance: str, constant: float) -> Tensor:
+def class_weights(counts: npt.NDArray[np.int64], balance: str, constant: float) -> Tensor:
     """Weight of each class in the cross-entropy, scaled so that the average pixel has weight 1.
 
     Args:
-        frequencies: (K,) shares of the classes.
+        counts: (K,) pixels of the classes.
         balance: 'none'; 'enet', 1 / ln(constant + share), section 5 of the ENet paper (its constant: 1.02);
-            or 'median', median share / share, as SegNet (classes that never occur get 0).
+            or 'median', median share / share, as in the SegNet paper (classes that never occur get 0).
         constant: of 'enet', above 1; a larger one balances less.
 
+    Returns:
+        (K,) float32.
+
     Raises:
-        RecipeError: unknown ``balance`` or a constant of 1 or less.
+        RecipeError: unknown ``balance``, a constant of 1 or less, or no pixel at all.
     """
+    if not counts.any():
+        raise RecipeError('train: not one pixel has a class; are the labels those of this class set?')
+    share = counts / counts.sum()
     if balance == 'none':
-        weights = torch.ones_like(frequencies)
+        weights = np.ones_like(share)
     elif balance == 'enet' and constant > 1:
-        weights = 1 / torch.log(constant + frequencies)
+        weights = 1 / np.log(constant + share)
     elif balance == 'median':
-        present = frequencies > 0
-        weights = torch.where(present, frequencies[present].median() / frequencies.clamp_min(1e-12), 0.0)
+        present = share > 0
+        weights = np.divide(np.median(share[present]), share, out=np.zeros_like(share), where=present)
     else:
         raise RecipeError(
-            f"loss: balance '{balance}' with constant {constant}; known: none, enet (constant above 1), median"
+            f"loss: balance is '{balance}' with constant {constant}; "
+            'known: none, enet (constant above 1), median'
         )
-    return weights / (weights * frequencies).sum()
+    return torch.from_numpy(weights / (weights * share).sum()).float()
 
 
 def soft_jaccard_loss(scores: Tensor, labels: Tensor) -> Tensor:
@@ -71,7 +74,7 @@ def soft_jaccard_loss(scores: Tensor, labels: Tensor) -> Tensor:
 
 
 def distillation_loss(scores: Tensor, teacher_scores: Tensor, temperature: float) -> Tensor:
-    """Kullback-Leibler divergence of the network's probabilities from its teacher's, a pixel, times temperature^2.
+    """Mean over the pixels of the teacher's Kullback-Leibler divergence, times temperature squared.
 
     Args:
         scores: (B, K, H, W).
@@ -98,6 +101,7 @@ class SegmentationLoss(nn.Module):
 
     def __init__(self, weights: Tensor, *, jaccard: float = 0.0, label_smoothing: float = 0.0) -> None:
         super().__init__()
+        self.weights: Tensor
         self.register_buffer('weights', weights)
         self.jaccard = jaccard
         self.label_smoothing = label_smoothing
@@ -105,7 +109,6 @@ class SegmentationLoss(nn.Module):
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor:
         """Loss of (B, K, H, W) scores against (B, H, W) uint8 labels, a () float."""
         scores, target = scores.float(), labels.long()
-        assert isinstance(self.weights, Tensor)
         loss = F.cross_entropy(
             scores,
             target,

@@ -1,8 +1,11 @@
 """Training recipes: what ``config/train/*.yaml`` may say, checked before anything starts."""
 
 import dataclasses
+import math
+import re
 import types
 import typing
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,6 +37,9 @@ class Source:
     options: dict[str, Any] = field(default_factory=dict)
     repeat: int = 1
 
+    def __post_init__(self) -> None:
+        _require(self.repeat >= 1, 'repeat', self.repeat, '1 or more')
+
 
 @dataclass(frozen=True)
 class LossRecipe:
@@ -44,6 +50,12 @@ class LossRecipe:
     jaccard: float = 0.0
     label_smoothing: float = 0.0
 
+    def __post_init__(self) -> None:
+        _require(self.balance in ('none', 'enet', 'median'), 'balance', self.balance, 'none, enet or median')
+        _require(self.constant > 1, 'constant', self.constant, 'more than 1')
+        _require(self.jaccard >= 0, 'jaccard', self.jaccard, '0 or more')
+        _require(0 <= self.label_smoothing < 1, 'label_smoothing', self.label_smoothing, '0 or more, below 1')
+
 
 @dataclass(frozen=True)
 class Teacher:
@@ -51,7 +63,8 @@ class Teacher:
 
     Attributes:
         model: its model file, a path.
-        weight: of the Kullback-Leibler divergence from the teacher's probabilities, beside the loss on labels.
+        weight: of the Kullback-Leibler divergence from the teacher's probabilities, beside the loss on
+            labels.
         temperature: divides both networks' scores first; above 1 the teacher's doubts count more.
     """
 
@@ -59,22 +72,28 @@ class Teacher:
     weight: float = 1.0
     temperature: float = 1.0
 
+    def __post_init__(self) -> None:
+        _require(self.weight >= 0, 'weight', self.weight, '0 or more')
+        _require(self.temperature > 0, 'temperature', self.temperature, 'more than 0')
+
 
 @dataclass(frozen=True)
 class Recipe:
     """Everything that decides what a training run gives.
 
     Attributes:
-        model: name in seg_ros.registry.MODELS, with its ``arguments``.
+        model: name in seg_ros.registry.MODELS.
         input_size: (height, width) the trained network is meant to see, in pixels.
         train: data to learn from, together an epoch.
         validation: data to measure on; it decides nothing but which epoch is called best.
         augment: random changes of the training images.
+        arguments: of the model.
+        test: data that the best weights are measured on at the end.
         loss: what is minimised.
         epochs: passes over the data.
         batch_size: images a step, over all processes together.
-        learning_rate: the peak, after a linear rise over ``warmup`` (share of all steps) and before a cosine fall
-            to 0.
+        learning_rate: the peak, after a linear rise and before a cosine fall to 0.
+        warmup: share of all steps that the rise takes, 0..1.
         weight_decay: decoupled (AdamW); convolution kernels only.
         ema: decay a step of the averaged weights, which are what is validated and kept.
         precision: 'fp32' or 'bf16' (autocast).
@@ -86,7 +105,8 @@ class Recipe:
         validate_every: epochs between validations.
         stop_after: stop when this many validations in a row brought no better mIoU; 0 = never.
         workers: processes that prepare images.
-        seed: of weights, order, augmentation and dropout.
+        seed: of weights, order, augmentation and dropout, 0 or more.
+        licence: of the weights, which the data decides; goes into the model file.
     """
 
     model: str
@@ -95,6 +115,7 @@ class Recipe:
     augment: Augmentation
     arguments: dict[str, Any] = field(default_factory=dict)
     validation: Source | None = None
+    test: Source | None = None
     loss: LossRecipe = LossRecipe()
     epochs: int = 100
     batch_size: int = 8
@@ -107,40 +128,66 @@ class Recipe:
     init: str | None = None
     encoder_weights: str | None = None
     teacher: Teacher | None = None
-    normalisation: Normalisation = Normalisation()
+    normalisation: Normalisation = field(default_factory=Normalisation)
     validate_every: int = 5
     stop_after: int = 0
     workers: int = 1
     seed: int = 0
+    licence: str = ''
 
     def __post_init__(self) -> None:
-        if not self.train:
-            raise RecipeError('train: empty; expected one source or more')
-        if self.precision not in ('fp32', 'bf16'):
-            raise RecipeError(f"precision '{self.precision}'; known: fp32, bf16")
+        _require(len(self.train) > 0, 'train', list(self.train), 'one source or more')
+        _require(self.precision in ('fp32', 'bf16'), 'precision', self.precision, 'fp32 or bf16')
+        _require(min(self.input_size) >= 32, 'input_size', self.input_size, '32 pixels or more each way')
         for key in ('epochs', 'batch_size', 'learning_rate', 'validate_every'):
-            if getattr(self, key) <= 0:
-                raise RecipeError(f'{key} is {getattr(self, key)}; expected more than 0')
+            _require(getattr(self, key) > 0, key, getattr(self, key), 'more than 0')
+        for key in ('weight_decay', 'stop_after', 'workers', 'seed'):
+            _require(getattr(self, key) >= 0, key, getattr(self, key), '0 or more')
         for key in ('ema', 'warmup'):
-            if not 0 <= getattr(self, key) < 1:
-                raise RecipeError(f'{key} is {getattr(self, key)}; expected 0 or more, below 1')
+            _require(0 <= getattr(self, key) < 1, key, getattr(self, key), '0 or more, below 1')
 
     @classmethod
-    def from_yaml(cls, path: Path) -> 'Recipe':
+    def from_yaml(cls, path: Path, changes: Sequence[str] = ()) -> 'Recipe':
         """Read a recipe file.
+
+        Args:
+            path: of the file.
+            changes: ``key=value`` each, in place of what the file says; the key may be a dotted path such as
+                ``augment.flip`` or ``train.0.repeat``, the value is YAML.
 
         Raises:
             RecipeError: it cannot be read, a key is unknown or missing, or a value has the wrong type.
         """
         try:
-            content = yaml.safe_load(path.read_text())
-        except (OSError, yaml.YAMLError) as err:
+            content = yaml.safe_load(path.read_text(encoding='utf-8'))
+        except (OSError, ValueError, yaml.YAMLError) as err:
             raise RecipeError(f'recipe {path} cannot be read: {err}') from err
+        for change in changes:
+            _change(content, change)
         return _build(cls, content, str(path))
 
     def as_json(self) -> dict[str, Any]:
         """The form that model files keep."""
         return dataclasses.asdict(self)
+
+
+def _require(holds: bool, key: str, value: object, expected: str) -> None:
+    if not holds:
+        raise RecipeError(f'{key} is {value!r}; expected {expected}')
+
+
+def _change(content: Any, change: str) -> None:
+    """Apply one ``key=value`` to what a recipe file holds."""
+    path, equals, text = change.partition('=')
+    *parents, last = path.split('.')
+    if not (equals and last):
+        raise RecipeError(f"'{change}' changes nothing; expected key=value, such as epochs=5 or augment.flip=0")
+    try:
+        for key in parents:
+            content = content[int(key)] if isinstance(content, list) else content.setdefault(key, {})
+        content[int(last) if isinstance(content, list) else last] = yaml.safe_load(text)
+    except (AttributeError, LookupError, TypeError, ValueError, yaml.YAMLError) as err:
+        raise RecipeError(f"'{change}' does not fit the recipe: {err}") from err
 
 
 def _build(kind: type[T], content: Any, where: str) -> T:
@@ -161,7 +208,11 @@ def _build(kind: type[T], content: Any, where: str) -> T:
     ]
     if missing:
         raise RecipeError(f'{where}: {", ".join(missing)} missing')
-    return kind(**{name: _convert(hints[name], value, f'{where}: {name}') for name, value in content.items()})
+    values = {name: _convert(hints[name], value, f'{where}: {name}') for name, value in content.items()}
+    try:
+        return kind(**values)
+    except RecipeError as err:
+        raise RecipeError(f'{where}: {err}') from err
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
@@ -174,12 +225,19 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if origin is tuple and isinstance(value, list):
         kinds = [inner[0]] * len(value) if inner[-1] is Ellipsis else list(inner)
         if len(kinds) == len(value):
-            return tuple(_convert(k, v, f'{where}[{i}]') for i, (k, v) in enumerate(zip(kinds, value)))
+            return tuple(_convert(kind, value[i], f'{where}[{i}]') for i, kind in enumerate(kinds))
     elif origin is dict and isinstance(value, dict):
         return value
-    elif hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+    elif hint is float and _is_number(value):
         return float(value)
     elif hint in (int, str, bool) and type(value) is hint:
         return value
     expected = getattr(hint, '__name__', None) if origin is None else str(hint)
     raise RecipeError(f'{where} is {value!r}; expected {expected}')
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a YAML value is a finite number; 1e-3 is one, though YAML reads it as text for want of a point."""
+    if isinstance(value, str):
+        return re.fullmatch(r'[-+]?\d+(\.\d*)?[eE][-+]?\d{1,2}', value) is not None
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

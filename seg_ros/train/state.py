@@ -1,7 +1,6 @@
 """What a run needs to go on after a kill, in one safetensors file: no pickle, written atomically."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from seg_ros.errors import RecipeError
 def save_state(
     path: Path, modules: dict[str, nn.Module], optimizer: optim.Optimizer, record: dict[str, Any]
 ) -> None:
-    """Write modules, optimizer and ``record`` (JSON values), replacing ``path`` only when all is on disk."""
+    """Write modules, optimizer and ``record`` (JSON values), replacing ``path`` only when all is written."""
     tensors: dict[str, Tensor] = {}
     for prefix, module in modules.items():
         tensors |= {f'{prefix}/{k}': v for k, v in module.state_dict().items()}
@@ -27,30 +26,54 @@ def save_state(
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix('.partial')
     save_file(tensors, partial, metadata={'record': json.dumps(record)})
-    os.replace(partial, path)
+    partial.replace(path)
 
 
-def load_state(path: Path, modules: dict[str, nn.Module], optimizer: optim.Optimizer) -> dict[str, Any]:
-    """Inverse of :func:`save_state`; returns the record.
+def read_state(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The record and the tensors of a state file.
 
     Raises:
-        RecipeError: the file is damaged or of another network.
+        RecipeError: the file is damaged.
     """
     try:
         with safe_open(path, framework='pt') as file:
             record: dict[str, Any] = json.loads(file.metadata()['record'])
-            tensors = {k: file.get_tensor(k) for k in file.keys()}
+            return record, {k: file.get_tensor(k) for k in file.keys()}
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as err:
+        raise _cannot_resume(path, err) from err
+
+
+def restore_state(
+    path: Path, tensors: dict[str, Tensor], modules: dict[str, nn.Module], optimizer: optim.Optimizer
+) -> None:
+    """Put back what :func:`save_state` wrote.
+
+    Raises:
+        RecipeError: the tensors are not those of these modules.
+    """
+    try:
         for prefix, module in modules.items():
             module.load_state_dict(_below(tensors, prefix))
-    except (SafetensorError, OSError, RuntimeError, KeyError, TypeError, ValueError) as err:
-        raise RecipeError(f'cannot resume from {path}: {err}; remove it to start anew') from err
-    slots: dict[int, dict[str, Tensor]] = {}
-    for key, value in _below(tensors, 'optimizer').items():
-        number, name = key.split('/')
-        slots.setdefault(int(number), {})[name] = value
-    optimizer.load_state_dict({'state': slots, 'param_groups': optimizer.state_dict()['param_groups']})
-    return record
+        parameters = [p for group in optimizer.param_groups for p in group['params']]
+        slots: dict[int, dict[str, Tensor]] = {}
+        for key, value in _below(tensors, 'optimizer').items():
+            number, name = key.split('/')
+            slots.setdefault(int(number), {})[name] = _laid_out_like(parameters[int(number)], value)
+        optimizer.load_state_dict({'state': slots, 'param_groups': optimizer.state_dict()['param_groups']})
+    except (RuntimeError, LookupError, ValueError) as err:
+        raise _cannot_resume(path, err) from err
+
+
+def _laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
+    """The value in the parameter's memory order; in another, kernels round the last bit otherwise."""
+    if value.ndim == 0:
+        return value
+    return torch.empty_like(parameter, device='cpu').copy_(value).detach()
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {k.removeprefix(prefix + '/'): v for k, v in tensors.items() if k.startswith(prefix + '/')}
+
+
+def _cannot_resume(path: Path, err: Exception) -> RecipeError:
+    return RecipeError(f'cannot resume from {path}: {err}; remove it to start anew')

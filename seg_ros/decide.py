@@ -1,0 +1,168 @@
+"""From scores to labels: bilinear upsampling, argmax and softmax in one pass over the image.
+
+Pixel centres are aligned as by ``torch.nn.functional.interpolate(mode='bilinear', align_corners=False)``.
+A pixel is unlabelled, with confidence 0, if a score that it is interpolated from is infinite or not a number:
+a network that overflows must not look certain.
+"""
+
+import logging
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seg_ros.errors import ImageError, ParameterError
+from seg_ros.types import UNLABELLED, Prediction
+
+_log = logging.getLogger(__name__)
+
+_VALUES_PER_THREAD = 200_000
+"""Interpolated scores below which another thread costs more than it saves."""
+
+
+def decide(
+    scores: Tensor,
+    height: int,
+    width: int,
+    *,
+    with_confidence: bool = False,
+    confidence_threshold: float = 0.0,
+    n_threads: int = 0,
+) -> Prediction:
+    """Labels, and on demand confidence, of one image at the image's size.
+
+    Args:
+        scores: (K, h, w) floating point, K in 1..255, in any memory format, on any device.
+        height: of the result, in pixels, 1 or more.
+        width: of the result, in pixels, 1 or more.
+        with_confidence: fill ``Prediction.confidence`` too.
+        confidence_threshold: 0..1; a pixel whose largest softmax probability is lower becomes unlabelled.
+        n_threads: at most that many threads; 0 = one for every core. Scores on the CPU only.
+
+    Returns:
+        (height, width) labels, the lowest class where several have the same score, and confidence or None.
+
+    Raises:
+        ImageError: scores or size have an impossible shape.
+        ParameterError: ``confidence_threshold`` or ``n_threads`` is out of range.
+    """
+    _check(scores, height, width, confidence_threshold, n_threads)
+    decide_rows = None if scores.device.type != 'cpu' else _load_kernel()
+    if decide_rows is None:
+        return decide_reference(
+            scores, height, width, with_confidence=with_confidence, confidence_threshold=confidence_threshold
+        )
+    scores = _dense(scores.detach().float())
+    flat = scores.as_strided((scores.numel(),), (1,)).numpy()
+    n_classes, h, w = scores.shape
+    rows, columns = _neighbours(h, height), _neighbours(w, width)
+    labels = np.empty((height, width), np.uint8)
+    needed = with_confidence or confidence_threshold > 0
+    confidence = np.empty((height, width) if needed else (0, 0), np.uint8)
+    threshold = np.float32(confidence_threshold)
+
+    def run(start: int, stop: int) -> None:
+        strides, shape = scores.stride(), (n_classes, h, w)
+        decide_rows(flat, strides, shape, rows, columns, threshold, start, stop, labels, confidence)
+
+    n_parts = min(n_threads or _n_cores(), height, 1 + labels.size * n_classes // _VALUES_PER_THREAD)
+    bounds = [height * part // n_parts for part in range(n_parts + 1)]
+    others = [_pool().submit(run, *bounds[part : part + 2]) for part in range(1, n_parts)]
+    run(*bounds[:2])
+    for other in others:
+        other.result()
+    return Prediction(labels, confidence if with_confidence else None)
+
+
+def decide_reference(
+    scores: Tensor,
+    height: int,
+    width: int,
+    *,
+    with_confidence: bool = False,
+    confidence_threshold: float = 0.0,
+) -> Prediction:
+    """What ``decide`` does, in torch's own operations: for scores on a GPU, and to compare with."""
+    _check(scores, height, width, confidence_threshold)
+    scores = scores.detach().float()
+    if scores.shape[1:] != (height, width):
+        scores = torch.nn.functional.interpolate(scores[None], (height, width), mode='bilinear')[0]
+    best, classes = scores.max(0)
+    unlabelled = ~scores.isfinite().all(0)
+    confidence = None
+    if with_confidence or confidence_threshold > 0:
+        probability = torch.exp(best - scores.logsumexp(0)).masked_fill(unlabelled, 0)
+        unlabelled |= probability < confidence_threshold
+        if with_confidence:
+            confidence = (255 * probability).round().to(torch.uint8).cpu().numpy()
+    labels = classes.to(torch.uint8).masked_fill(unlabelled, UNLABELLED)
+    return Prediction(labels.cpu().numpy(), confidence)
+
+
+def warm_up() -> None:
+    """Compile what ``decide`` needs, or load it from disk: seconds, which the first frame shall not wait."""
+    decide(torch.zeros(2, 2, 2), 3, 3, with_confidence=True)
+
+
+def _check(scores: Tensor, height: int, width: int, threshold: float, n_threads: int = 0) -> None:
+    if scores.ndim != 3 or not 1 <= scores.shape[0] <= UNLABELLED or not scores.numel():
+        raise ImageError(
+            f'scores have shape {tuple(scores.shape)}; expected (K, h, w) with 1 to {UNLABELLED} classes, '
+            'one image at a time'
+        )
+    if height < 1 or width < 1:
+        raise ImageError(f'labels of {height}x{width} pixels were asked for; expected 1x1 or more')
+    if not 0 <= threshold <= 1:
+        raise ParameterError(f'confidence_threshold is {threshold}; expected a probability in 0..1')
+    if n_threads < 0:
+        raise ParameterError(f'n_threads is {n_threads}; expected 1 or more, or 0 for one per core')
+
+
+def _dense(scores: Tensor) -> Tensor:
+    """``scores`` without gaps in memory, copied only if need be: (K, h, w) or (h, w, K) order may stay."""
+    if scores.permute(1, 2, 0).is_contiguous():
+        return scores
+    return scores.contiguous()
+
+
+def _neighbours(n_in: int, n_out: int) -> tuple[Any, Any]:
+    """Which input each output follows, (n_out,) uint32, and the weight of the one after, (n_out,) float32."""
+    position = (np.arange(n_out, dtype=np.float32) + np.float32(0.5)) * np.float32(n_in / n_out)
+    position = np.clip(position - np.float32(0.5), 0, n_in - 1)
+    index = position.astype(np.uint32)
+    return index, position - index.astype(np.float32)
+
+
+@cache
+def _load_kernel() -> Callable[..., None] | None:
+    """The compiled kernel; None, and one warning, where Numba is missing."""
+    try:
+        from seg_ros.kernels import decide_rows
+    except ImportError as err:
+        _log.warning(
+            'labels are computed by torch, which takes many times longer on a CPU, because Numba cannot be '
+            'imported (%s); to change that: pip install numba',
+            err,
+        )
+        return None
+    return decide_rows
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max(_n_cores(), 2), 'decide')
+
+
+@cache
+def _n_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
+if hasattr(os, 'register_at_fork'):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not survive a fork

@@ -1,0 +1,187 @@
+"""Compiled loops for what takes too long in NumPy, OpenCV and torch; importing this needs Numba.
+
+Every kernel works on a range of rows and releases the GIL, so that callers split an image over threads of
+their own. Loops are written for SIMD: the innermost one runs along contiguous rows, arithmetic stays float32,
+and indices are unsigned, which spares the check for negative ones.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from seg_ros.types import UNLABELLED, UInt8Array
+
+Float32Array = npt.NDArray[np.float32]
+UInt32Array = npt.NDArray[np.uint32]
+Int32Array = npt.NDArray[np.int32]
+_Function = TypeVar('_Function', bound=Callable[..., Any])
+
+# Fused multiply-add only: what else goes by fast mathematics would lose sight of infinity and NaN.
+_FAST_MATH = {'contract'}
+
+_ZERO, _ONE, _HALF = np.float32(0), np.float32(1), np.float32(0.5)
+_SIXTH, _TWENTY_FOURTH = np.float32(1 / 6), np.float32(1 / 24)
+_FLOOR, _STEP = np.float32(-20), np.float32(1 / 32)
+_WHITE = np.float32(255)
+_NO_CLASS = np.int32(UNLABELLED)
+_NEXT = np.uint32(1)
+
+
+def _compiled(function: _Function) -> _Function:
+    """``function`` compiled at its first call, and kept on disk where a folder is writable."""
+    try:
+        compiled = njit(nogil=True, cache=True, fastmath=_FAST_MATH)(function)
+    except RuntimeError:  # Numba found no place for its cache
+        compiled = njit(nogil=True, fastmath=_FAST_MATH)(function)
+    return cast(_Function, compiled)
+
+
+@_compiled
+def _exp(x: np.float32) -> np.float32:
+    """exp(x) for x <= 0, absolute error below 1e-6: (Taylor polynomial of exp(x / 32)) ** 32."""
+    y = max(x, _FLOOR) * _STEP
+    p = _ONE + y * (_ONE + y * (_HALF + y * (_SIXTH + y * _TWENTY_FOURTH)))
+    p *= p
+    p *= p
+    p *= p
+    p *= p
+    return p * p
+
+
+@_compiled
+def _read_row(scores: Float32Array, start: int, step: int, row: Float32Array) -> None:
+    """Fill ``row`` with every ``step``-th score from ``start``."""
+    if step == 1:
+        row[:] = scores[start : start + row.size]
+    else:
+        for x in range(row.size):
+            row[x] = scores[start + x * step]
+
+
+@_compiled
+def _widen(
+    scores: Float32Array,
+    strides: tuple[int, int, int],
+    y: int,
+    left: UInt32Array,
+    weight: Float32Array,
+    padded: Float32Array,
+    rows: Float32Array,
+) -> None:
+    """Fill ``rows`` (K, width) with row ``y`` of scores, interpolated along x; ``padded`` (w + 1,) is scratch."""
+    row = padded[:-1]
+    for k in range(rows.shape[0]):
+        _read_row(scores, k * strides[0] + y * strides[1], strides[2], row)
+        padded[row.size] = row[row.size - 1]
+        out = rows[k]
+        for x in range(out.size):
+            first = padded[left[x]]
+            out[x] = first + weight[x] * (padded[left[x] + _NEXT] - first)
+
+
+@_compiled
+def _blend(upper: Float32Array, lower: Float32Array, weight: np.float32, values: Float32Array) -> None:
+    """Fill ``values`` (K, width) with what lies between the rows ``upper`` and ``lower``."""
+    for k in range(values.shape[0]):
+        a, b, out = upper[k], lower[k], values[k]
+        for x in range(out.size):
+            out[x] = a[x] + weight * (b[x] - a[x])
+
+
+@_compiled
+def _choose(values: Float32Array, best: Float32Array, winner: Int32Array, taint: Float32Array) -> None:
+    """Largest of the (K, width) values, the first class that has it, and NaN where one is not finite."""
+    best[:] = values[0]
+    winner[:] = 0
+    for x in range(best.size):
+        taint[x] = values[0, x] - values[0, x]
+    for k in range(1, values.shape[0]):
+        row, this = values[k], np.int32(k)
+        for x in range(best.size):
+            value, so_far = row[x], best[x]
+            above = value > so_far
+            best[x] = value if above else so_far
+            winner[x] = this if above else winner[x]
+            taint[x] += value - value
+
+
+@_compiled
+def _largest_probability(values: Float32Array, best: Float32Array, probability: Float32Array) -> None:
+    """Softmax of the largest of the (K, width) values."""
+    probability[:] = _ZERO
+    for k in range(values.shape[0]):
+        row = values[k]
+        for x in range(best.size):
+            probability[x] += _exp(row[x] - best[x])
+    for x in range(best.size):
+        probability[x] = _ONE / probability[x]
+
+
+@_compiled
+def decide_rows(
+    scores: Float32Array,
+    strides: tuple[int, int, int],
+    shape: tuple[int, int, int],
+    rows: tuple[UInt32Array, Float32Array],
+    columns: tuple[UInt32Array, Float32Array],
+    threshold: np.float32,
+    start: int,
+    stop: int,
+    labels: UInt8Array,
+    confidence: UInt8Array,
+) -> None:
+    """Decide rows ``start`` to ``stop`` of an image; see ``seg_ros.decide``.
+
+    Args:
+        scores: (K * h * w,) float32 in any order.
+        strides: elements from one class, row and column to the next.
+        shape: K, h, w.
+        rows: (H,) index of the score row above every row of the image, and weight of the one after it.
+        columns: (W,) likewise along x.
+        threshold: a largest probability below this makes a pixel unlabelled; used with ``confidence`` only.
+        start, stop: rows of the image.
+        labels: (H, W) uint8, written.
+        confidence: (H, W) uint8, written; (0, 0) = leave it out.
+    """
+    n_classes, h, w = shape
+    above, weight_below = rows
+    left, weight_right = columns
+    width = labels.shape[1]
+    resized = labels.shape != shape[1:]
+    padded = np.empty(w + 1, np.float32)
+    upper = np.empty((n_classes, width), np.float32)
+    lower, values = np.empty_like(upper), np.empty_like(upper)
+    best = np.empty(width, np.float32)
+    taint, probability = np.empty_like(best), np.empty_like(best)
+    winner = np.empty(width, np.int32)
+    in_upper, in_lower = np.int64(-1), np.int64(-1)
+    for y in range(start, stop):
+        if resized:
+            first: Any = np.int64(above[y])
+            second = min(first + 1, h - 1)
+            if first == in_lower:
+                upper, lower, in_upper, in_lower = lower, upper, in_lower, in_upper
+            if first != in_upper:
+                _widen(scores, strides, first, left, weight_right, padded, upper)
+            if second != in_lower:
+                _widen(scores, strides, second, left, weight_right, padded, lower)
+            in_upper, in_lower = first, second
+            _blend(upper, lower, weight_below[y], values)
+        else:
+            for k in range(n_classes):
+                _read_row(scores, k * strides[0] + y * strides[1], strides[2], values[k])
+        _choose(values, best, winner, taint)
+        if confidence.size:
+            _largest_probability(values, best, probability)
+            for x in range(width):
+                certain = probability[x] if taint[x] == _ZERO else _ZERO
+                kept = taint[x] == _ZERO and certain >= threshold
+                winner[x] = winner[x] if kept else _NO_CLASS
+                confidence[y, x] = np.int32(certain * _WHITE + _HALF)
+        else:
+            for x in range(width):
+                winner[x] = winner[x] if taint[x] == _ZERO else _NO_CLASS
+        labels[y] = winner

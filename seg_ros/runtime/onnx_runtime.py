@@ -1,0 +1,63 @@
+"""ONNX Runtime: exports the network once, then runs without a compiler."""
+
+import importlib.util
+import io
+import warnings
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seg_ros.image import ImageNetwork
+
+PACKAGES = ('onnx', 'onnxscript', 'onnxruntime')
+
+
+class OnnxRuntimeBackend:
+    """ONNX Runtime on its CPU or CUDA provider; see seg_ros.runtime.backend.Backend."""
+
+    def __init__(
+        self, network: ImageNetwork, input_size: tuple[int, int], device: torch.device, n_threads: int
+    ) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = n_threads
+        options.log_severity_level = 3
+        provider: str | tuple[str, dict[str, int]] = 'CPUExecutionProvider'
+        if device.type == 'cuda':
+            provider = ('CUDAExecutionProvider', {'device_id': device.index or 0})
+        self._session = onnxruntime.InferenceSession(export_onnx(network, input_size), options, [provider])
+
+    @staticmethod
+    def why_not(device: torch.device, dtype: torch.dtype) -> str | None:
+        missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+        if missing:
+            return f"needs {', '.join(missing)}: pip install 'seg_ros[onnx]'"
+        if dtype != torch.float32:
+            return 'runs fp32 only'
+        if device.type == 'cuda':
+            import onnxruntime
+
+            if 'CUDAExecutionProvider' not in onnxruntime.get_available_providers():
+                return 'has no CUDA provider here: pip install onnxruntime-gpu'
+        return None
+
+    def __call__(self, images: Tensor) -> Tensor:
+        (scores,) = self._session.run(None, {'images': images.numpy()})
+        return torch.from_numpy(np.asarray(scores))
+
+
+def export_onnx(network: ImageNetwork, input_size: tuple[int, int]) -> bytes:
+    """The network as an ONNX model of fixed size: ``images`` (1, H, W, 3) uint8 to ``scores`` (1, K, H, W)."""
+    network = network.cpu()
+    images = torch.zeros(1, *input_size, 3, dtype=torch.uint8)
+    with warnings.catch_warnings():  # the exporter warns about its own internals
+        warnings.simplefilter('ignore')
+        program = torch.onnx.export(
+            network, (images,), input_names=['images'], output_names=['scores'], dynamo=True, verbose=False
+        )
+    assert program is not None
+    buffer = io.BytesIO()
+    program.save(buffer)
+    return buffer.getvalue()

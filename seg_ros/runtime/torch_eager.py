@@ -1,0 +1,27 @@
+"""PyTorch as it is: runs everywhere, needs nothing, and is what the other backends must agree with."""
+
+import torch
+from torch import Tensor
+
+from seg_ros.image import ImageNetwork
+
+
+class TorchBackend:
+    """Eager PyTorch; see seg_ros.runtime.backend.Backend."""
+
+    def __init__(
+        self, network: ImageNetwork, input_size: tuple[int, int], device: torch.device, n_threads: int
+    ) -> None:
+        if n_threads:
+            torch.set_num_threads(n_threads)
+        self._device = device
+        self._run = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @staticmethod
+    def why_not(device: torch.device, dtype: torch.dtype) -> str | None:
+        return None
+
+    @torch.inference_mode()
+    def __call__(self, images: Tensor) -> Tensor:
+        scores: Tensor = self._run(images.to(self._device))
+        return scores

@@ -1,0 +1,158 @@
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from seg_ros.checkpoint import Golden, load_model, save_model
+from seg_ros.errors import ModelFileError, ParameterError, SelfCheckError, UnavailableError, UnknownNameError
+from seg_ros.image import ImageNetwork, Normalisation
+from seg_ros.params import Settings
+from seg_ros.pipeline import Pipeline
+from seg_ros.registry import BACKENDS, QUANTIZATIONS
+from seg_ros.rendered import RenderedDrive
+
+DRIVE = RenderedDrive(5, 4, 120, 200)
+
+
+def settings(model_file: Path, **values: object) -> Settings:
+    return Settings.from_values({'model': str(model_file), 'backend': 'torch', 'device': 'cpu', **values})
+
+
+def test_prediction_is_what_the_steps_give_by_hand(model_file: Path) -> None:
+    pipeline = Pipeline.load(settings(model_file))
+    model = load_model(model_file)
+    image = DRIVE[0][0]
+    prediction = pipeline(image, with_confidence=True)
+    # The whole way in torch: stretch (PyTorch and OpenCV agree within a grey level), normalise, infer, stretch, decide.
+    x = torch.from_numpy(image).permute(2, 0, 1)[None].float()
+    x = F.interpolate(x, (96, 128), mode='bilinear').round() / 255
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    with torch.no_grad():
+        probs = F.interpolate(model.network((x - mean) / std), (120, 200), mode='bilinear').softmax(1)
+    assert prediction.labels.shape == prediction.confidence.shape == (120, 200)
+    assert (prediction.labels == probs[0].argmax(0).numpy()).mean() > 0.98
+    assert np.abs(prediction.confidence / 255 - probs[0].max(0)[0].numpy()).mean() < 0.01
+    assert len(np.unique(prediction.labels)) > 3
+
+
+@pytest.mark.parametrize('backend', BACKENDS)
+def test_backends_agree(model_file: Path, backend: str) -> None:
+    obstacle = BACKENDS[backend].why_not(torch.device('cpu'), torch.float32)
+    if obstacle:
+        pytest.skip(f'{backend} {obstacle}')
+    reference, other = Pipeline.load(settings(model_file)), Pipeline.load(settings(model_file, backend=backend))
+    assert other.agreement > 0.999
+    for index in range(len(DRIVE)):
+        image = DRIVE[index][0]
+        assert (reference(image).labels == other(image).labels).mean() > 0.999
+
+
+@pytest.mark.parametrize('level', QUANTIZATIONS)
+def test_levels_derived_from_float_agree(model_file: Path, level: str) -> None:
+    reference, other = Pipeline.load(settings(model_file)), Pipeline.load(settings(model_file, quantization=level))
+    assert other.quantization == level
+    assert (reference(DRIVE[1][0]).labels == other(DRIVE[1][0]).labels).mean() > 0.95
+
+
+def test_auto_takes_one_of_the_available_backends(model_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BACKENDS, 'torch_compile', BACKENDS['torch'])  # compiling takes long and is tested above
+    pipeline = Pipeline.load(settings(model_file, backend='auto', device='auto'))
+    assert pipeline.backend_name in BACKENDS
+
+
+@pytest.mark.parametrize(('height', 'width'), [(1, 1), (37, 51), (480, 640), (2160, 3840)])
+def test_any_size_gives_labels_of_that_size(model_file: Path, height: int, width: int) -> None:
+    pipeline = Pipeline.load(settings(model_file))
+    assert pipeline(np.zeros((height, width, 3), np.uint8)).labels.shape == (height, width)
+
+
+def test_read_only_and_padded_views_are_fine(model_file: Path) -> None:
+    pipeline = Pipeline.load(settings(model_file))
+    image = np.random.default_rng(0).integers(0, 255, (96, 140, 3), np.uint8)
+    view = image[:, :128]
+    view.flags.writeable = False
+    np.testing.assert_array_equal(pipeline(view).labels, pipeline(view.copy()).labels)
+
+
+def test_threshold_unlabels_what_is_unsure(model_file: Path) -> None:
+    pipeline = Pipeline.load(settings(model_file))
+    image = DRIVE[2][0]
+    sure = pipeline(image, with_confidence=True)
+    pipeline.confidence_threshold = float(np.median(sure.confidence)) / 255
+    labels = pipeline(image).labels
+    unlabelled = labels == 255
+    assert 0.2 < unlabelled.mean() < 0.8
+    np.testing.assert_array_equal(labels[~unlabelled], sure.labels[~unlabelled])
+    assert sure.confidence[unlabelled].max() <= sure.confidence[~unlabelled].min() + 1
+
+
+@pytest.mark.parametrize(
+    'break_it',
+    [
+        lambda d: dataclasses.replace(d, normalisation=Normalisation(channel_order='bgr')),
+        lambda d: dataclasses.replace(d, normalisation=Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))),
+        lambda d: dataclasses.replace(d, normalisation=Normalisation(std=(0.5, 0.5, 0.5))),
+    ],
+    ids=['channels', 'mean', 'std'],
+)
+def test_wrong_normalisation_is_refused(model_file: Path, tmp_path: Path, break_it: object) -> None:
+    model = load_model(model_file)
+    save_model(tmp_path / 'broken.safetensors', model.network, break_it(model.description), model.golden)
+    with pytest.raises(SelfCheckError, match='golden pixels on backend torch'):
+        Pipeline.load(settings(tmp_path / 'broken.safetensors'))
+
+
+def test_damaged_weights_are_refused(model_file: Path, tmp_path: Path) -> None:
+    model = load_model(model_file)
+    with torch.no_grad():
+        model.network.stage2[3].extension[4].weight *= -3
+    save_model(tmp_path / 'broken.safetensors', model.network, model.description, model.golden)
+    with pytest.raises(SelfCheckError):
+        Pipeline.load(settings(tmp_path / 'broken.safetensors'))
+
+
+def test_other_input_size_is_taken(model_file: Path) -> None:
+    pipeline = Pipeline.load(settings(model_file, input_height=64, input_width=96))
+    assert pipeline.input_size == (64, 96)
+    assert pipeline(DRIVE[0][0]).labels.shape == (120, 200)
+    with pytest.raises(ParameterError, match='16x128'):
+        Pipeline.load(settings(model_file, input_height=16))
+
+
+def test_what_cannot_be_had_is_refused_with_what_can(model_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(UnavailableError, match='available: auto, cpu'):
+        Pipeline.load(settings(model_file, device='cuda:99'))
+    with pytest.raises(UnavailableError, match="'onnxruntime' with bf16.*available: auto, torch"):
+        Pipeline.load(settings(model_file, backend='onnxruntime', quantization='bf16'))
+    with pytest.raises(ParameterError, match='int3'):
+        settings(model_file, quantization='int3')
+    with pytest.raises(UnknownNameError, match='unknown model'):
+        Pipeline.load(Settings(model='no_such_model'))
+    with pytest.raises(ModelFileError, match='there is no such file'):
+        Pipeline.load(Settings(model=str(tmp_path / 'missing.safetensors')))
+
+
+def test_level_that_cannot_be_derived_is_refused(model_file: Path, tmp_path: Path) -> None:
+    model = load_model(model_file)
+    half = dataclasses.replace(model.description, quantization='fp16')
+    save_model(tmp_path / 'half.safetensors', model.network.half(), half, model.golden)
+    assert Pipeline.load(settings(tmp_path / 'half.safetensors')).quantization == 'fp16'
+    with pytest.raises(UnavailableError, match='holds fp16; possible: auto, fp16'):
+        Pipeline.load(settings(tmp_path / 'half.safetensors', quantization='bf16'))
+
+
+def test_normalisation_in_the_network_equals_the_formula() -> None:
+    normalisation = Normalisation((0.1, 0.2, 0.3), (0.4, 0.5, 0.6), 'bgr')
+    image = np.random.default_rng(1).integers(0, 256, (1, 4, 5, 3), np.uint8)
+    got = ImageNetwork(torch.nn.Identity(), normalisation)(torch.from_numpy(image)).numpy()
+    for channel, source in enumerate((2, 1, 0)):
+        want = (image[..., source] / 255 - normalisation.mean[channel]) / normalisation.std[channel]
+        np.testing.assert_allclose(got[:, channel], want, atol=1e-5)
+
+
+def test_golden_record_is_bounded() -> None:
+    with pytest.raises(ModelFileError, match='expected 1..32768'):
+        Golden(np.zeros((4, 60, 80, 3), np.uint8), np.zeros((4, 60, 80), np.uint8))
