@@ -1,8 +1,9 @@
-"""Model files: architecture, weights, classes, normalisation, licence and proof of work in one safetensors file.
+"""Model files: architecture, weights, classes, normalisation, licence and proof of work in one file.
 
-Metadata key ``seg_ros`` holds one JSON object (see :class:`ModelDescription`); the tensors are the network's state,
-and ``golden.images`` with the ``golden.labels`` that a working copy must give for them. There is no pickle, and
-nothing is allocated or run before names and shapes agree with the architecture.
+It is a safetensors file. Metadata key ``seg_ros`` holds one JSON object (see :class:`ModelDescription`); the
+tensors are the network's state, and ``golden.images`` with the ``golden.labels`` that a working copy must give
+for them. There is no pickle, and nothing is allocated before names and shapes agree with the
+architecture.
 """
 
 import hashlib
@@ -15,7 +16,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
 from seg_ros.errors import DatasetError, ModelFileError
 from seg_ros.image import Normalisation
@@ -51,7 +52,7 @@ class ModelDescription:
     architecture: str
     classes: ClassSet
     input_size: tuple[int, int]
-    normalisation: Normalisation = Normalisation()
+    normalisation: Normalisation = field(default_factory=Normalisation)
     arguments: dict[str, Any] = field(default_factory=dict)
     quantization: str = 'fp32'
     calibration: dict[str, Any] | None = None
@@ -148,7 +149,8 @@ class Golden:
         n_bytes = self.images.nbytes + self.labels.nbytes
         if self.images.ndim != 4 or self.images.shape[3] != 3 or self.images.shape[:3] != self.labels.shape:
             raise ModelFileError(
-                f'golden images {self.images.shape} with labels {self.labels.shape}; expected (N, H, W, 3), (N, H, W)'
+                f'golden images {self.images.shape} with labels {self.labels.shape}; '
+                'expected (N, H, W, 3) with (N, H, W)'
             )
         if not 0 < n_bytes <= GOLDEN_LIMIT_BYTES:
             raise ModelFileError(f'golden record of {n_bytes} bytes; expected 1..{GOLDEN_LIMIT_BYTES}')
@@ -247,7 +249,9 @@ def _compare(file: Any, network: nn.Module) -> None:
     wanted = {*expected, GOLDEN_IMAGES, GOLDEN_LABELS}
     if present != wanted:
         missing, extra = sorted(wanted - present), sorted(present - wanted)
-        raise ModelFileError(f'tensors are not those of its architecture: missing {missing[:3]}, unknown {extra[:3]}')
+        raise ModelFileError(
+            f'tensors are not those of its architecture: missing {missing[:3]}, unknown {extra[:3]}'
+        )
     for name, (shape, dtype) in expected.items():
         found = tuple(file.get_slice(name).get_shape())
         if found != shape:
@@ -257,7 +261,9 @@ def _compare(file: Any, network: nn.Module) -> None:
     for name in (GOLDEN_IMAGES, GOLDEN_LABELS):
         part = file.get_slice(name)
         if part.get_dtype() != 'U8' or math.prod(part.get_shape()) > GOLDEN_LIMIT_BYTES:
-            raise ModelFileError(f'{name} is {part.get_dtype()} {part.get_shape()}; expected 8-bit, 32 KB at most')
+            raise ModelFileError(
+                f'{name} is {part.get_dtype()} {part.get_shape()}; expected 8-bit, 32 KB at most'
+            )
 
 
 def with_figures(description: ModelDescription, **figures: Any) -> ModelDescription:

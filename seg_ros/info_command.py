@@ -35,7 +35,9 @@ def summary(model: Model) -> str:
         'golden record': f'{len(model.golden.images)} images of {model.golden.images.shape[2]} x '
         f'{model.golden.images.shape[1]} pixels',
         'trained on': str(about.training.get('data', 'not said')),
-        'figures': ', '.join(f'{k} {v:.4g}' if isinstance(v, float) else f'{k} {v}' for k, v in figures.items()),
+        'figures': ', '.join(
+            f'{k} {v:.4g}' if isinstance(v, float) else f'{k} {v}' for k, v in figures.items()
+        ),
         'licence': about.licence or 'not said',
     }
     return '\n'.join(f'{name:14} {value}' for name, value in rows.items())

@@ -71,7 +71,7 @@ def _widen(
     padded: Float32Array,
     rows: Float32Array,
 ) -> None:
-    """Fill ``rows`` (K, width) with row ``y`` of scores, interpolated along x; ``padded`` (w + 1,) is scratch."""
+    """Fill ``rows`` (K, width) with row ``y`` of scores, interpolated along x; ``padded`` (w + 1) is room."""
     row = padded[:-1]
     for k in range(rows.shape[0]):
         _read_row(scores, k * strides[0] + y * strides[1], strides[2], row)

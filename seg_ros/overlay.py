@@ -63,12 +63,11 @@ class Overlay:
         pitch, margin = rows.shape[1], rows.shape[1] // 2
         n_fitting = max(labels.shape[0] - 3 * margin, 0) // pitch
         shown = self._in_sight(labels)[:n_fitting]
-        if not shown:
-            return
         padding = np.full((margin // 2, rows.shape[2], 3), _DARK, np.uint8)
         panel = np.concatenate([padding, *rows[shown], padding])
         place = picture[margin : margin + len(panel), margin : margin + panel.shape[1]]
-        place[:] = cv2.addWeighted(place, 0.2, panel[:, : place.shape[1]], 0.8, 0)
+        if shown and place.size:
+            place[:] = cv2.addWeighted(place, 0.15, panel[:, : place.shape[1]], 0.85, 0)
 
     def _in_sight(self, labels: UInt8Array) -> list[int]:
         """Ids of the classes that cover enough of the image, the largest first."""
@@ -196,7 +195,9 @@ def _legend_rows(classes: ClassSet, letter: int) -> UInt8Array:
     rows = np.full((len(classes), pitch, longest + patch + 3 * letter, 3), _DARK, np.uint8)
     top = (pitch - patch) // 2
     for row, text, colour in zip(rows, texts, classes.palette, strict=False):
-        row[top : top + patch, letter : letter + patch] = colour
+        row[top : top + patch, letter : letter + patch] = _LIGHT
+        inside = slice(top + thickness, top + patch - thickness)
+        row[inside, letter + thickness : letter + patch - thickness] = colour
         _write(row, text, letter, 2 * letter + patch, (pitch + letter) // 2)
     return rows
 
@@ -209,7 +210,7 @@ def _check(image: UInt8Array, labels: UInt8Array, opacity: float) -> None:
             'expected (H, W) uint8 and (H, W, 3)'
         )
     if not 0 <= opacity <= 1:
-        raise ParameterError(f'opacity is {opacity}; expected 0 (image alone) to 1 (colours alone)')
+        raise ParameterError(f'opacity is {opacity}; expected 0 (the image alone) to 1 (the colours alone)')
 
 
 def _check_picture(image: UInt8Array) -> None:

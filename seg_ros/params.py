@@ -223,10 +223,8 @@ def check(name: str, value: Any) -> Any:
         raise ParameterError(f'{name} is {value!r}; expected a {kind.__name__}')
     if parameter.choices and value not in parameter.choices:
         raise ParameterError(f"{name} is '{value}'; expected one of {', '.join(parameter.choices)}")
-    if parameter.minimum is not None and parameter.maximum is not None:
-        # Written so that NaN is refused as well.
-        if not parameter.minimum <= value <= parameter.maximum:
-            raise ParameterError(f'{name} is {value}; expected {parameter.constraint}')
+    low, high = parameter.minimum, parameter.maximum
+    in_range = low is None or high is None or low <= float(value) <= high  # NaN is in no range
+    if not in_range:
+        raise ParameterError(f'{name} is {value}; expected {parameter.constraint}')
     return value
-
-

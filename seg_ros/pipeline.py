@@ -4,9 +4,7 @@ Loading checks the model against its own golden record on the very backend that 
 normalisation, swapped channels or a broken backend is found before the first frame.
 """
 
-import logging
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,22 +12,18 @@ import numpy as np
 import torch
 
 from seg_ros.checkpoint import Model, load_model
+from seg_ros.choice import choose_backend, choose_quantization
 from seg_ros.decide import decide, warm_up
 from seg_ros.errors import ParameterError, SelfCheckError, UnavailableError, UnknownNameError
-from seg_ros.image import ImageNetwork, resize_image
+from seg_ros.image import resize_image
 from seg_ros.labels import ClassSet
 from seg_ros.params import Settings
-from seg_ros.registry import BACKENDS, QUANTIZATIONS, look_up
 from seg_ros.resources import resource
 from seg_ros.runtime.backend import Backend, choose_device
 from seg_ros.types import Prediction, UInt8Array
 
-log = logging.getLogger(__name__)
-
 REQUIRED_AGREEMENT = 0.97
 """Share of golden pixels that must get their recorded label; below it a model is refused."""
-
-_TIMED_RUNS = 7
 
 
 @dataclass
@@ -151,8 +145,8 @@ class Pipeline:
         own_size = self.input_size == self.model.description.input_size
         if own_size and agreement < REQUIRED_AGREEMENT:
             raise SelfCheckError(
-                f'model {self.model.path} gives the recorded label for {agreement:.1%} of its golden pixels on '
-                f'backend {self.backend_name}, {self.quantization}, {self.device}; at least '
+                f'model {self.model.path} gives the recorded label for {agreement:.1%} of its golden pixels '
+                f'on backend {self.backend_name}, {self.quantization}, {self.device}; at least '
                 f'{REQUIRED_AGREEMENT:.0%} must agree. The file is damaged or the backend is broken: '
                 'try another backend or fetch the file again'
             )
@@ -168,74 +162,3 @@ def find_model(name: str) -> Path:
     except UnavailableError:
         shipped = sorted(path.stem for path in resource('models').glob('*.safetensors'))
         raise UnknownNameError('model', name, shipped) from None
-
-
-def choose_quantization(model: Model, level: str) -> str:
-    """The level behind 'auto', or the one asked for.
-
-    Raises:
-        UnavailableError: it cannot be derived from what the file holds.
-    """
-    stored = model.description.quantization
-    if level == 'auto':
-        return stored
-    wanted = look_up(QUANTIZATIONS, level, 'quantization level')
-    if stored not in wanted.derivable_from:
-        possible = [name for name, q in QUANTIZATIONS.items() if stored in q.derivable_from]
-        raise UnavailableError(
-            f'quantization {level} cannot be derived from {model.path}, which holds {stored}; '
-            f'possible: auto, {", ".join(possible)}'
-        )
-    return level
-
-
-def choose_backend(
-    model: Model, name: str, level: str, size: tuple[int, int], device: torch.device, n_threads: int
-) -> tuple[str, Backend]:
-    """The backend of that name, or for 'auto' the fastest of those this computer has, by measuring.
-
-    Raises:
-        UnavailableError: it is not available; says why, and lists those that are.
-    """
-    dtype = QUANTIZATIONS[level].dtype
-    obstacles = {key: kind.why_not(device, dtype) for key, kind in BACKENDS.items()}
-    available = [key for key, obstacle in obstacles.items() if obstacle is None]
-
-    def build(key: str) -> Backend:
-        network = model.description.build()
-        network.load_state_dict(model.network.state_dict())
-        images = ImageNetwork(network, model.description.normalisation, dtype).eval()
-        return BACKENDS[key](images, size, device, n_threads)
-
-    if name != 'auto':
-        look_up(BACKENDS, name, 'backend')
-        if obstacles[name]:
-            raise UnavailableError(
-                f"backend '{name}' with {level} on {device} {obstacles[name]}; available: auto, {', '.join(available)}"
-            )
-        return name, build(name)
-    return _fastest({key: build for key in available}, size)
-
-
-def _fastest(builders: dict[str, Callable[[str], Backend]], size: tuple[int, int]) -> tuple[str, Backend]:
-    images = torch.zeros(1, *size, 3, dtype=torch.uint8)
-    timed: dict[str, tuple[float, Backend]] = {}
-    for key, build in builders.items():
-        try:
-            backend = build(key)
-            times = [_seconds(backend, images) for _ in range(_TIMED_RUNS)]
-        except Exception as err:  # noqa: BLE001 - a broken candidate must not stop the others
-            log.warning('backend %s is left out: %s', key, err)
-            continue
-        timed[key] = (sorted(times)[_TIMED_RUNS // 2], backend)
-    if not timed:
-        raise UnavailableError('no backend could run the model; see the warnings before this')
-    log.info('backends: %s', ', '.join(f'{key} {1e3 * s:.1f} ms' for key, (s, _) in timed.items()))
-    best = min(timed, key=lambda key: timed[key][0])
-    return best, timed[best][1]
-
-
-def _seconds(backend: Backend, images: torch.Tensor) -> float:
-    started = time.perf_counter()
-    backend(images).sum().item()  # waits for a GPU
-    return time.perf_counter() - started

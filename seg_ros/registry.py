@@ -11,6 +11,7 @@ from seg_ros.data.camvid import CamVid
 from seg_ros.data.dataset import Dataset
 from seg_ros.data.folder import FolderDataset
 from seg_ros.data.rendered import RenderedDataset
+from seg_ros.data.squares import SquaresDataset
 from seg_ros.errors import UnknownNameError
 from seg_ros.models.enet import ENet
 from seg_ros.models.squeezenet import SqueezeNetPyramid
@@ -32,6 +33,7 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
     'camvid': CamVid,
     'folder': FolderDataset,
     'rendered': RenderedDataset,
+    'squares': SquaresDataset,
 }
 """Data sets by name; each is called with its root folder, the split, and its own keyword arguments."""
 

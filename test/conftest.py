@@ -28,7 +28,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An ENet for 128 x 96 pixels that has looked at one street for a few seconds."""
     drive = RenderedDrive(1, 8, 96, 128)
-    frames, truth = (torch.from_numpy(np.stack(part)) for part in zip(*(drive[i] for i in range(8)), strict=True))
+    frames, truth = (
+        torch.from_numpy(np.stack(part)) for part in zip(*(drive[i] for i in range(8)), strict=True)
+    )
     torch.manual_seed(3)
     classes = ClassSet.from_yaml(resource('config/labels/camvid11.yaml'))
     description = ModelDescription('enet', classes, (96, 128), licence='CC0-1.0, a test')
@@ -56,5 +58,7 @@ def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def data_folder() -> Path:
     """The folder with real data sets."""
     if 'SEG_ROS_DATA' not in os.environ:
-        pytest.skip('needs real data: set SEG_ROS_DATA to the folder that holds camvid/, bags/, ford_dashcam/')
+        pytest.skip(
+            'needs real data: set SEG_ROS_DATA to the folder that holds camvid/, bags/, ford_dashcam/'
+        )
     return Path(os.environ['SEG_ROS_DATA'])

@@ -5,7 +5,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / 'seg_ros'
 
-# From the bottom up; a module may import from its own layer and from those below. A prefix names a whole folder.
+# From the bottom up: a module may import from its own layer and those below; a package stands for its modules.
 LAYERS = [
     ['seg_ros.types', 'seg_ros.errors'],
     [
@@ -23,9 +23,17 @@ LAYERS = [
     ],
     ['seg_ros.registry', 'seg_ros.checkpoint', 'seg_ros.golden'],
     ['seg_ros.params'],
-    ['seg_ros.pipeline'],
+    ['seg_ros.choice', 'seg_ros.pipeline'],
 ]
-ROS = ('rclpy', 'sensor_msgs', 'std_msgs', 'diagnostic_msgs', 'lifecycle_msgs', 'rosgraph_msgs', 'vision_msgs')
+ROS = (
+    'rclpy',
+    'sensor_msgs',
+    'std_msgs',
+    'diagnostic_msgs',
+    'lifecycle_msgs',
+    'rosgraph_msgs',
+    'vision_msgs',
+)
 
 
 def modules() -> dict[str, Path]:

@@ -3,6 +3,7 @@
 import logging
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -97,6 +98,14 @@ def test_the_number_of_threads_changes_nothing() -> None:
     one, several = (decide(scores, 241, 321, with_confidence=True, n_threads=n) for n in (1, 5))
     np.testing.assert_array_equal(one.labels, several.labels)
     np.testing.assert_array_equal(one.confidence, several.confidence)
+
+
+def test_several_threads_may_call_at_once() -> None:
+    scores = [random_scores(11, (60, 80), seed) for seed in range(8)]
+    expected = [decide(s, 240, 320, n_threads=1).labels for s in scores]
+    with ThreadPoolExecutor(4) as callers:
+        ours = list(callers.map(lambda s: decide(s, 240, 320, n_threads=3).labels, scores))
+    np.testing.assert_array_equal(ours, expected)
 
 
 @pytest.mark.parametrize('image_size', [(6, 8), (13, 15)])

@@ -1,12 +1,14 @@
 """CamVid as cut for SegNet (480x360, 11 classes): folders train/, trainannot/, val/ ..., and lists of pairs.
 
-G. Brostow, J. Fauqueur, R. Cipolla, "Semantic object classes in video", 2009; cut by Badrinarayanan et al. 2017.
+G. Brostow, J. Fauqueur, R. Cipolla, "Semantic object classes in video", 2009; cut by Badrinarayanan et al.,
+2017.
 """
 
+from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
-from seg_ros.data.dataset import images_by_stem, pair_by_stem, read_pair
+from seg_ros.data.dataset import existing_folder, images_by_stem, pair_by_stem, read_pair
 from seg_ros.errors import DatasetError
 from seg_ros.labels import ClassSet
 from seg_ros.resources import resource
@@ -20,23 +22,26 @@ class CamVid:
 
     Args:
         root: the folder that holds ``train/``, ``trainannot/`` and so on.
-        split: read from ``<split>.txt`` where there is one (its lines name image and labels; only the last two
-            parts of a path count, and files match by stem), else all pairs of the folders.
+        split: read from ``<split>.txt`` where there is one (its lines name image and labels; only the last
+            two parts of a path count, and files match by stem), else all pairs of the folders.
         include: file name patterns; only images whose name matches one are kept.
         exclude: file name patterns such as ``0006R0_*``, to leave a drive out.
 
     Raises:
-        DatasetError: a file or folder is missing, or nothing is left.
+        DatasetError: a file or folder is missing, a line of the listing is wrong, or nothing is left.
     """
 
     def __init__(
         self,
-        root: Path,
+        root: Path | None,
         split: str,
         *,
-        include: tuple[str, ...] = ('*',),
-        exclude: tuple[str, ...] = (),
+        include: Sequence[str] = ('*',),
+        exclude: Sequence[str] = (),
     ) -> None:
+        if isinstance(include, str) or isinstance(exclude, str):
+            raise DatasetError(f'include is {include!r}, exclude {exclude!r}; expected lists of patterns')
+        root = existing_folder(root)
         self.classes = ClassSet.from_yaml(resource('config/labels/camvid11.yaml'))
         listing = root / f'{split}.txt'
         if listing.is_file():

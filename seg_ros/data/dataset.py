@@ -31,6 +31,19 @@ class Dataset(Protocol):
         ...
 
 
+def existing_folder(root: Path | None) -> Path:
+    """The root of a data set that needs one.
+
+    Raises:
+        DatasetError: none was given, or it is no folder.
+    """
+    if root is None:
+        raise DatasetError('this data set lies in a folder; say which with --data DIR')
+    if not root.is_dir():
+        raise DatasetError(f'{root} is no folder; expected the root of a data set')
+    return root
+
+
 def read_image(path: Path) -> UInt8Array:
     """An image file as (H, W, 3) uint8 RGB.
 
@@ -59,7 +72,7 @@ def read_labels(path: Path, classes: ClassSet, void_id: int | None = None) -> UI
         raise DatasetError(f'{path} is missing or is no image that OpenCV reads')
     if labels.ndim != 2 or labels.dtype != np.uint8:
         raise DatasetError(
-            f'{path} has shape {labels.shape} and type {labels.dtype}; expected one 8-bit channel of class ids'
+            f'{path} has shape {labels.shape}, type {labels.dtype}; expected one 8-bit channel of class ids'
         )
     if void_id is not None:
         labels[labels == void_id] = UNLABELLED
@@ -68,14 +81,15 @@ def read_labels(path: Path, classes: ClassSet, void_id: int | None = None) -> UI
     unknown = np.flatnonzero((np.bincount(labels.ravel(), minlength=256) > 0) & ~known)
     if unknown.size:
         raise DatasetError(
-            f'{path} holds values {unknown.tolist()}; expected class ids 0..{len(classes) - 1} or 255 for void'
+            f'{path} holds values {unknown.tolist()}; '
+            f'expected class ids 0..{len(classes) - 1}, or 255 for void'
         )
     return labels.astype(np.uint8, copy=False)
 
 
-def read_pair(image_path: Path, label_path: Path, classes: ClassSet, void_id: int | None = None) -> tuple[
-    UInt8Array, UInt8Array
-]:
+def read_pair(
+    image_path: Path, label_path: Path, classes: ClassSet, void_id: int | None = None
+) -> tuple[UInt8Array, UInt8Array]:
     """:func:`read_image` and :func:`read_labels`, of equal size.
 
     Raises:
@@ -99,7 +113,7 @@ def images_by_stem(folder: Path) -> dict[str, Path]:
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in IMAGE_SUFFIXES:
             if path.stem in found:
-                raise DatasetError(f'{found[path.stem]} and {path} share a stem; images and labels match by it')
+                raise DatasetError(f'{found[path.stem]} and {path} share a stem; files are matched by it')
             found[path.stem] = path
     if not found:
         raise DatasetError(f'{folder} holds no image ({", ".join(IMAGE_SUFFIXES)})')

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from seg_ros.data.dataset import images_by_stem, pair_by_stem, read_pair
+from seg_ros.data.dataset import existing_folder, images_by_stem, pair_by_stem, read_pair
 from seg_ros.errors import DatasetError
 from seg_ros.labels import ClassSet
 from seg_ros.resources import resource
@@ -12,8 +12,9 @@ from seg_ros.types import UInt8Array
 class FolderDataset:
     """One split of a plain pair of folders: ``images/`` and ``labels/``.
 
-    Either may hold the splits as sub-folders (``images/train``), the splits may hold the pair (``train/images``), or
-    ``<split>.txt`` lists the stems that belong to a split. Without any of these every image belongs to every split.
+    Both may hold the splits as sub-folders (``images/train``), the splits may hold the pair
+    (``train/images``), or ``<split>.txt`` lists the stems that belong to a split. Without any of these every
+    image belongs to every split.
 
     Args:
         root: the folder.
@@ -22,10 +23,11 @@ class FolderDataset:
         void_id: value of the label images that means void besides 255.
 
     Raises:
-        DatasetError: a file or folder is missing.
+        DatasetError: a file or folder is missing, or the split is empty.
     """
 
-    def __init__(self, root: Path, split: str, *, classes: str, void_id: int | None = None) -> None:
+    def __init__(self, root: Path | None, split: str, *, classes: str, void_id: int | None = None) -> None:
+        root = existing_folder(root)
         self.classes = ClassSet.from_yaml(_class_file(root, classes))
         self._void_id = void_id
         self._pairs = _find_pairs(root, split)
@@ -57,5 +59,7 @@ def _find_pairs(root: Path, split: str) -> list[tuple[Path, Path]]:
     absent = sorted(set(stems) - images_by_stem(root / 'images').keys())
     if absent:
         raise DatasetError(f'{listing} names {absent[0]}, which {root / "images"} does not hold')
+    if not stems:
+        raise DatasetError(f'{listing} is empty; expected the stems of the images of split {split}')
     wanted = set(stems)
     return [pair for pair in pairs if pair[0].stem in wanted]

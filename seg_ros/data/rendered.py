@@ -38,10 +38,17 @@ class RenderedDataset:
     ) -> None:
         if split not in SPLITS:
             raise DatasetError(f"split '{split}' of the rendered drives; known: {', '.join(SPLITS)}")
+        if not (1 <= n_drives <= _DRIVES_APART and 1 <= n_frames <= _FRAMES_A_DRIVE):
+            raise DatasetError(
+                f'{n_drives} rendered drives of {n_frames} frames; '
+                f'expected 1..{_DRIVES_APART} drives of 1..{_FRAMES_A_DRIVE} frames'
+            )
         self.classes = ClassSet.from_yaml(resource('config/labels/camvid11.yaml'))
         first = _DRIVES_APART * (1 + SPLITS.index(split))
-        step = max(_FRAMES_A_DRIVE // n_frames, 1)
-        self._where = [(first + drive, frame * step) for drive in range(n_drives) for frame in range(n_frames)]
+        step = _FRAMES_A_DRIVE // n_frames
+        self._where = [
+            (first + drive, frame * step) for drive in range(n_drives) for frame in range(n_frames)
+        ]
         self.names = [f'{drive}_{frame:03}' for drive, frame in self._where]
         self._size = height, width
 

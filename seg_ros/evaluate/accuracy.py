@@ -38,7 +38,7 @@ class Accuracy:
             'mean_iou': mean_iou(self.matrix),
             'class_average': class_average(self.matrix),
             'pixel_accuracy': pixel_accuracy(self.matrix),
-            'class_iou': dict(zip(self.classes.names, values)),
+            'class_iou': dict(zip(self.classes.names, values, strict=True)),
             'confusion_matrix': self.matrix.tolist(),
             'latency_ms': {'p50': p50, 'p90': p90, 'p99': p99, 'max': float(self.latency_ms.max())},
         }
@@ -48,7 +48,8 @@ class Accuracy:
         names = self.classes.names
         width = max(len(name) for name in names)
         lines = [f'{"class":{width}}  IoU %']
-        lines += [f'{name:{width}}  {100 * value:5.1f}' for name, value in zip(names, iou(self.matrix))]
+        by_name = zip(names, iou(self.matrix), strict=True)
+        lines += [f'{name:{width}}  {100 * value:5.1f}' for name, value in by_name]
         lines += [
             f'{"mean IoU":{width}}  {100 * mean_iou(self.matrix):5.2f}',
             f'{"class average":{width}}  {100 * class_average(self.matrix):5.2f}',
@@ -58,7 +59,7 @@ class Accuracy:
             ' ' * width + ''.join(f'{column:>6}' for column in [*range(len(names)), '-']),
         ]
         totals = np.maximum(self.matrix.sum(axis=1), 1)
-        for name, row, total in zip(names, self.matrix, totals):
+        for name, row, total in zip(names, self.matrix, totals, strict=True):
             lines.append(f'{name:{width}}' + ''.join(f'{100 * value / total:6.1f}' for value in row))
         return '\n'.join(lines)
 

@@ -34,7 +34,8 @@ def iou(matrix: Counts) -> Fractions:
     """
     hits = np.diagonal(matrix).astype(np.float64)
     union = matrix.sum(axis=1) + matrix.sum(axis=0)[: len(hits)] - hits
-    return np.divide(hits, union, out=np.full_like(hits, np.nan), where=union > 0)
+    values: Fractions = np.divide(hits, union, out=np.full_like(hits, np.nan), where=union > 0)
+    return values
 
 
 def mean_iou(matrix: Counts) -> float:

@@ -1,9 +1,12 @@
-"""ENet: A. Paszke, A. Chaurasia, S. Kim, E. Culurciello, "ENet: a deep neural network architecture for real-time
+"""ENet, a small fast network for segmentation.
+
+A. Paszke, A. Chaurasia, S. Kim, E. Culurciello, "ENet: a deep neural network architecture for real-time
 semantic segmentation", arXiv 1606.02147, 2016. Table 1 gives the sequence, figure 2 the modules.
 
-Where the paper leaves a choice: PReLU stands wherever it writes one and in the decoder as well, with one slope a
-channel; the last full convolution has a 3x3 kernel and a bias; sizes that do not divide by 8 are padded by
-repeating the border and the scores are cut back.
+Where the paper leaves a choice: a reduction keeps a quarter of the incoming channels; PReLU stands wherever
+it writes one and in the decoder as well, with one slope a channel; the last full convolution has a 3x3
+kernel and a bias; sizes that do not divide by 8 are padded by repeating the border and the scores are cut
+back.
 """
 
 import torch
@@ -27,7 +30,7 @@ def _convolution(channels: int, kind: str, dilation: int) -> nn.Module:
 
 
 class InitialBlock(nn.Module):
-    """Figure 2a: a strided convolution beside a max pooling, concatenated: (B, 3, H, W) to (B, 16, H/2, W/2)."""
+    """Figure 2a: a strided convolution beside a max pooling: (B, 3, H, W) to (B, 16, H/2, W/2)."""
 
     def __init__(self, in_channels: int = 3, out_channels: int = 16) -> None:
         super().__init__()
@@ -41,7 +44,7 @@ class InitialBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """Figure 2b, regular, dilated or asymmetric: 1x1 reduction, convolution, 1x1 expansion, added to the input."""
+    """Figure 2b, regular, dilated or asymmetric: reduction, convolution, expansion, added to the input."""
 
     def __init__(
         self, channels: int, *, kind: str = 'regular', dilation: int = 1, dropout: float = 0.1
@@ -65,8 +68,11 @@ class Bottleneck(nn.Module):
 
 
 class DownsamplingBottleneck(nn.Module):
-    """Figure 2b with pooling: the reduction is a strided 2x2 convolution, the main branch is pooled and zero-padded
-    to the new number of channels. Also returns the pool_indices."""
+    """Figure 2b with pooling, returning the pool_indices as well.
+
+    The reduction is a strided 2x2 convolution, the main branch is pooled and zero-padded to the new number of
+    channels.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, *, dropout: float) -> None:
         super().__init__()
@@ -90,8 +96,11 @@ class DownsamplingBottleneck(nn.Module):
 
 
 class UpsamplingBottleneck(nn.Module):
-    """Section 4: the main branch is a 1x1 convolution and a max-unpooling with the encoder's pool_indices, the
-    extension a strided full convolution."""
+    """Section 4: twice the size.
+
+    The main branch is a 1x1 convolution and a max-unpooling with the encoder's pool_indices, the extension a
+    strided full convolution.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, *, dropout: float) -> None:
         super().__init__()

@@ -15,7 +15,8 @@ def max_pool(x: Tensor) -> tuple[Tensor, Tensor]:
         x: (B, C, H, W) float, H and W even.
 
     Returns:
-        The maxima, (B, C, H / 2, W / 2), and the pool_indices, the same shape, uint8 in 0..3: 2 * row + column.
+        The maxima, (B, C, H / 2, W / 2), and the pool_indices of the same shape, uint8,
+        2 * row + column in the window.
     """
     pooled, index = F.max_pool2d(x, kernel_size=2, return_indices=True)
     width = x.shape[-1]

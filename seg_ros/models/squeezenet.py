@@ -1,9 +1,11 @@
-"""SqueezeNet 1.1 as an encoder, and a feature pyramid on it: F. Iandola et al., "SqueezeNet: AlexNet-level accuracy
-with 50x fewer parameters", arXiv 1602.07360, and its official revision 1.1; T.-Y. Lin et al., "Feature pyramid
-networks for object detection", 2017; H. Zhao et al., "Pyramid scene parsing network", 2017, for the pooled context.
+"""SqueezeNet 1.1 as an encoder, and a feature pyramid on it.
 
-Deliberate differences: convolution and pooling are padded so that sizes halve exactly; the pyramid is narrow and ends
-at half the input's size.
+F. Iandola et al., "SqueezeNet: AlexNet-level accuracy with 50x fewer parameters", arXiv 1602.07360, and its
+official revision 1.1; T.-Y. Lin et al., "Feature pyramid networks for object detection", 2017; H. Zhao et
+al., "Pyramid scene parsing network", 2017, for the pooled context.
+
+Deliberate differences: convolution and pooling are padded so that sizes halve exactly; the pyramid is
+narrow and ends at half the input's size.
 """
 
 from pathlib import Path
@@ -59,7 +61,14 @@ class SqueezeNetEncoder(nn.Module):
         )
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Features of (B, 3, H, W), H and W multiples of 16: 64, 128, 256, 512 channels at 1/2, 1/4, 1/8, 1/16."""
+        """Features at 1/2, 1/4, 1/8 and 1/16 of the size.
+
+        Args:
+            x: (B, 3, H, W) float, H and W multiples of 16.
+
+        Returns:
+            Maps of 64, 128, 256 and 512 channels.
+        """
         maps = []
         for first, last in self.stages:
             x = self.features[first:last](x)
@@ -119,10 +128,11 @@ class SqueezeNetPyramid(nn.Module):
         size = deepest.shape[-2:]
         context = [
             F.interpolate(layer(F.adaptive_avg_pool2d(deepest, grid)), size, mode='bilinear')
-            for grid, layer in zip(self.grids, self.context)
+            for grid, layer in zip(self.grids, self.context, strict=True)
         ]
         x = self.top(torch.cat([deepest, *context], dim=1))
-        for features, lateral, smooth in zip(reversed(shallow), reversed(self.lateral), reversed(self.smooth)):
+        steps = zip(shallow, self.lateral, self.smooth, strict=True)
+        for features, lateral, smooth in reversed(list(steps)):
             x = smooth(F.interpolate(x, features.shape[-2:], mode='bilinear') + lateral(features))
         scores = F.interpolate(self.classify(x), padded, mode='bilinear')
         return scores[..., :height, :width]

@@ -12,8 +12,8 @@ from seg_ros.image import ImageNetwork
 class Backend(Protocol):
     """Runs one network at one input size.
 
-    A backend is built from an ImageNetwork in evaluation mode that already computes in the wanted precision, the
-    (height, width) of its input, a device and a number of threads.
+    A backend is built from an ImageNetwork in evaluation mode that already computes in the wanted precision,
+    the (height, width) of its input, a device and a number of threads.
     """
 
     def __init__(

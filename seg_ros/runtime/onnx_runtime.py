@@ -1,7 +1,6 @@
 """ONNX Runtime: exports the network once, then runs without a compiler."""
 
 import importlib.util
-import io
 import warnings
 
 import numpy as np
@@ -49,7 +48,7 @@ class OnnxRuntimeBackend:
 
 
 def export_onnx(network: ImageNetwork, input_size: tuple[int, int]) -> bytes:
-    """The network as an ONNX model of fixed size: ``images`` (1, H, W, 3) uint8 to ``scores`` (1, K, H, W)."""
+    """An ONNX model of fixed size: ``images`` (1, H, W, 3) uint8 to ``scores`` (1, K, H, W) float32."""
     network = network.cpu()
     images = torch.zeros(1, *input_size, 3, dtype=torch.uint8)
     with warnings.catch_warnings():  # the exporter warns about its own internals
@@ -58,6 +57,4 @@ def export_onnx(network: ImageNetwork, input_size: tuple[int, int]) -> bytes:
             network, (images,), input_names=['images'], output_names=['scores'], dynamo=True, verbose=False
         )
     assert program is not None
-    buffer = io.BytesIO()
-    program.save(buffer)
-    return buffer.getvalue()
+    return bytes(program.model_proto.SerializeToString())

@@ -1,4 +1,4 @@
-"""PyTorch compiled by Inductor: weights frozen and packed, batch norm folded, what is between convolutions fused.
+"""PyTorch compiled by Inductor: weights frozen and packed, batch norm folded, the rest fused.
 
 Compiling takes tens of seconds the first time and a few afterwards, from Inductor's cache on disk.
 """

@@ -14,8 +14,8 @@ class Augmentation:
     """How much training images vary. All that is random comes from the generator handed to :meth:`__call__`.
 
     Attributes:
-        crop: (height, width) of the result in pixels; the rest of a larger image is cut away at random, what a
-            smaller one lacks is mirrored at the border and void.
+        crop: (height, width) of the result in pixels; the rest of a larger image is cut away at random,
+            what a smaller one lacks is mirrored at the border and void.
         scale: smallest and largest zoom, drawn log-uniformly.
         stretch: largest relative change of the aspect ratio, 0 for none.
         rotate: largest rotation either way, in degrees.
@@ -47,15 +47,15 @@ class Augmentation:
     def __post_init__(self) -> None:
         if min(self.crop) < 8 or not 0 < self.scale[0] <= self.scale[1]:
             raise RecipeError(
-                f'augment: crop is {self.crop}, scale {self.scale}; expected a crop of 8 pixels or more and '
+                f'crop is {self.crop}, scale {self.scale}; expected a crop of 8 pixels or more and '
                 'scales above 0, the smaller first'
             )
         for key in ('flip', 'shadow', 'brightness', 'contrast', 'saturation', 'white_balance'):
             if not 0 <= getattr(self, key) <= 1:
-                raise RecipeError(f'augment: {key} is {getattr(self, key)}; expected 0..1')
+                raise RecipeError(f'{key} is {getattr(self, key)}; expected 0..1')
         for key in ('stretch', 'rotate', 'gamma', 'blur', 'noise'):
             if getattr(self, key) < 0:
-                raise RecipeError(f'augment: {key} is {getattr(self, key)}; expected 0 or more')
+                raise RecipeError(f'{key} is {getattr(self, key)}; expected 0 or more')
 
     def __call__(
         self, image: UInt8Array, labels: UInt8Array, rng: np.random.Generator
@@ -105,7 +105,7 @@ class Augmentation:
         return image, labels
 
     def _change_colours(self, image: UInt8Array, rng: np.random.Generator) -> UInt8Array:
-        """Exposure, contrast, gamma, white balance as one table a channel; saturation, shadow, blur, noise."""
+        """One table a channel for exposure, contrast, gamma, white balance; then what needs neighbours."""
         levels = np.linspace(0, 1, 256)[:, None]
         gamma = np.exp(rng.uniform(-1, 1) * np.log1p(self.gamma))
         contrast = 1 + rng.uniform(-self.contrast, self.contrast)

@@ -20,10 +20,15 @@ def write_curves(folder: Path, rows: Sequence[dict[str, float]]) -> None:
     Raises:
         UnavailableError: matplotlib is not installed.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     with (folder / 'curves.csv').open('w', newline='') as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
+    _draw(folder / 'curves.png', rows)
+
+
+def _draw(path: Path, rows: Sequence[dict[str, float]]) -> None:
     try:
         from matplotlib.figure import Figure
     except ImportError as err:
@@ -38,8 +43,9 @@ def write_curves(folder: Path, rows: Sequence[dict[str, float]]) -> None:
     accuracy.set(xlabel='epoch', ylabel='percent', title='Validation')
     if measured:
         best = max(measured, key=lambda r: r['mean_iou'])
-        accuracy.axvline(best['epoch'], color='grey', linewidth=0.8, label=f'best {100 * best["mean_iou"]:.1f}')
+        label = f'best {100 * best["mean_iou"]:.1f}'
+        accuracy.axvline(best['epoch'], color='grey', linewidth=0.8, label=label)
     accuracy.legend()
     for axes in (losses, accuracy):
         axes.grid(alpha=0.3)
-    figure.savefig(folder / 'curves.png', dpi=110)
+    figure.savefig(path, dpi=110)

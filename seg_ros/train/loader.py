@@ -22,7 +22,7 @@ class Draw(NamedTuple):
 
     epoch: int
     position: int
-    index: int
+    image: int
 
 
 class InMemory:
@@ -59,7 +59,7 @@ class Augmented(TorchDataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor]:
         """Image (h, w, 3) uint8 and labels (h, w) uint8 tensors of the crop's size."""
-        part, index = self._where[draw.index]
+        part, index = self._where[draw.image]
         rng = np.random.default_rng((self._seed, draw.epoch, draw.position))
         image, labels = self._augment(*part[index], rng)
         return torch.from_numpy(image), torch.from_numpy(labels)
@@ -107,7 +107,7 @@ def make_loader(
         num_workers=workers,
         persistent_workers=workers > 0,
         worker_init_fn=_prepare_worker,
-        # Its own: otherwise starting the workers draws from the generator of dropout, and a resumed run differs.
+        # Its own: else starting the workers draws from the generator of dropout, and a resumed run differs.
         generator=torch.Generator(),
     )
 

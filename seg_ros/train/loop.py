@@ -1,127 +1,44 @@
-"""The training loop: AdamW, a rise and a cosine fall of the learning rate, averaged weights, and a state file after
-every epoch from which a killed run goes on as if nothing had happened."""
+"""The training loop: an epoch, a validation, and a state file, again and again.
 
+AdamW, a rise and a cosine fall of the learning rate, averaged weights; a killed run goes on from its state
+file as if nothing had happened.
+"""
+
+import copy
 import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor, distributed, nn, optim
+from torch import Tensor, distributed, optim
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from seg_ros.checkpoint import ModelDescription, load_model
-from seg_ros.data.dataset import Dataset
+from seg_ros.checkpoint import ModelDescription, load_model, save_model, with_figures
 from seg_ros.errors import RecipeError
-from seg_ros.evaluate.metrics import class_average, confusion_matrix, mean_iou
+from seg_ros.golden import choose_scenes, make_golden
 from seg_ros.image import ImageNetwork
-from seg_ros.models.squeezenet import SqueezeNetEncoder
-from seg_ros.registry import DATASETS, look_up
 from seg_ros.train.curves import write_curves
 from seg_ros.train.distributed import Processes
 from seg_ros.train.ema import WeightAverage
 from seg_ros.train.loader import Augmented, EpochSampler, InMemory, make_loader
-from seg_ros.train.losses import SegmentationLoss, class_frequencies, class_weights, distillation_loss
-from seg_ros.train.recipe import Recipe, Source, Teacher
-from seg_ros.train.state import load_state, save_state
+from seg_ros.train.losses import SegmentationLoss, class_counts, class_weights
+from seg_ros.train.recipe import Recipe, Source
+from seg_ros.train.schedule import learning_rate, parameter_groups
+from seg_ros.train.start import describe_sources, load_parent, load_teacher, make_network, open_source
+from seg_ros.train.state import read_state, restore_state, save_state
+from seg_ros.train.step import TrainingStep
+from seg_ros.train.validation import as_figures, measure
 
 log = logging.getLogger(__name__)
 
-STATE_FILE = 'state.safetensors'
-
-
-class TrainingStep(nn.Module):
-    """Network, teacher and loss as one module, so that torch.compile fuses them and DDP wraps them.
-
-    Args:
-        network: learns.
-        loss: on labels.
-        precision: 'bf16' for autocast, or 'fp32'.
-        teacher: its frozen teacher, or None.
-        teaching: how the teacher counts.
-    """
-
-    def __init__(
-        self,
-        network: ImageNetwork,
-        loss: SegmentationLoss,
-        precision: str,
-        teacher: ImageNetwork | None = None,
-        teaching: Teacher | None = None,
-    ) -> None:
-        super().__init__()
-        self.network = network
-        self.loss = loss
-        self.autocast = precision == 'bf16'
-        self.teacher = teacher.eval().requires_grad_(False) if teacher else None
-        self.teaching = teaching
-
-    def train(self, mode: bool = True) -> 'TrainingStep':
-        """Switch the network; the teacher stays in evaluation mode."""
-        super().train(mode)
-        if self.teacher:
-            self.teacher.eval()
-        return self
-
-    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Loss of (B, H, W, 3) uint8 images against (B, H, W) uint8 labels, a () float."""
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.autocast):
-            scores = self.network(images)
-        loss: Tensor = self.loss(scores, labels)
-        if self.teacher and self.teaching:
-            with torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16, enabled=self.autocast):
-                taught = self.teacher(images)
-            loss = loss + self.teaching.weight * distillation_loss(
-                scores.float(), taught.float(), self.teaching.temperature
-            )
-        return loss
-
-
-def open_source(source: Source, data: Path | None) -> Dataset:
-    """The data set that a recipe names.
-
-    Raises:
-        RecipeError: it needs a folder and ``data`` is None, or refuses its options.
-    """
-    build = look_up(DATASETS, source.dataset, 'data set')
-    root = data / source.root if data else None
-    try:
-        return build(root, source.split, **source.options)
-    except TypeError as err:
-        raise RecipeError(f'data set {source.dataset} refuses options {source.options}: {err}') from err
-
-
-def learning_rate(step: int, n_steps: int, peak: float, warmup: float) -> float:
-    """A linear rise to ``peak`` over the first share ``warmup`` of the steps, then half a cosine to 0."""
-    rise = warmup * n_steps
-    if step < rise:
-        return peak * (step + 1) / (rise + 1)
-    return peak * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(n_steps - rise, 1)))
-
-
-def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Convolution kernels with weight decay; normalisation, biases and PReLU slopes without."""
-    kernels = [p for p in network.parameters() if p.ndim > 1]
-    others = [p for p in network.parameters() if p.ndim <= 1]
-    return [{'params': kernels, 'weight_decay': weight_decay}, {'params': others, 'weight_decay': 0.0}]
-
-
-@torch.inference_mode()
-def validate(network: ImageNetwork, dataset: Dataset, device: torch.device, precision: str) -> dict[str, float]:
-    """mean_iou and class_average of a network on a data set, at the images' own size."""
-    n_classes = len(dataset.classes)
-    matrix = confusion_matrix(*[torch.zeros(0, dtype=torch.uint8).numpy()] * 2, n_classes)
-    for index in range(len(dataset)):
-        image, truth = dataset[index]
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == 'bf16'):
-            scores = network(torch.from_numpy(image)[None].to(device))
-        labels = scores[0].argmax(0).to(torch.uint8).cpu().numpy()
-        matrix += confusion_matrix(truth, labels, n_classes)
-    return {'mean_iou': mean_iou(matrix), 'class_average': class_average(matrix)}
+STATE_FILE, BEST_FILE, LAST_FILE = 'state.safetensors', 'best.safetensors', 'last.safetensors'
 
 
 @dataclass
@@ -130,15 +47,17 @@ class Progress:
 
     Attributes:
         epoch: epochs done.
-        best_mean_iou: of all validations so far, 0..1.
+        best_mean_iou: of all validations so far, 0..1; -1 before the first.
         validations_without_gain: in a row.
+        figures: of the last validation, see seg_ros.train.validation.as_figures.
         rows: one an epoch, see seg_ros.train.curves.
     """
 
-    epoch: int
-    best_mean_iou: float
-    validations_without_gain: int
-    rows: list[dict[str, float]]
+    epoch: int = 0
+    best_mean_iou: float = -1.0
+    validations_without_gain: int = 0
+    figures: dict[str, Any] = field(default_factory=dict)
+    rows: list[dict[str, float]] = field(default_factory=list)
 
 
 class Trainer:
@@ -147,169 +66,228 @@ class Trainer:
     Args:
         recipe: what to train, on what, how.
         data: root of the data set, None for data that needs no folder.
-        folder: receives the state file, curves, and whatever ``on_epoch`` writes.
+        folder: receives the state file, the curves, and the model files ``best`` (of all validations) and
+            ``last``; where it holds the state of the same recipe, the run goes on from there.
         processes: this process among those that train.
+        commit: version of the recipe, noted in the model files.
 
     Attributes:
         description: of the network being trained.
-        average: the averaged network, the result.
-        validation: the data set measured on, or None.
+        network: being trained.
+        progress: how far the run is.
+
+    Raises:
+        RecipeError: the recipe does not fit its data, its files, or the run in ``folder``.
     """
 
-    def __init__(self, recipe: Recipe, data: Path | None, folder: Path, processes: Processes) -> None:
+    def __init__(
+        self, recipe: Recipe, data: Path | None, folder: Path, processes: Processes, commit: str | None = None
+    ) -> None:
+        if recipe.batch_size % processes.world_size:
+            raise RecipeError(
+                f'batch_size is {recipe.batch_size}; expected a multiple of {processes.world_size} processes'
+            )
         self.recipe, self.folder, self.processes = recipe, folder, processes
-        device = processes.device
-        parts = [InMemory(open_source(source, data)) for source in recipe.train]
-        repeated = [part for part, source in zip(parts, recipe.train) for _ in range(source.repeat)]
-        self.validation = InMemory(open_source(recipe.validation, data)) if recipe.validation else None
+        self._data = data
+        parts = [self._read(source) for source in recipe.train]
+        self._validation = self._read(recipe.validation) if recipe.validation else None
+        self._test = open_source(recipe.test, data) if recipe.test else None
+        used = [part for part in (*parts, self._validation, self._test) if part]
+        if any(part.classes != parts[0].classes for part in used):
+            raise RecipeError('train, validation, test: the classes differ; expected one class set')
+        parent = load_parent(recipe)
         self.description = ModelDescription(
             architecture=recipe.model,
             arguments=recipe.arguments,
             classes=parts[0].classes,
             input_size=recipe.input_size,
             normalisation=recipe.normalisation,
-            training={'recipe': recipe.as_json(), 'seed': recipe.seed},
+            parent={'digest': parent.digest, 'figures': parent.description.figures} if parent else None,
+            training={
+                'data': describe_sources(recipe.train, parts),
+                'recipe': recipe.without_folders().as_json(),
+                'seed': recipe.seed,
+                'commit': commit,
+            },
+            licence=recipe.licence,
         )
-        if any(part.classes != parts[0].classes for part in parts):
-            raise RecipeError('the sources of train have different classes; expected one class set')
 
         torch.manual_seed(recipe.seed)
-        network = self._initial_network()
-        self.images_network = ImageNetwork(network, self.description.normalisation).to(
-            device, memory_format=torch.channels_last
-        )
-        self.average = WeightAverage(self.images_network, recipe.ema)
-        frequencies = sum(class_frequencies(part) * len(part) for part in repeated)
-        assert isinstance(frequencies, Tensor)
-        weights = class_weights(frequencies / frequencies.sum(), recipe.loss.balance, recipe.loss.constant)
-        loss = SegmentationLoss(
-            weights, jaccard=recipe.loss.jaccard, label_smoothing=recipe.loss.label_smoothing
-        )
-        self._step = TrainingStep(
-            self.images_network, loss, recipe.precision, self._load_teacher(), recipe.teacher
-        ).to(device)
-        self._run: Callable[[Tensor, Tensor], Tensor] = self._step
-        if processes.world_size > 1:
-            self._run = DistributedDataParallel(self._step)
-        if recipe.compile:
-            self._run = torch.compile(self._run)
+        network = make_network(recipe, self.description, parent)
+        self.network = self._place(ImageNetwork(network, recipe.normalisation))
+        self._average = WeightAverage(self.network, recipe.ema)
         self._optimizer = optim.AdamW(parameter_groups(network, recipe.weight_decay), lr=0.0)
+        self._step = self._make_step(parts)
+        self._run_step = self._wrap_step()
+        self._sampler, self._loader = self._make_loader(parts)
 
-        if recipe.batch_size % processes.world_size:
-            raise RecipeError(f'batch_size {recipe.batch_size} does not divide by {processes.world_size} processes')
-        augmented = Augmented(repeated, recipe.augment, recipe.seed)
-        self._sampler = EpochSampler(
-            len(augmented), recipe.batch_size, recipe.seed, processes.rank, processes.world_size
-        )
-        per_process = recipe.batch_size // processes.world_size
-        self._loader: DataLoader[tuple[Tensor, Tensor]] = make_loader(
-            augmented, self._sampler, per_process, recipe.workers
-        )
-        self.progress = Progress(0, -1.0, 0, [])
+        self.progress = Progress()
         if (folder / STATE_FILE).is_file():
             self._resume()
 
-    def run(self, on_epoch: 'Callable[[Trainer, bool], None]' = lambda trainer, is_best: None) -> Progress:
-        """Train to the end of the recipe.
+    def run(self) -> None:
+        """Train to the end of the recipe, and write the model files.
 
-        Args:
-            on_epoch: called in the main process after each epoch with whether a validation found it the best so far.
+        Raises:
+            RecipeError: the loss is not finite any more.
+            UnavailableError: matplotlib is missing.
         """
-        recipe, progress = self.recipe, self.progress
+        progress, is_main = self.progress, self.processes.is_main
+        if is_main:
+            write_curves(self.folder, progress.rows)  # at once, so that a missing matplotlib costs nothing
         epochs = tqdm(
-            range(progress.epoch, recipe.epochs),
+            range(progress.epoch, self.recipe.epochs),
             desc='training',
             unit='epoch',
             initial=progress.epoch,
-            total=recipe.epochs,
-            disable=not self.processes.is_main,
+            total=self.recipe.epochs,
+            disable=not is_main,
         )
         for epoch in epochs:
-            if recipe.stop_after and progress.validations_without_gain >= recipe.stop_after:
-                log.info('stopped after epoch %d: validation brings no gain any more', epoch)
+            if self.has_converged:
+                epochs.close()
                 break
-            started = time.monotonic()
-            loss = self._train_epoch(epoch)
-            measured = self._validate_after(epoch)
-            row = {
-                'epoch': epoch + 1,
-                'learning_rate': self._learning_rate(epoch, len(self._loader) - 1),
-                'loss': loss,
-                **measured,
-                'seconds': time.monotonic() - started,
-            }
-            is_best = self._count(row)
-            epochs.set_postfix(loss=f'{loss:.3f}', best=f'{100 * max(progress.best_mean_iou, 0):.1f}')
-            if self.processes.is_main:
-                self._save()
+            is_best = self._count(self._epoch(epoch))
+            epochs.set_postfix(
+                loss=f'{progress.rows[-1]["loss"]:.3f}', best=f'{100 * max(progress.best_mean_iou, 0):.1f}'
+            )
+            if is_main:
+                # The state comes last: a run killed before it repeats the epoch and writes the same again.
+                if is_best:
+                    self._write_model(BEST_FILE)
                 write_curves(self.folder, progress.rows)
-                on_epoch(self, is_best)
-        return progress
+                self._save_state()
+        if is_main:
+            self._write_model(LAST_FILE)
+            if self._validation is None:
+                self._write_model(BEST_FILE)
 
-    def _initial_network(self) -> nn.Module:
-        network = self.description.build()
-        if self.recipe.encoder_weights:
-            if not isinstance(getattr(network, 'encoder', None), SqueezeNetEncoder):
-                raise RecipeError(f'encoder_weights: {self.recipe.model} has no encoder that loads ImageNet weights')
-            network.encoder.load_weights(Path(self.recipe.encoder_weights))  # type: ignore[union-attr, operator]
-        if self.recipe.init is None:
-            return network
-        parent = load_model(Path(self.recipe.init))
-        own, learned = network.state_dict(), parent.network.state_dict()
-        if own.keys() != learned.keys():
-            raise RecipeError(f'init {self.recipe.init} is a {parent.description.architecture}, not {self.recipe.model}')
-        # A head for other classes starts anew.
-        network.load_state_dict({k: v if v.shape == own[k].shape else own[k] for k, v in learned.items()})
-        return network
+    @property
+    def has_converged(self) -> bool:
+        """Whether ``stop_after`` validations in a row brought no gain."""
+        return 0 < self.recipe.stop_after <= self.progress.validations_without_gain
 
-    def _load_teacher(self) -> ImageNetwork | None:
-        if self.recipe.teacher is None:
-            return None
-        model = load_model(Path(self.recipe.teacher.model))
-        if model.description.classes != self.description.classes:
-            raise RecipeError(f'teacher {model.path} has other classes than the data: {model.description.classes.names}')
-        teacher = ImageNetwork(model.network, model.description.normalisation)
-        return teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    def best_figures(self) -> dict[str, Any]:
+        """What validation measured of the best weights."""
+        return load_model(self.folder / BEST_FILE).description.figures
+
+    def test(self) -> dict[str, Any]:
+        """Figures of the best weights on the recipe's ``test``, measured by this process alone."""
+        if self._test is None:
+            raise RecipeError('test: missing; name the data to measure on')
+        model = load_model(self.folder / BEST_FILE)
+        network = ImageNetwork(model.network, model.description.normalisation)
+        alone = replace(self.processes, rank=0, world_size=1)
+        matrix = measure(network.to(alone.device), self._test, self.recipe.input_size, alone)
+        return as_figures(matrix, self._test.classes)
+
+    def _read(self, source: Source) -> InMemory:
+        label = f'reading {source.dataset} {source.split}' if self.processes.is_main else ''
+        return InMemory(open_source(source, self._data), label)
+
+    def _place(self, network: ImageNetwork) -> ImageNetwork:
+        """On the device, in the memory order that convolutions like best."""
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return network.to(self.processes.device)
+
+    def _make_step(self, parts: list[InMemory]) -> TrainingStep:
+        recipe = self.recipe
+        counts = np.sum(
+            [source.repeat * class_counts(part) for source, part in zip(recipe.train, parts, strict=True)],
+            axis=0,
+        )
+        loss = SegmentationLoss(
+            class_weights(counts, recipe.loss.balance, recipe.loss.constant),
+            jaccard=recipe.loss.jaccard,
+            label_smoothing=recipe.loss.label_smoothing,
+        )
+        teacher = load_teacher(recipe, self.description)
+        step = TrainingStep(
+            self.network, loss, recipe.precision, self._place(teacher) if teacher else None, recipe.teacher
+        )
+        return step.to(self.processes.device)
+
+    def _wrap_step(self) -> Callable[[Tensor, Tensor], Tensor]:
+        run: Callable[[Tensor, Tensor], Tensor] = self._step
+        if self.processes.world_size > 1:
+            run = DistributedDataParallel(self._step)
+        return torch.compile(run) if self.recipe.compile else run
+
+    def _make_loader(self, parts: list[InMemory]) -> tuple[EpochSampler, 'DataLoader[tuple[Tensor, Tensor]]']:
+        recipe, processes = self.recipe, self.processes
+        repeated = [
+            part for part, source in zip(parts, recipe.train, strict=True) for _ in range(source.repeat)
+        ]
+        augmented = Augmented(repeated, recipe.augment, recipe.seed)
+        sampler = EpochSampler(
+            len(augmented), recipe.batch_size, recipe.seed, processes.rank, processes.world_size
+        )
+        per_process = recipe.batch_size // processes.world_size
+        return sampler, make_loader(augmented, sampler, per_process, recipe.workers)
+
+    def _epoch(self, epoch: int) -> dict[str, float]:
+        """Train and perhaps validate; the row of the curves."""
+        started = time.monotonic()
+        loss = self._train_epoch(epoch)
+        due = (epoch + 1) % self.recipe.validate_every == 0 or epoch + 1 == self.recipe.epochs
+        measured = {'mean_iou': math.nan, 'class_average': math.nan}
+        if self._validation and due:
+            measured = self._validate(self._validation)
+        return {
+            'epoch': epoch + 1,
+            'learning_rate': self._learning_rate(epoch, len(self._loader) - 1),
+            'loss': loss,
+            **measured,
+            'seconds': time.monotonic() - started,
+        }
+
+    def _train_epoch(self, epoch: int) -> float:
+        """Mean loss over the steps."""
+        # Dropout depends on seed, epoch and rank alone: a resumed run draws what an unbroken one would.
+        torch.manual_seed(_mix(self.recipe.seed, epoch, self.processes.rank))
+        self._sampler.epoch = epoch
+        self._step.train()
+        device = self.processes.device
+        total = torch.zeros((), device=device)
+        steps = tqdm(
+            self._loader,
+            desc=f'epoch {epoch + 1}',
+            unit='step',
+            leave=False,
+            disable=not self.processes.is_main,
+        )
+        for position, (images, labels) in enumerate(steps):
+            for group in self._optimizer.param_groups:
+                group['lr'] = self._learning_rate(epoch, position)
+            self._optimizer.zero_grad(set_to_none=True)
+            loss = self._run_step(images.to(device), labels.to(device))
+            loss.backward()  # type: ignore[no-untyped-call]
+            self._optimizer.step()
+            self._average.update(self.network, epoch * len(self._loader) + position)
+            total += loss.detach()
+        if self.processes.world_size > 1:
+            distributed.all_reduce(total)
+        mean = float(total) / len(self._loader) / self.processes.world_size
+        if not math.isfinite(mean):
+            raise RecipeError(f'learning_rate: the loss is {mean} in epoch {epoch + 1}; lower it')
+        return mean
+
+    def _validate(self, dataset: InMemory) -> dict[str, float]:
+        matrix = measure(self._average.network, dataset, self.recipe.input_size, self.processes)
+        if not matrix.any():
+            raise RecipeError('validation: not one pixel has a class; choose other data')
+        self.progress.figures = as_figures(matrix, dataset.classes)
+        return {key: self.progress.figures[key] for key in ('mean_iou', 'class_average')}
 
     def _learning_rate(self, epoch: int, position: int) -> float:
         n_steps = self.recipe.epochs * len(self._loader)
         step = epoch * len(self._loader) + position
         return learning_rate(step, n_steps, self.recipe.learning_rate, self.recipe.warmup)
 
-    def _train_epoch(self, epoch: int) -> float:
-        # Dropout depends on seed, epoch and rank alone, so that a resumed run draws what an unbroken one would.
-        torch.manual_seed(hash((self.recipe.seed, epoch, self.processes.rank)) % 2**63)
-        self._sampler.epoch = epoch
-        self._step.train()
-        total = torch.zeros((), device=self.processes.device)
-        for position, (images, labels) in enumerate(self._loader):
-            for group in self._optimizer.param_groups:
-                group['lr'] = self._learning_rate(epoch, position)
-            self._optimizer.zero_grad(set_to_none=True)
-            loss = self._run(images.to(self.processes.device), labels.to(self.processes.device))
-            loss.backward()  # type: ignore[no-untyped-call]
-            self._optimizer.step()
-            self.average.update(self.images_network, epoch * len(self._loader) + position)
-            total += loss.detach()
-        if self.processes.world_size > 1:
-            distributed.all_reduce(total)
-        mean = float(total) / len(self._loader) / self.processes.world_size
-        if not math.isfinite(mean):
-            raise RecipeError(f'the loss is {mean} in epoch {epoch + 1}; lower learning_rate')
-        return mean
-
-    def _validate_after(self, epoch: int) -> dict[str, float]:
-        """Measured in every process alike, so that all agree on when to stop."""
-        due = (epoch + 1) % self.recipe.validate_every == 0 or epoch + 1 == self.recipe.epochs
-        if self.validation is None or not due:
-            return {'mean_iou': math.nan, 'class_average': math.nan}
-        network = self.average.network
-        assert isinstance(network, ImageNetwork)
-        return validate(network, self.validation, self.processes.device, self.recipe.precision)
-
     def _count(self, row: dict[str, float]) -> bool:
+        """Enter an epoch into the progress; returns whether its validation is the best so far."""
         progress = self.progress
-        progress.epoch = int(row['epoch'])
+        progress.epoch += 1
         progress.rows.append(row)
         if math.isnan(row['mean_iou']):
             return False
@@ -318,31 +296,48 @@ class Trainer:
         progress.validations_without_gain = 0 if is_best else progress.validations_without_gain + 1
         return is_best
 
-    def _modules(self) -> dict[str, nn.Module]:
-        return {'network': self.images_network, 'average': self.average.network}
-
-    def _save(self) -> None:
-        save_state(
-            self.folder / STATE_FILE,
-            self._modules(),
-            self._optimizer,
-            {'recipe': self.recipe.as_json(), 'progress': vars(self.progress)},
+    def _write_model(self, name: str) -> None:
+        """The averaged weights as a model file; whoever reads the file meanwhile sees the old one."""
+        network = copy.deepcopy(self._average.network).cpu()
+        network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        size = self.recipe.input_size
+        golden = make_golden(network, choose_scenes(network, size), size)
+        description = replace(
+            self.description, training={**self.description.training, 'epoch': self.progress.epoch}
         )
+        if self.recipe.validation:
+            source = self.recipe.validation
+            description = with_figures(
+                description, **self.progress.figures, dataset=source.dataset, split=source.split
+            )
+        partial = (self.folder / name).with_suffix('.partial')
+        save_model(partial, network.network, description, golden)
+        partial.replace(self.folder / name)
+
+    def _save_state(self) -> None:
+        record = {'recipe': self.recipe.as_json(), 'progress': vars(self.progress)}
+        save_state(self.folder / STATE_FILE, self._modules, self._optimizer, record)
 
     def _resume(self) -> None:
-        record = load_state(self.folder / STATE_FILE, self._modules(), self._optimizer)
-        changed = [k for k, v in self.recipe.as_json().items() if record['recipe'].get(k) != _plain(v)]
+        path = self.folder / STATE_FILE
+        record, tensors = read_state(path)
+        own = self.recipe.as_json()
+        changed = [key for key in own if record['recipe'].get(key) != own[key]]
         if changed:
             raise RecipeError(
                 f'{self.folder} holds a run whose {", ".join(changed)} differ from the recipe; '
                 'remove the folder or choose another'
             )
+        restore_state(path, tensors, self._modules, self._optimizer)
         self.progress = Progress(**record['progress'])
-        log.info('resuming after epoch %d', self.progress.epoch)
+        if self.processes.is_main:
+            log.info('going on after epoch %d', self.progress.epoch)
+
+    @property
+    def _modules(self) -> dict[str, torch.nn.Module]:
+        return {'network': self.network, 'average': self._average.network}
 
 
-def _plain(value: object) -> object:
-    """A value as it comes back from JSON."""
-    if isinstance(value, (tuple, list)):
-        return [_plain(v) for v in value]
-    return {k: _plain(v) for k, v in value.items()} if isinstance(value, dict) else value
+def _mix(*numbers: int) -> int:
+    """One 64-bit seed from several numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])

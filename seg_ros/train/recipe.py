@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from seg_ros.errors import RecipeError
+from seg_ros.errors import ModelFileError, RecipeError
 from seg_ros.image import Normalisation
 from seg_ros.train.augment import Augmentation
 
@@ -116,7 +116,7 @@ class Recipe:
     arguments: dict[str, Any] = field(default_factory=dict)
     validation: Source | None = None
     test: Source | None = None
-    loss: LossRecipe = LossRecipe()
+    loss: LossRecipe = field(default_factory=LossRecipe)
     epochs: int = 100
     batch_size: int = 8
     learning_rate: float = 1e-3
@@ -167,8 +167,19 @@ class Recipe:
         return _build(cls, content, str(path))
 
     def as_json(self) -> dict[str, Any]:
-        """The form that model files keep."""
-        return dataclasses.asdict(self)
+        """The form that files keep."""
+        content: dict[str, Any] = _plain(dataclasses.asdict(self))
+        return content
+
+    def without_folders(self) -> 'Recipe':
+        """The same, with the files it names stripped of where they lie on this machine."""
+        teacher = self.teacher and dataclasses.replace(self.teacher, model=Path(self.teacher.model).name)
+        return dataclasses.replace(
+            self,
+            init=self.init and Path(self.init).name,
+            encoder_weights=self.encoder_weights and Path(self.encoder_weights).name,
+            teacher=teacher,
+        )
 
 
 def _require(holds: bool, key: str, value: object, expected: str) -> None:
@@ -181,7 +192,9 @@ def _change(content: Any, change: str) -> None:
     path, equals, text = change.partition('=')
     *parents, last = path.split('.')
     if not (equals and last):
-        raise RecipeError(f"'{change}' changes nothing; expected key=value, such as epochs=5 or augment.flip=0")
+        raise RecipeError(
+            f"'{change}' changes nothing; expected key=value, such as epochs=5 or augment.flip=0"
+        )
     try:
         for key in parents:
             content = content[int(key)] if isinstance(content, list) else content.setdefault(key, {})
@@ -196,9 +209,9 @@ def _build(kind: type[T], content: Any, where: str) -> T:
         raise RecipeError(f'{where}: {content!r}; expected keys and values')
     hints = typing.get_type_hints(kind)
     fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    unknown = sorted(set(content) - set(fields))
+    unknown = sorted(map(str, set(content) - set(fields)))
     if unknown:
-        raise RecipeError(f'{where}: unknown {", ".join(map(str, unknown))}; known: {", ".join(fields)}')
+        raise RecipeError(f'{where}: unknown {", ".join(unknown)}; known: {", ".join(fields)}')
     missing = [
         name
         for name, f in fields.items()
@@ -211,7 +224,7 @@ def _build(kind: type[T], content: Any, where: str) -> T:
     values = {name: _convert(hints[name], value, f'{where}: {name}') for name, value in content.items()}
     try:
         return kind(**values)
-    except RecipeError as err:
+    except (RecipeError, ModelFileError) as err:
         raise RecipeError(f'{where}: {err}') from err
 
 
@@ -236,8 +249,15 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     raise RecipeError(f'{where} is {value!r}; expected {expected}')
 
 
+def _plain(value: Any) -> Any:
+    """A value as it comes back from JSON."""
+    if isinstance(value, (tuple, list)):
+        return [_plain(v) for v in value]
+    return {str(k): _plain(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+
 def _is_number(value: Any) -> bool:
-    """Whether a YAML value is a finite number; 1e-3 is one, though YAML reads it as text for want of a point."""
+    """Whether a YAML value is a finite number; 1e-3 is one, though YAML takes it for text."""
     if isinstance(value, str):
         return re.fullmatch(r'[-+]?\d+(\.\d*)?[eE][-+]?\d{1,2}', value) is not None
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

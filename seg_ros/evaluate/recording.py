@@ -1,0 +1,152 @@
+"""What a replay recorded, read back from its bag: shares of the classes, accuracy, a contact sheet."""
+
+from collections.abc import Collection, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from seg_ros.bags import COMPRESSED_IMAGE, BagReader, Message, numbered
+from seg_ros.errors import BagError
+from seg_ros.evaluate.metrics import Counts, confusion_matrix
+from seg_ros.evaluate.report import LabelCounter
+from seg_ros.labels import ClassSet
+from seg_ros.overlay import Overlay, colourise, contact_sheet
+from seg_ros.ros.conversions import image_from_compressed, image_from_message
+from seg_ros.types import UInt8Array
+
+LABELS, MODEL_INFO, DIAGNOSTICS = '/seg_ros/labels', '/seg_ros/model_info', '/diagnostics'
+
+STAGES = ('resize_ms', 'network_ms', 'decide_ms')
+
+Key = tuple[int, int]
+
+
+class Recording:
+    """A bag with images and with what the node made of them.
+
+    Args:
+        path: the bag.
+        image_topic: of the images.
+
+    Raises:
+        BagError: it cannot be read, or the node did not say which model it ran.
+    """
+
+    def __init__(self, path: Path, image_topic: str) -> None:
+        self.path, self.image_topic = path, image_topic
+
+    @cached_property
+    def model(self) -> dict[str, Any]:
+        """What ran, under the keys that all reports share."""
+        info = self._model_info
+        return {
+            'path': info.path,
+            'digest': info.digest,
+            'n_parameters': int(info.n_parameters),
+            'quantization': info.quantization,
+            'backend': info.backend,
+            'device': info.device,
+        }
+
+    @cached_property
+    def classes(self) -> ClassSet:
+        """What the labels mean."""
+        return ClassSet.from_json(
+            {'id': c.id, 'name': c.name, 'colour': c.colour} for c in self._model_info.classes
+        )
+
+    @cached_property
+    def _model_info(self) -> Any:
+        for message in self._messages(MODEL_INFO):
+            return message.decode()
+        raise BagError(f'bag {self.path} has no {MODEL_INFO}: the node did not say which model it runs')
+
+    def class_shares(self) -> dict[str, float]:
+        """Share of all pixels that each class has, 0..1, and 'unlabelled' where there are such."""
+        counter = LabelCounter(self.classes)
+        for message in self._messages(LABELS):
+            counter.add(_image(message)[..., 0])
+        return counter.shares()
+
+    def confusion(self, truth_topic: str, truth: BagReader) -> Counts:
+        """Compare the labels with true ones of the same stamps.
+
+        Args:
+            truth_topic: mono8 images of class ids, 255 = void.
+            truth: the bag that holds them.
+
+        Returns:
+            (K, K + 1) int64, see seg_ros.evaluate.metrics.confusion_matrix.
+        """
+        labels = {key: _image(message)[..., 0] for key, message in numbered(self._messages(LABELS))}
+        n_classes = len(self.classes)
+        matrix = np.zeros((n_classes, n_classes + 1), np.int64)
+        for key, message in numbered(truth.messages(truth_topic)):
+            if key in labels:
+                matrix += confusion_matrix(_image(message)[..., 0], labels[key], n_classes)
+        return matrix
+
+    def stage_ms(self) -> dict[str, float]:
+        """What the node's last diagnostics said of its stages."""
+        found: dict[str, float] = {}
+        for message in self._messages(DIAGNOSTICS):
+            pairs = [pair for status in message.decode().status for pair in status.values]
+            found |= {pair.key: float(pair.value) for pair in pairs if pair.key in STAGES}
+        return found
+
+    def write_contact_sheet(
+        self,
+        path: Path,
+        *,
+        n_rows: int = 6,
+        opacity: float = 0.5,
+        truth: BagReader | None = None,
+        truth_topic: str = '',
+    ) -> None:
+        """Draw frames picked evenly: image, overlay, and the true labels if there are any.
+
+        Raises:
+            BagError: there is no labelled frame, or the file cannot be written.
+        """
+        keys = [key for key, _ in numbered(self._messages(LABELS))]
+        picked = [
+            keys[index] for index in np.linspace(0, len(keys) - 1, min(n_rows, len(keys))).round().astype(int)
+        ]
+        if not picked:
+            raise BagError(f'bag {self.path} has no {LABELS} to draw')
+        images = dict(self._pictures(self._messages(self.image_topic), picked))
+        labels = {key: picture[..., 0] for key, picture in self._pictures(self._messages(LABELS), picked)}
+        columns, overlay = ['image', 'overlay'], Overlay(self.classes)
+        rows = [
+            [images[key], overlay(images[key], labels[key], opacity=opacity, legend=True)]
+            for key in picked
+            if key in images
+        ]
+        if truth is not None:
+            columns.append('truth')
+            exact = dict(self._pictures(truth.messages(truth_topic), picked))
+            for row, key in zip(rows, [key for key in picked if key in images], strict=True):
+                row += [colourise(exact[key][..., 0], self.classes)] if key in exact else []
+        sheet = contact_sheet(rows, columns, 480 * len(columns))
+        if not cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR)):
+            raise BagError(f'{path} cannot be written')
+
+    def _pictures(
+        self, messages: Iterator[Message], keys: Collection[Key]
+    ) -> Iterator[tuple[Key, UInt8Array]]:
+        for key, message in numbered(messages):
+            if key in keys:
+                yield key, _image(message)
+
+    def _messages(self, topic: str) -> Iterator[Message]:
+        with BagReader(self.path) as bag:
+            yield from bag.messages(topic)
+
+
+def _image(message: Message) -> UInt8Array:
+    """(H, W, 3) uint8 RGB; a label image has its ids in every channel."""
+    decoded = message.decode()
+    return image_from_compressed(decoded) if message.type == COMPRESSED_IMAGE else image_from_message(decoded)

@@ -1,0 +1,49 @@
+"""The arguments of every command that runs a model: the parameters of seg_ros.params under the same names."""
+
+import argparse
+from dataclasses import asdict
+
+from seg_ros.params import BY_NAME, Settings, check
+
+NAMES = (
+    'model',
+    'quantization',
+    'backend',
+    'device',
+    'confidence_threshold',
+    'input_height',
+    'input_width',
+    'n_threads',
+)
+"""Parameters that concern the model and not the node."""
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--model``, ``--quantization``, ... with defaults, choices and help of the parameters."""
+    group = parser.add_argument_group('model')
+    for name in NAMES:
+        parameter = BY_NAME[name]
+        constraint = f' [{parameter.constraint}]' if parameter.constraint and not parameter.choices else ''
+        group.add_argument(
+            f'--{name.replace("_", "-")}',
+            type=type(parameter.default),
+            default=parameter.default,
+            choices=parameter.choices,
+            metavar=None if parameter.choices else name.rpartition('_')[2].upper(),
+            help=f'{parameter.doc}{constraint} (default: %(default)s)',
+        )
+
+
+def settings_from(arguments: argparse.Namespace) -> Settings:
+    """The settings that were given, with defaults for all other parameters.
+
+    Raises:
+        ParameterError: a value is out of its range.
+    """
+    return Settings.from_values({name: check(name, getattr(arguments, name)) for name in NAMES})
+
+
+def parameters_from(settings: Settings) -> dict[str, bool | int | float | str]:
+    """Those values as a node takes them."""
+    values = asdict(settings)
+    return {name: values[name] for name in NAMES}

@@ -1,0 +1,102 @@
+"""What a run starts from: the data, networks and files that its recipe names."""
+
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import nn
+
+from seg_ros.checkpoint import Model, ModelDescription, load_model
+from seg_ros.data.dataset import Dataset
+from seg_ros.errors import RecipeError, UnavailableError
+from seg_ros.image import ImageNetwork
+from seg_ros.models.squeezenet import SqueezeNetEncoder
+from seg_ros.registry import DATASETS, look_up
+from seg_ros.resources import resource
+from seg_ros.train.recipe import Recipe, Source
+
+
+def open_source(source: Source, data: Path | None) -> Dataset:
+    """The data set that a recipe names.
+
+    Raises:
+        RecipeError: it does not take these options.
+        DatasetError: it needs a folder and ``data`` is None, or the folder is not as it should be.
+        UnknownNameError: there is no such data set.
+    """
+    build = look_up(DATASETS, source.dataset, 'data set')
+    root = data / source.root if data else None
+    try:
+        inspect.signature(build).bind(root, source.split, **source.options)
+    except TypeError as err:
+        raise RecipeError(f'data set {source.dataset} does not take options {source.options}: {err}') from err
+    return build(root, source.split, **source.options)
+
+
+def describe_sources(sources: Sequence[Source], parts: Sequence[Dataset]) -> str:
+    """The training data in a line, for the model file."""
+    return ' + '.join(
+        f'{source.repeat} x {source.dataset} {source.split} ({len(part)} images)'
+        for source, part in zip(sources, parts, strict=True)
+    )
+
+
+def find_file(name: str) -> Path:
+    """A file that a recipe names, from the current folder, else from the models that come with seg_ros.
+
+    Raises:
+        RecipeError: it is in neither.
+    """
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    try:
+        return resource(f'models/{name}')
+    except UnavailableError as err:
+        raise RecipeError(
+            f"file '{name}' is neither in {Path.cwd()} nor among the models of seg_ros; give its path"
+        ) from err
+
+
+def load_parent(recipe: Recipe) -> Model | None:
+    """The model that ``init`` names."""
+    return None if recipe.init is None else load_model(find_file(recipe.init))
+
+
+def make_network(recipe: Recipe, description: ModelDescription, parent: Model | None) -> nn.Module:
+    """The network at its start: random, with an ImageNet encoder, or another model's weights.
+
+    Raises:
+        RecipeError: the weights are those of another network.
+        ModelFileError: a file cannot be read.
+    """
+    network = description.build()
+    if recipe.encoder_weights:
+        encoder = getattr(network, 'encoder', None)
+        if not isinstance(encoder, SqueezeNetEncoder):
+            raise RecipeError(f'encoder_weights: {recipe.model} has no encoder that loads ImageNet weights')
+        encoder.load_weights(find_file(recipe.encoder_weights))
+    if parent is None:
+        return network
+    own, learned = network.state_dict(), parent.network.state_dict()
+    if own.keys() != learned.keys():
+        raise RecipeError(f'init: {parent.path} is a {parent.description.architecture}, not {recipe.model}')
+    # A head for other classes starts anew.
+    network.load_state_dict({k: v if v.shape == own[k].shape else own[k] for k, v in learned.items()})
+    return network
+
+
+def load_teacher(recipe: Recipe, description: ModelDescription) -> ImageNetwork | None:
+    """The teacher that a recipe names.
+
+    Raises:
+        RecipeError: it tells other classes apart.
+        ModelFileError: its file cannot be read.
+    """
+    if recipe.teacher is None:
+        return None
+    model = load_model(find_file(recipe.teacher.model))
+    if model.description.classes != description.classes:
+        names = model.description.classes.names
+        raise RecipeError(f'teacher: {model.path} has other classes than the data: {names}')
+    return ImageNetwork(model.network, model.description.normalisation)

@@ -1,0 +1,53 @@
+import numpy as np
+import torch
+
+from seg_ros.data.squares import SquaresDataset
+from seg_ros.train.augment import Augmentation
+from seg_ros.train.loader import Augmented, EpochSampler, InMemory, make_loader
+
+
+def draws(epoch: int = 0, **arguments: int) -> list[tuple[int, int, int]]:
+    sampler = EpochSampler(**arguments)
+    sampler.epoch = epoch
+    found = list(sampler)
+    assert len(found) == len(sampler)
+    return [tuple(draw) for draw in found]
+
+
+def test_an_epoch_draws_each_image_once_and_drops_what_fills_no_batch() -> None:
+    found = draws(size=11, batch_size=4, seed=1)
+    assert len(found) == len({image for _, _, image in found}) == 8
+    assert found == draws(size=11, batch_size=4, seed=1)
+    assert found != draws(epoch=1, size=11, batch_size=4, seed=1)
+
+
+def test_processes_share_each_batch_of_the_single_process() -> None:
+    alone = draws(size=24, batch_size=6, seed=2)
+    parts = [draws(size=24, batch_size=6, seed=2, rank=rank, world_size=2) for rank in range(2)]
+    for k in range(4):
+        together = [draw for part in parts for draw in part[3 * k : 3 * k + 3]]
+        assert sorted(together) == sorted(alone[6 * k : 6 * k + 6])
+
+
+def test_fewer_images_than_a_batch_are_drawn_again_and_vary() -> None:
+    found = draws(size=3, batch_size=8, seed=0)
+    assert len(found) == 8
+    assert {image for _, _, image in found} == {0, 1, 2}
+    dataset = Augmented([SquaresDataset(None, 'train', n_images=3)], Augmentation((64, 64)), 0)
+    sampler = EpochSampler(3, 8, 0)
+    crops = [dataset[draw][0].numpy().tobytes() for draw in sampler]
+    assert len(set(crops)) == 8
+
+
+def test_workers_change_nothing_and_leave_the_global_generator_alone() -> None:
+    dataset = Augmented([InMemory(SquaresDataset(None, 'train', n_images=4))], Augmentation((32, 32)), 7)
+    batches = []
+    for workers in (0, 1):
+        torch.manual_seed(0)
+        batches.append([b for b in make_loader(dataset, EpochSampler(4, 2, 7), 2, workers)])
+        assert torch.equal(torch.get_rng_state(), torch.manual_seed(0).get_state())
+    for (image, labels), (same, same_labels) in zip(*batches, strict=True):
+        assert image.shape == (2, 32, 32, 3)
+        assert image.dtype == labels.dtype == torch.uint8
+        np.testing.assert_array_equal(image, same)
+        np.testing.assert_array_equal(labels, same_labels)
