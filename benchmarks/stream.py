@@ -1,8 +1,8 @@
 """A camera through the node: what arrives, how old it is, and what the node adds to the bare network.
 
-Three processes, as on a robot: this one publishes rgb8 frames at a steady rate, the real node segments them, a third
-receives labels. Then the bare backend runs the same frames at the same pace in this process; the node's share is the
-difference. Run it when nothing else runs:
+Three processes, as on a robot: this one publishes rgb8 frames at a steady rate, the real node segments them, a
+third receives labels. Then the bare backend runs the same frames at the same pace in this process; the node's
+share is the difference. Run it when nothing else runs:
 
     python benchmarks/stream.py --seconds 60 --backend torch_compile --json out.json
 """
@@ -92,7 +92,8 @@ def publish(node: rclpy.node.Node, frames: list[UInt8Array], rate_hz: float, n_f
 
 def bare_network(pipeline: Pipeline, frames: list[UInt8Array], rate_hz: float, n_frames: int) -> Times:
     """Milliseconds of the backend alone, on the same frames at the same pace."""
-    inputs = [torch.from_numpy(resize_image(frame, *pipeline.input_size).copy())[None] for frame in frames]
+    resized = [resize_image(frame, *pipeline.input_size).copy() for frame in frames]
+    inputs = [torch.from_numpy(image)[None] for image in resized]
     times = []
     due = time.monotonic()
     for number in range(n_frames):

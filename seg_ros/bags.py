@@ -190,25 +190,24 @@ class BagReader:
 
 
 class BagWriter:
-    """An MCAP file to write; a context manager that leaves a readable bag, also when an error passes through.
-
-    Until it is closed the bag grows in a folder ``<path>.part``.
+    """An MCAP file to write; a context manager. Until it is closed the bag grows in a folder ``<path>.part``.
 
     Args:
         path: of the file.
         overwrite: whether a file that is already there may be replaced.
+        keep_unfinished: whether to leave a readable bag, instead of none, when an error passes through.
 
     Raises:
         BagError: there is such a file, or it cannot be written.
     """
 
-    def __init__(self, path: Path, *, overwrite: bool = False) -> None:
+    def __init__(self, path: Path, *, overwrite: bool = False, keep_unfinished: bool = False) -> None:
         if path.is_dir() or (path.exists() and not overwrite):
             raise BagError(f'{path} exists already; choose another name, or --overwrite')
         self.path = path
         self._folder = path.with_name(path.name + '.part')
         self._connections: dict[str, Connection] = {}
-        self._is_wanted = True
+        self._is_wanted, self._keep_unfinished = True, keep_unfinished
         try:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._writer = Writer(self._folder, version=9, storage_plugin=StoragePlugin.MCAP)
@@ -264,10 +263,6 @@ class BagWriter:
         """Leave no bag when it is closed, and one of that name that is already there as it is."""
         self._is_wanted = False
 
-    def keep(self) -> None:
-        """Take back `discard`."""
-        self._is_wanted = True
-
     def close(self) -> None:
         """Write the index and put the bag in its place."""
         self._writer.close()
@@ -282,6 +277,8 @@ class BagWriter:
     def __exit__(
         self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if err is not None and not self._keep_unfinished:
+            self.discard()
         self.close()
 
 
@@ -335,7 +332,7 @@ def message_types(package: str = 'seg_ros') -> Any:
     """The type store of rosbags with our own messages, and those of an installed package that it lacks."""
     store = get_typestore(Stores.LATEST)
     folders = {'seg_ros': resource('msg')}
-    if not any(name.startswith(f'{package}/') for name in store.fielddefs):
+    if not any(name.startswith(f'{package}/') for name in [*store.fielddefs, 'seg_ros/']):
         folders = {package: _installed_messages(package), **folders}
     for owner, folder in folders.items():
         types: dict[str, Any] = {}
@@ -351,7 +348,7 @@ def _installed_messages(package: str) -> Path:
         from ament_index_python.packages import get_package_share_directory
 
         return Path(get_package_share_directory(package)) / 'msg'
-    except (ImportError, LookupError):
+    except (ImportError, LookupError, OSError):
         return Path(package) / 'msg'
 
 

@@ -90,12 +90,10 @@ def render_drive(folder: Path, n_frames: int) -> Path:
         return path
     drive = RenderedDrive(SEED, n_frames, HEIGHT, WIDTH, rate_hz=RATE_HZ)
     with BagWriter(path) as bag:
-        bag.discard()  # until it is whole
         for index in tqdm(range(n_frames), desc='rendering', unit='frame', disable=None):
             image, labels = drive[index]
             bag.write_image(IMAGES, image, stamp_of(index, RATE_HZ))
             bag.write_image(TRUTH, labels, stamp_of(index, RATE_HZ))
-        bag.keep()
     return path
 
 

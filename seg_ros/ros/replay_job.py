@@ -107,7 +107,7 @@ def replay_bag(
         images = bag.image_topic(topic)
         if output.exists() and output.samefile(path):
             raise SegRosError(f'{output} is the bag to play; choose another name for what is recorded')
-        writer = stack.enter_context(BagWriter(output, overwrite=overwrite))
+        writer = stack.enter_context(BagWriter(output, overwrite=overwrite, keep_unfinished=True))
         node = None
         if own_node:
             parameters = {

@@ -1,3 +1,4 @@
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,10 +32,16 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.fixture
-def tiny() -> dict[str, Any]:
+@pytest.fixture(scope='session')
+def tiny_recipe() -> dict[str, Any]:
     """A recipe of seconds, as its file would hold it."""
-    return yaml.safe_load(yaml.safe_dump(TINY))
+    return TINY
+
+
+@pytest.fixture
+def tiny(tiny_recipe: dict[str, Any]) -> dict[str, Any]:
+    """The same, to be changed."""
+    return copy.deepcopy(tiny_recipe)
 
 
 @pytest.fixture

@@ -92,7 +92,9 @@ def test_the_same_seed_gives_the_same_pair() -> None:
     assert not np.array_equal(first[0], other[0])
 
 
-@pytest.mark.parametrize('key', ['brightness', 'contrast', 'saturation', 'white_balance', 'gamma', 'blur', 'noise'])
+@pytest.mark.parametrize(
+    'key', ['brightness', 'contrast', 'saturation', 'white_balance', 'gamma', 'blur', 'noise']
+)
 def test_each_change_of_colour_changes_the_image_alone(key: str) -> None:
     image, labels = pair()
     augment = Augmentation((90, 120), **{key: 0.8})

@@ -61,7 +61,7 @@ def test_a_batch_without_labels_costs_nothing_and_keeps_gradients_finite() -> No
     scores = torch.randn(1, 3, 4, 4, requires_grad=True)
     loss = SegmentationLoss(torch.ones(3), jaccard=0.5)(scores, torch.full((1, 4, 4), 255, dtype=torch.uint8))
     loss.backward()
-    assert float(loss) == 0
+    assert loss.item() == 0
     assert scores.grad is not None
     assert scores.grad.isfinite().all()
 

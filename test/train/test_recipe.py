@@ -97,7 +97,9 @@ def test_changes_apply(tiny: dict[str, Any], tmp_path: Path) -> None:
     assert recipe.without_folders().init == 'b.safetensors'
 
 
-@pytest.mark.parametrize('change', ['epochs', '=3', 'train.9.repeat=1', 'epochs.x=1', 'epochs=[', 'nonsense=1'])
+@pytest.mark.parametrize(
+    'change', ['epochs', '=3', 'train.9.repeat=1', 'epochs.x=1', 'epochs=[', 'nonsense=1']
+)
 def test_a_change_that_does_not_fit_is_named(tiny: dict[str, Any], tmp_path: Path, change: str) -> None:
     with pytest.raises(RecipeError, match=change.split('=')[0] or change):
         load(tiny, tmp_path, change)

@@ -46,6 +46,8 @@ def test_average_matches_a_slow_loop() -> None:
                 expected[name] = (decay * old + (1 - decay) * value.double()).tolist()
         average.update(network, step)
     for name, value in average.network.state_dict().items():
-        torch.testing.assert_close(value.double(), torch.tensor(expected[name]).double(), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(
+            value.double(), torch.tensor(expected[name]).double(), rtol=1e-5, atol=1e-6
+        )
     assert not average.network.training
     assert not any(p.requires_grad for p in average.network.parameters())

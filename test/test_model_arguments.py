@@ -1,0 +1,46 @@
+import argparse
+from pathlib import Path
+
+import pytest
+
+from seg_ros.errors import ParameterError
+from seg_ros.model_arguments import NAMES, add_model_arguments, parameters_from, settings_from
+from seg_ros.params import BY_NAME, Settings
+
+
+def parse(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add_model_arguments(parser)
+    return parser.parse_args(words)
+
+
+def test_defaults_are_those_of_the_parameters() -> None:
+    assert settings_from(parse()) == Settings()
+
+
+def test_every_argument_reaches_the_settings_with_its_type() -> None:
+    words = (
+        '--model a.safetensors --quantization fp32 --backend torch --device cpu --confidence-threshold 0.5'
+    )
+    settings = settings_from(
+        parse(*words.split(), *'--input-height 96 --input-width 128 --n-threads 2'.split())
+    )
+    expected = dict(zip(NAMES, ('a.safetensors', 'fp32', 'torch', 'cpu', 0.5, 96, 128, 2), strict=True))
+    assert parameters_from(settings) == expected
+    assert {name: type(value) for name, value in expected.items()} == {
+        name: type(BY_NAME[name].default) for name in NAMES
+    }
+
+
+@pytest.mark.parametrize('words', [['--confidence-threshold', '1.5'], ['--n-threads', '-1']])
+def test_values_out_of_range_are_refused(words: list[str]) -> None:
+    with pytest.raises(ParameterError, match=words[0].strip('-').replace('-', '_')):
+        settings_from(parse(*words))
+
+
+def test_help_quotes_the_table(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with pytest.raises(SystemExit):
+        parse('--help')
+    text = ' '.join(capsys.readouterr().out.split())
+    for name in NAMES:
+        assert BY_NAME[name].doc in text

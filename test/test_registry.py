@@ -1,0 +1,112 @@
+"""The contract that every entry of the tables keeps, on tiny inputs."""
+
+import dataclasses
+import inspect
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from seg_ros.checkpoint import Golden, ModelDescription, load_model, save_model
+from seg_ros.errors import UnknownNameError
+from seg_ros.image import ImageNetwork
+from seg_ros.labels import ClassInfo, ClassSet
+from seg_ros.registry import BACKENDS, DATASETS, MODELS, QUANTIZATIONS, look_up
+from seg_ros.runtime.backend import Backend
+
+GOLDEN = Golden(np.zeros((1, 16, 16, 3), np.uint8), np.zeros((1, 16, 16), np.uint8))
+
+
+def classes(n: int) -> ClassSet:
+    return ClassSet(tuple(ClassInfo(i, f'class {i}', (i, 0, 0)) for i in range(n)))
+
+
+def network(name: str, n_classes: int = 3) -> torch.nn.Module:
+    torch.manual_seed(0)
+    return MODELS[name](n_classes)
+
+
+@pytest.mark.parametrize('name', MODELS)
+@pytest.mark.parametrize(('n_classes', 'height', 'width'), [(1, 32, 32), (2, 33, 47), (21, 64, 96)])
+def test_scores_have_the_size_of_the_image(name: str, n_classes: int, height: int, width: int) -> None:
+    with torch.no_grad():
+        scores = network(name, n_classes).eval()(torch.randn(2, 3, height, width))
+    assert scores.shape == (2, n_classes, height, width)
+    assert scores.isfinite().all()
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_every_parameter_learns(name: str) -> None:
+    net = network(name).train()
+    optimizer = torch.optim.SGD(net.parameters(), 0.01)
+    images, labels = torch.randn(2, 3, 64, 64), torch.randint(0, 3, (2, 64, 64))
+    F.cross_entropy(net(images), labels).backward()
+    for key, parameter in net.named_parameters():
+        assert parameter.grad is not None, key
+        assert parameter.grad.isfinite().all(), key
+        assert parameter.grad.abs().sum() > 0, key
+    optimizer.step()
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_files_keep_it(name: str, tmp_path: Path) -> None:
+    net = network(name).eval()
+    description = ModelDescription(name, classes(3), (64, 64))
+    save_model(tmp_path / 'model.safetensors', net, description, GOLDEN)
+    loaded = load_model(tmp_path / 'model.safetensors')
+    assert dataclasses.asdict(loaded.description) == dataclasses.asdict(description)
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(loaded.network(images), net(images), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_it_exports(name: str) -> None:
+    net = network(name).eval()
+    images = torch.randn(1, 3, 64, 80)
+    exported = torch.export.export(net, (images,)).module()
+    with torch.no_grad():
+        torch.testing.assert_close(exported(images), net(images), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_onnx_runtime_agrees(name: str) -> None:
+    backend = BACKENDS['onnxruntime']
+    obstacle = backend.why_not(torch.device('cpu'), torch.float32)
+    if obstacle:
+        pytest.skip(f'onnxruntime {obstacle}')
+    description = ModelDescription(name, classes(3), (64, 80))
+    images = ImageNetwork(network(name).eval(), description.normalisation).eval()
+    frame = torch.randint(0, 255, (1, 64, 80, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        want = images(frame)
+    got = backend(images, (64, 80), torch.device('cpu'), 1)(frame)
+    torch.testing.assert_close(got, want, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize('level', QUANTIZATIONS)
+def test_levels_compute_close_to_float(level: str) -> None:
+    frame = torch.randint(0, 255, (1, 64, 64, 3), dtype=torch.uint8)
+    description = ModelDescription('enet', classes(3), (64, 64))
+    with torch.no_grad():
+        want = ImageNetwork(network('enet').eval(), description.normalisation)(frame)
+        dtype = QUANTIZATIONS[level].dtype
+        got = ImageNetwork(network('enet').eval(), description.normalisation, dtype).eval()(frame)
+    assert got.dtype == torch.float32
+    assert (got - want).abs().mean() < 0.05 * want.abs().mean()
+
+
+@pytest.mark.parametrize('name', BACKENDS)
+def test_backends_have_the_shape_of_the_protocol(name: str) -> None:
+    for method in ('__init__', '__call__', 'why_not'):
+        want = inspect.signature(getattr(Backend, method)).parameters
+        got = inspect.signature(getattr(BACKENDS[name], method)).parameters
+        assert list(got) == list(want)
+
+
+def test_unknown_names_list_the_known() -> None:
+    for table in (MODELS, QUANTIZATIONS, BACKENDS, DATASETS):
+        with pytest.raises(UnknownNameError, match=', '.join(sorted(table))):
+            look_up(table, 'nonsense', 'entry')
