@@ -1,6 +1,6 @@
 """A camera through the node: what arrives, how old it is, and what the node adds to the bare network.
 
-Three processes, as on a robot: this one publishes rgb8 frames at a steady rate, the real node segments them, a
+Three processes, as on a robot: this one publishes rgb8 frames at a steady rate, the node segments them, a
 third receives labels. Then the bare backend runs the same frames at the same pace in this process; the node's
 share is the difference. Run it when nothing else runs:
 

@@ -1,4 +1,4 @@
-"""The node on recorded data: in the time of a bag that `ros2 bag play --clock` or `seg_ros replay --no-node` plays.
+"""The node on recorded data, in the time of `ros2 bag play --clock` or of `seg_ros replay --no-node`.
 
     ros2 launch seg_ros replay.launch.py image:=/camera/image_raw
     ros2 launch seg_ros replay.launch.py image:=/camera/image_raw bag:=drive.mcap
@@ -9,11 +9,12 @@ With `bag` the bag is played, recorded beside it with what the node says, and ev
 import sys
 from pathlib import Path
 
-from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, ExecuteProcess, IncludeLaunchDescription, Shutdown
 from launch.conditions import IfCondition
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration, PythonExpression
+
+from launch import LaunchDescription
 
 
 def generate_launch_description() -> LaunchDescription:

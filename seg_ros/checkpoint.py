@@ -71,7 +71,7 @@ class ModelDescription:
         network = look_up(MODELS, self.architecture, 'architecture')
         try:
             return network(len(self.classes), **self.arguments)
-        except (TypeError, ValueError, RuntimeError) as err:
+        except (TypeError, ValueError, OverflowError, RuntimeError) as err:
             raise ModelFileError(f'{self.architecture} refuses arguments {self.arguments}: {err}') from err
 
     def as_json(self) -> dict[str, Any]:
@@ -125,7 +125,7 @@ class ModelDescription:
             )
         except DatasetError as err:
             raise ModelFileError(str(err)) from err
-        except (KeyError, TypeError, ValueError) as err:
+        except (KeyError, TypeError, ValueError, OverflowError) as err:
             if isinstance(err, ModelFileError):
                 raise
             raise ModelFileError(f'metadata lacks or garbles a key: {err!r}') from err
@@ -183,7 +183,7 @@ class Model:
 
 
 def save_model(path: Path, network: nn.Module, description: ModelDescription, golden: Golden) -> None:
-    """Write a model file.
+    """Write a model file; one that is there is replaced only when all is on disk.
 
     Raises:
         ModelFileError: a weight is not finite.
@@ -195,7 +195,9 @@ def save_model(path: Path, network: nn.Module, description: ModelDescription, go
     tensors[GOLDEN_IMAGES] = torch.from_numpy(golden.images.copy())
     tensors[GOLDEN_LABELS] = torch.from_numpy(golden.labels.copy())
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, path, metadata={METADATA_KEY: json.dumps(description.as_json())})
+    partial = path.with_name(path.name + '.partial')
+    save_file(tensors, partial, metadata={METADATA_KEY: json.dumps(description.as_json())})
+    partial.replace(path)
 
 
 def load_model(path: Path) -> Model:

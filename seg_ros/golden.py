@@ -17,7 +17,7 @@ from seg_ros.types import UInt8Array
 
 GOLDEN_SIZE = (54, 72)
 N_SCENES = 2
-_N_DRIVES, _N_FRAMES, _FRAMES_APART = 8, 3, 20
+_N_DRIVES, _N_FRAMES, _FRAMES_APART = 4, 6, 10
 
 _NORMALISATIONS = (Normalisation(), Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)))
 """What a network is most often fed by mistake: ImageNet's mean and spread, or plain 0..1."""
@@ -45,7 +45,7 @@ def label_image(network: ImageNetwork, image: UInt8Array, input_size: tuple[int,
 
 @cache
 def candidate_scenes() -> UInt8Array:
-    """Frames to choose golden scenes from, (24, 54, 72, 3) uint8 RGB, of eight streets."""
+    """Frames to choose golden scenes from, (24, 54, 72, 3) uint8 RGB, of four streets."""
     drives = (RenderedDrive(seed, _N_FRAMES * _FRAMES_APART, *GOLDEN_SIZE) for seed in range(_N_DRIVES))
     return np.stack([drive[k * _FRAMES_APART][0] for drive in drives for k in range(_N_FRAMES)])
 

@@ -59,7 +59,7 @@ class ClassSet:
                     for c in [r['colour']]
                 )
             )
-        except (KeyError, TypeError, IndexError, ValueError) as err:
+        except (KeyError, TypeError, IndexError, ValueError, OverflowError) as err:
             if isinstance(err, DatasetError):
                 raise
             raise DatasetError(

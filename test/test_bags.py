@@ -68,7 +68,8 @@ def test_an_independent_reader_agrees(tmp_path: Path) -> None:
         found = list(reader.iter_decoded_messages())
     for (schema, channel, message, decoded), image in zip(found, IMAGES, strict=True):
         assert (schema.name, schema.encoding, channel.topic) == (IMAGE, 'ros2msg', '/camera/image_raw')
-        assert channel.message_encoding == 'cdr' and message.log_time >= 2 * SECOND
+        assert channel.message_encoding == 'cdr'
+        assert message.log_time >= 2 * SECOND
         assert (decoded.encoding, decoded.header.frame_id, decoded.step) == ('rgb8', 'front', 51)
         assert decoded.header.stamp.sec == 1
         assert bytes(decoded.data) == image.tobytes()
@@ -151,7 +152,7 @@ def test_what_is_no_bag_is_refused(tmp_path: Path, name: str, content: bytes) ->
 def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BagError, match='there is no bag'):
         BagReader(tmp_path / 'missing.mcap')
-    with pytest.raises(BagError, match='is no bag; expected metadata.yaml'):
+    with pytest.raises(BagError, match='expected metadata'):
         BagReader(tmp_path)
     (tmp_path / 'notes.txt').touch()
     with pytest.raises(BagError, match=r'ends in .mcap or .db3'):
@@ -197,9 +198,13 @@ def test_an_existing_file_stays_unless_it_may_go(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize('keep', [True, False])
 def test_an_error_leaves_a_readable_bag_or_none(tmp_path: Path, keep: bool) -> None:
-    with pytest.raises(KeyboardInterrupt), BagWriter(tmp_path / 'bag.mcap', keep_unfinished=keep) as bag:
-        bag.write_image('/camera', IMAGES[0], 1)
-        raise KeyboardInterrupt
+    def write_and_fail() -> None:
+        with BagWriter(tmp_path / 'bag.mcap', keep_unfinished=keep) as bag:
+            bag.write_image('/camera', IMAGES[0], 1)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_and_fail()
     assert [path.name for path in tmp_path.iterdir()] == (['bag.mcap'] if keep else [])
     if keep:
         with BagReader(tmp_path / 'bag.mcap') as bag:

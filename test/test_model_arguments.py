@@ -19,15 +19,10 @@ def test_defaults_are_those_of_the_parameters() -> None:
 
 
 def test_every_argument_reaches_the_settings_with_its_type() -> None:
-    words = (
-        '--model a.safetensors --quantization fp32 --backend torch --device cpu --confidence-threshold 0.5'
-    )
-    settings = settings_from(
-        parse(*words.split(), *'--input-height 96 --input-width 128 --n-threads 2'.split())
-    )
-    expected = dict(zip(NAMES, ('a.safetensors', 'fp32', 'torch', 'cpu', 0.5, 96, 128, 2), strict=True))
-    assert parameters_from(settings) == expected
-    assert {name: type(value) for name, value in expected.items()} == {
+    values = dict(zip(NAMES, ('a.safetensors', 'fp32', 'torch', 'cpu', 0.5, 96, 128, 2), strict=True))
+    words = [word for name, value in values.items() for word in (f'--{name.replace("_", "-")}', str(value))]
+    assert parameters_from(settings_from(parse(*words))) == values
+    assert {name: type(value) for name, value in values.items()} == {
         name: type(BY_NAME[name].default) for name in NAMES
     }
 

@@ -1,6 +1,6 @@
 """What a replay recorded, read back from its bag: shares of the classes, accuracy, a contact sheet."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,14 @@ from seg_ros.evaluate.report import LabelCounter
 from seg_ros.labels import ClassSet
 from seg_ros.overlay import Overlay, colourise, contact_sheet
 from seg_ros.ros.conversions import image_from_compressed, image_from_message
+from seg_ros.ros.diagnostics import STAGES
 from seg_ros.types import UInt8Array
 
 LABELS, MODEL_INFO, DIAGNOSTICS = '/seg_ros/labels', '/seg_ros/model_info', '/diagnostics'
 
-STAGES = ('resize_ms', 'network_ms', 'decide_ms')
-
 Key = tuple[int, int]
+
+_COLUMN_WIDTH = 480
 
 
 class Recording:
@@ -90,7 +91,7 @@ class Recording:
         return matrix
 
     def stage_ms(self) -> dict[str, float]:
-        """What the node's last diagnostics said of its stages."""
+        """What the node's last diagnostics said of its stages, medians; empty after a very short replay."""
         found: dict[str, float] = {}
         for message in self._messages(DIAGNOSTICS):
             pairs = [pair for status in message.decode().status for pair in status.values]
@@ -112,38 +113,33 @@ class Recording:
             BagError: there is no labelled frame, or the file cannot be written.
         """
         keys = [key for key, _ in numbered(self._messages(LABELS))]
-        picked = [
-            keys[index] for index in np.linspace(0, len(keys) - 1, min(n_rows, len(keys))).round().astype(int)
-        ]
-        if not picked:
+        if not keys:
             raise BagError(f'bag {self.path} has no {LABELS} to draw')
-        images = dict(self._pictures(self._messages(self.image_topic), picked))
-        labels = {key: picture[..., 0] for key, picture in self._pictures(self._messages(LABELS), picked)}
-        columns, overlay = ['image', 'overlay'], Overlay(self.classes)
-        rows = [
-            [images[key], overlay(images[key], labels[key], opacity=opacity, legend=True)]
-            for key in picked
-            if key in images
-        ]
-        if truth is not None:
-            columns.append('truth')
-            exact = dict(self._pictures(truth.messages(truth_topic), picked))
-            for row, key in zip(rows, [key for key in picked if key in images], strict=True):
-                row += [colourise(exact[key][..., 0], self.classes)] if key in exact else []
-        sheet = contact_sheet(rows, columns, 480 * len(columns))
+        evenly = np.linspace(0, len(keys) - 1, min(n_rows, len(keys))).round().astype(int)
+        picked = [keys[index] for index in evenly]
+        images = _pictures(self._messages(self.image_topic), picked)
+        labels = _pictures(self._messages(LABELS), picked)
+        exact = _pictures(truth.messages(truth_topic), picked) if truth else {}
+        overlay, rows = Overlay(self.classes), []
+        for key in picked:
+            # Frames that share a stamp may be confused if some were dropped.
+            if key in images and images[key].shape == labels[key].shape:
+                coloured = overlay(images[key], labels[key][..., 0], opacity=opacity, legend=True)
+                true = [colourise(exact[key][..., 0], self.classes)] if key in exact else []
+                rows.append([images[key], coloured, *true])
+        columns = ['image', 'overlay', 'truth'] if truth else ['image', 'overlay']
+        sheet = contact_sheet(rows, columns, _COLUMN_WIDTH * len(columns))
         if not cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR)):
             raise BagError(f'{path} cannot be written')
-
-    def _pictures(
-        self, messages: Iterator[Message], keys: Collection[Key]
-    ) -> Iterator[tuple[Key, UInt8Array]]:
-        for key, message in numbered(messages):
-            if key in keys:
-                yield key, _image(message)
 
     def _messages(self, topic: str) -> Iterator[Message]:
         with BagReader(self.path) as bag:
             yield from bag.messages(topic)
+
+
+def _pictures(messages: Iterable[Message], keys: Collection[Key]) -> dict[Key, UInt8Array]:
+    """Those of the frames with these keys, (H, W, 3) uint8 RGB each."""
+    return {key: _image(message) for key, message in numbered(messages) if key in keys}
 
 
 def _image(message: Message) -> UInt8Array:

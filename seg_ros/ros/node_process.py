@@ -93,9 +93,10 @@ def use_large_image_transport() -> None:
     Without the shipped profile a camera frame does not fit the default segment. A profile that the user has
     chosen stays. To be called before ``rclpy.init``.
     """
-    names = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')  # of version 3, and before
-    if not any(name in os.environ for name in names):
-        os.environ.update(dict.fromkeys(names, str(resource('config/fastdds_large_images.xml'))))
+    old_name, name = 'FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE'
+    if name not in os.environ and old_name not in os.environ:
+        is_old = os.environ.get('ROS_DISTRO') in ('humble', 'iron', 'jazzy')  # Fast DDS 2
+        os.environ[old_name if is_old else name] = str(resource('config/fastdds_large_images.xml'))
 
 
 def keep_to_ourselves(domain: int | None) -> None:

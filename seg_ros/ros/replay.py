@@ -32,6 +32,9 @@ from seg_ros.evaluate.ledger import FrameLedger
 from seg_ros.msg import ModelInfo
 from seg_ros.ros.node_process import NODE_NAME, NodeProcess
 
+DIAGNOSTICS_PERIOD_S = 0.25
+"""Of a node that is started for a replay, which may be short."""
+
 _TICK_S = 0.01
 _START_TIMEOUT_S = 120.0
 _CONFIGURE_TIMEOUT_S = 600.0
@@ -170,6 +173,7 @@ class Replay:
                     self._await_results()
                 progress.update()
         self._await_results()
+        self._spin_for(1.2 * DIAGNOSTICS_PERIOD_S)
 
     def failure(self, problem: str) -> UnavailableError:
         """An error with the last lines of the node's log, if we can see it."""

@@ -17,7 +17,7 @@ from seg_ros.model_arguments import parameters_from
 from seg_ros.params import Settings
 from seg_ros.pipeline import find_model
 from seg_ros.ros.node_process import NODE_NAME, NodeProcess, keep_to_ourselves, use_large_image_transport
-from seg_ros.ros.replay import Replay, ReplayOptions, base_topic, is_compressed
+from seg_ros.ros.replay import DIAGNOSTICS_PERIOD_S, Replay, ReplayOptions, base_topic, is_compressed
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -114,6 +114,7 @@ def replay_bag(
                 **parameters_from(settings),
                 'image_transport': 'compressed' if is_compressed(images) else 'raw',
                 'use_sim_time': True,
+                'diagnostics_period_s': DIAGNOSTICS_PERIOD_S,
             }
             remappings = {'image': base_topic(images), '__node': NODE_NAME}
             node = stack.enter_context(NodeProcess(parameters, remappings))

@@ -297,7 +297,7 @@ class Trainer:
         return is_best
 
     def _write_model(self, name: str) -> None:
-        """The averaged weights as a model file; whoever reads the file meanwhile sees the old one."""
+        """The averaged weights as a model file."""
         network = copy.deepcopy(self._average.network).cpu()
         network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         size = self.recipe.input_size
@@ -310,9 +310,7 @@ class Trainer:
             description = with_figures(
                 description, **self.progress.figures, dataset=source.dataset, split=source.split
             )
-        partial = (self.folder / name).with_suffix('.partial')
-        save_model(partial, network.network, description, golden)
-        partial.replace(self.folder / name)
+        save_model(self.folder / name, network.network, description, golden)
 
     def _save_state(self) -> None:
         record = {'recipe': self.recipe.as_json(), 'progress': vars(self.progress)}

@@ -69,9 +69,9 @@ def test_what_is_missing_is_named(root: Path) -> None:
         CamVid(root, 'train')
     (root / 'train.txt').unlink()
     (root / 'trainannot' / f'{STEMS[1]}.png').unlink()
-    with pytest.raises(DatasetError, match=f'{STEMS[1]}.webp has no label image'):
+    with pytest.raises(DatasetError, match=rf'{STEMS[1]}\.webp has no label image'):
         CamVid(root, 'train')
-    with pytest.raises(DatasetError, match='test is no folder|testannot is no folder'):
+    with pytest.raises(DatasetError, match='is no folder; expected one with images'):
         CamVid(root, 'test')
     with pytest.raises(DatasetError, match='--data'):
         CamVid(None, 'train')

@@ -44,7 +44,7 @@ def test_workers_change_nothing_and_leave_the_global_generator_alone() -> None:
     batches = []
     for workers in (0, 1):
         torch.manual_seed(0)
-        batches.append([b for b in make_loader(dataset, EpochSampler(4, 2, 7), 2, workers)])
+        batches.append(list(make_loader(dataset, EpochSampler(4, 2, 7), 2, workers)))
         assert torch.equal(torch.get_rng_state(), torch.manual_seed(0).get_state())
     for (image, labels), (same, same_labels) in zip(*batches, strict=True):
         assert image.shape == (2, 32, 32, 3)

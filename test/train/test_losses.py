@@ -76,7 +76,7 @@ def test_distillation_is_the_divergence_of_probabilities() -> None:
 
 def test_class_counts_match_the_geometry_of_squares() -> None:
     dataset = SquaresDataset(None, 'train', n_images=5)
-    sides = [int(math.isqrt(int((dataset[i][1] == 1).sum()))) for i in range(5)]
+    sides = [math.isqrt(int((dataset[i][1] == 1).sum())) for i in range(5)]
     inside = sum(side**2 for side in sides)
     assert class_counts(dataset).tolist() == [5 * 240 * 320 - inside, inside]
 

@@ -1,0 +1,101 @@
+"""The subscription to the camera: its topic, and a reliability that follows what publishers offer."""
+
+from collections.abc import Callable
+from typing import Any
+
+from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.node import Node
+from rclpy.qos import QoSPolicyKind, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import CompressedImage, Image
+
+from seg_ros.errors import ParameterError
+from seg_ros.ros.qos import choose_reliability, input_qos, why_unheard
+
+_OVERRIDES = ('', 'best_effort', 'reliable')
+
+
+class Camera:
+    """Receives images while it exists.
+
+    Args:
+        node: to subscribe from.
+        on_image: called with every message.
+        transport: 'raw' or 'compressed'.
+        reliability: 'auto', 'best_effort' or 'reliable'; a parameter of qos_overrides takes precedence.
+
+    Attributes:
+        topic: full name, after remapping.
+        n_publishers: on it, at the last `look`.
+        unheard: why one of them could not be received then; empty if all could.
+
+    Raises:
+        ParameterError: the reliability in qos_overrides is unknown.
+    """
+
+    def __init__(self, node: Node, on_image: Callable[[Any], None], transport: str, reliability: str) -> None:
+        self._node, self._on_image = node, on_image
+        self._type: Any = CompressedImage if transport == 'compressed' else Image
+        self._type_name = f'sensor_msgs/msg/{self._type.__name__}'
+        self.topic = camera_topic(node, transport)
+        self._asked = self._override() or reliability
+        self._subscription: Any = None
+        self._reliability: ReliabilityPolicy | None = None
+        self.look()
+
+    def look(self) -> None:
+        """See who publishes, and subscribe anew if that calls for another reliability."""
+        publishers = self._node.get_publishers_info_by_topic(self.topic)
+        self.n_publishers = len(publishers)
+        offered = [p.qos_profile.reliability for p in publishers if p.topic_type == self._type_name]
+        reliability = choose_reliability(self._asked, offered)
+        self.unheard = why_unheard(publishers, self._type_name, reliability)
+        if reliability != self._reliability and (offered or self._reliability is None):
+            self.close()
+            self._subscribe(reliability)
+
+    def close(self) -> None:
+        """End the subscription."""
+        if self._subscription is not None:
+            self._node.destroy_subscription(self._subscription)
+            self._subscription = None
+
+    def _subscribe(self, reliability: ReliabilityPolicy) -> None:
+        self._reliability = reliability
+        # rclpy would declare the reliability once and stick to it.
+        options = QoSOverridingOptions([QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH])
+        self._subscription = self._node.create_subscription(
+            self._type,
+            self.topic,
+            self._on_image,
+            input_qos(reliability),
+            qos_overriding_options=options,
+        )
+
+    def _override(self) -> str:
+        """The reliability in the parameter by which ROS users override it; empty if they do not."""
+        name = f'qos_overrides.{self.topic}.subscription.reliability'
+        if not self._node.has_parameter(name):
+            described = ParameterDescriptor(
+                description='Reliability asked of the camera; empty: as input_reliability says.',
+                additional_constraints=' | '.join(_OVERRIDES),
+                read_only=True,
+            )
+            self._node.declare_parameter(name, '', described)
+        value = str(self._node.get_parameter(name).value)
+        if value not in _OVERRIDES:
+            raise ParameterError(f"{name} is '{value}'; expected one of {', '.join(_OVERRIDES[1:])}")
+        return value
+
+
+def camera_topic(node: Node, transport: str) -> str:
+    """The full name of the topic that images come from.
+
+    A remapping of ``image`` holds for the compressed topic below it too, unless that has one of its own.
+    """
+    image = node.resolve_topic_name('image')
+    if transport == 'raw':
+        return image
+    compressed = node.resolve_topic_name('image/compressed')
+    is_remapped = compressed != node.resolve_topic_name('image/compressed', only_expand=True)
+    return compressed if is_remapped else node.resolve_topic_name(f'{image}/compressed')

@@ -1,0 +1,74 @@
+"""The executable ``seg_node``: runs the lifecycle node until a signal comes.
+
+Everything heavy is imported within `main`, so that a signal during the seconds which that takes ends the
+process as quietly as at any other moment.
+"""
+
+import contextlib
+import ctypes
+import platform
+import signal
+import sys
+from collections.abc import Sequence
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+"""Options of mallopt, from the header malloc.h of glibc."""
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the node.
+
+    Args:
+        words: command line, with ``--ros-args``; None = that of the process.
+
+    Returns:
+        Exit code: 0 after a signal, 1 if the node cannot start.
+    """
+    keep_frame_memory()
+    # A KeyboardInterrupt like that of SIGINT; rclpy calls it after having woken its own waits.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return _run(sys.argv if words is None else words)
+    except KeyboardInterrupt:
+        return 0
+
+
+def keep_frame_memory() -> None:
+    """Have glibc keep the memory of a frame for the next one, not map and give back megabytes every time."""
+    if platform.libc_ver()[0] == 'glibc':
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_TRIM_THRESHOLD, 256 * 1024 * 1024)
+        libc.mallopt(_M_MMAP_THRESHOLD, 32 * 1024 * 1024)
+
+
+def _run(words: Sequence[str]) -> int:
+    import rclpy
+    from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+
+    from seg_ros.errors import ParameterError
+    from seg_ros.ros.segmentation_node import SegmentationNode
+
+    rclpy.init(args=list(words))
+    node = None
+    try:
+        node = SegmentationNode()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        executor.spin()
+    except ParameterError as err:
+        rclpy.logging.get_logger('seg_ros').fatal(f'cannot start: {err}')
+        return 1
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # we are on our way
+        with contextlib.suppress(ExternalShutdownException):
+            if node:
+                node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

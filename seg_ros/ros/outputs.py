@@ -1,0 +1,69 @@
+"""The topics that the node publishes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import Image
+
+from seg_ros.msg import ModelInfo
+from seg_ros.pipeline import Pipeline
+from seg_ros.ros.conversions import message_from_image
+from seg_ros.ros.messages import label_info, label_info_type, model_info
+from seg_ros.ros.qos import latched_qos, output_qos
+from seg_ros.types import UInt8Array
+
+ENCODINGS = {'labels': 'mono8', 'confidence': 'mono8', 'overlay': 'rgb8'}
+"""Name of an image topic, below ``~/`` -> encoding of its images."""
+
+
+class Outputs:
+    """The lifecycle publishers of a configured node.
+
+    Args:
+        node: to publish from.
+    """
+
+    def __init__(self, node: LifecycleNode) -> None:
+        self._node = node
+        self._images = {name: self._publisher(Image, name, output_qos()) for name in ENCODINGS}
+        self._model_info = self._publisher(ModelInfo, 'model_info', latched_qos())
+        kind = label_info_type()
+        self._label_info = self._publisher(kind, 'label_info', latched_qos()) if kind else None
+
+    @property
+    def n_subscribers(self) -> int:
+        """Of all image topics."""
+        return sum(publisher.get_subscription_count() for publisher in self._images.values())
+
+    def wanted(self) -> set[str]:
+        """The image topics that somebody subscribes to, by their names in `ENCODINGS`."""
+        return {name for name, publisher in self._images.items() if publisher.get_subscription_count()}
+
+    def publish(self, images: Mapping[str, UInt8Array], header: Any) -> None:
+        """Publish images of one frame; while the node is inactive that does nothing.
+
+        Args:
+            images: by topic name: (H, W) uint8 labels or confidence, (H, W, 3) uint8 RGB overlay.
+            header: of the input image.
+        """
+        for name, image in images.items():
+            self._images[name].publish(message_from_image(image, ENCODINGS[name], header))
+
+    def announce(self, pipeline: Pipeline, threshold: float) -> None:
+        """Say which model runs and what its labels mean, for those present and those who come later."""
+        self._model_info.publish(model_info(pipeline))
+        if self._label_info:
+            stamp = self._node.get_clock().now().to_msg()
+            self._label_info.publish(label_info(pipeline, threshold, stamp))
+
+    def destroy(self) -> None:
+        """Take the topics back. No other thread may publish any more."""
+        for publisher in (*self._images.values(), self._model_info, self._label_info):
+            if publisher:
+                self._node.destroy_lifecycle_publisher(publisher)
+
+    def _publisher(self, kind: Any, name: str, qos: Any) -> Any:
+        options = QoSOverridingOptions.with_default_policies()
+        return self._node.create_lifecycle_publisher(kind, f'~/{name}', qos, qos_overriding_options=options)

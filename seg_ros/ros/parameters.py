@@ -1,0 +1,111 @@
+"""The parameters of seg_ros.params as those of a ROS node: declared, described, refused with a reason."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, replace
+from difflib import get_close_matches
+from typing import Any
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+from rclpy.exceptions import ParameterException
+from rclpy.node import Node
+from rclpy.parameter import Parameter as RosParameter
+
+from seg_ros.errors import ParameterError
+from seg_ros.params import BY_NAME, PARAMETERS, Change, Parameter, Settings, check
+
+_FOREIGN_PREFIXES = ('qos_overrides.', 'use_sim_time', 'start_type_description_service')
+"""Names that rclpy, not we, declares."""
+
+_ROS_TYPES = {
+    bool: RosParameter.Type.BOOL,
+    int: RosParameter.Type.INTEGER,
+    float: RosParameter.Type.DOUBLE,
+    str: RosParameter.Type.STRING,
+}
+
+
+class LiveParameters:
+    """Declares all parameters on a node and keeps their values.
+
+    Args:
+        node: to declare them on.
+        state: says the lifecycle state of the node, e.g. 'active'.
+        on_change: called after values have changed, in the thread that serves the node.
+
+    Attributes:
+        settings: the values; replaced, never modified, so that another thread may read it at any time.
+
+    Raises:
+        ParameterError: the node was started with a value that is refused.
+    """
+
+    def __init__(self, node: Node, state: Callable[[], str], on_change: Callable[[], None]) -> None:
+        self._state, self._on_change = state, on_change
+        self.settings = Settings.from_values({p.name: _declare(node, p) for p in PARAMETERS})
+        # Later than the declarations, since what these refuse would be told with less of a reason.
+        node.add_on_set_parameters_callback(self._judge)
+        node.add_post_set_parameters_callback(self._apply)
+
+    def _judge(self, parameters: list[Any]) -> SetParametersResult:
+        try:
+            for parameter in parameters:
+                if parameter.name in BY_NAME:
+                    self._check(parameter.name, parameter.value)
+        except ParameterError as err:
+            return SetParametersResult(successful=False, reason=str(err))
+        return SetParametersResult(successful=True)
+
+    def _check(self, name: str, value: Any) -> None:
+        is_new = check(name, value) != asdict(self.settings)[name]
+        state = self._state()
+        if is_new and BY_NAME[name].change is Change.UNCONFIGURED and state != 'unconfigured':
+            raise ParameterError(
+                f'{name} can change only before configure, but the node is {state}: clean up first '
+                '(lifecycle transitions deactivate, cleanup), set it, and configure again'
+            )
+
+    def _apply(self, parameters: list[Any]) -> None:
+        values = {p.name: check(p.name, p.value) for p in parameters if p.name in BY_NAME}
+        if values:
+            self.settings = replace(self.settings, **values)
+            self._on_change()
+
+
+def descriptor(parameter: Parameter) -> ParameterDescriptor:
+    """Meaning, range, choices and mutability of a parameter, as tools show them."""
+    described = ParameterDescriptor(
+        name=parameter.name,
+        type=_ROS_TYPES[type(parameter.default)].value,
+        description=f'{parameter.doc} Unit: {parameter.unit or "none"}. May change {parameter.change.value}.',
+        additional_constraints=parameter.constraint,
+        read_only=parameter.change is Change.NEVER,
+    )
+    if parameter.minimum is not None and parameter.maximum is not None:
+        low, high = parameter.minimum, parameter.maximum
+        if type(parameter.default) is float:
+            described.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
+        else:
+            described.integer_range = [IntegerRange(from_value=int(low), to_value=int(high))]
+    return described
+
+
+def unknown_overrides(node: Node) -> dict[str, str]:
+    """Parameters given at start that the node does not have -> the name that was perhaps meant, or ''."""
+    # rclpy has no public way to ask for these.
+    given: Iterable[str] = getattr(node, '_parameter_overrides', ())
+    unknown = [name for name in given if name not in BY_NAME and not name.startswith(_FOREIGN_PREFIXES)]
+    return {name: next(iter(get_close_matches(name, BY_NAME, 1)), '') for name in unknown}
+
+
+def _declare(node: Node, parameter: Parameter) -> Any:
+    """Declare a parameter and return its value, which may come from a file or the command line."""
+    # Whole numbers are accepted for floats here, since a YAML file says 50 as easily as 50.0.
+    probe = ParameterDescriptor(dynamic_typing=True)
+    given: Any = node.declare_parameter(parameter.name, parameter.default, probe).value
+    node.undeclare_parameter(parameter.name)
+    value = check(parameter.name, given)
+    try:
+        node.declare_parameter(parameter.name, value, descriptor(parameter), ignore_override=True)
+    except ParameterException as err:
+        raise ParameterError(f'{parameter.name} cannot be declared: {err}') from err
+    return value

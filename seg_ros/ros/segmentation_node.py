@@ -1,0 +1,248 @@
+"""The lifecycle node ``seg_ros``: declare, configure, activate, and hand every image to the worker.
+
+One thread runs the executor: services, timers and a subscription that only fills the worker's mailbox.
+"""
+
+import gc
+import logging
+import platform
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.clock import Clock, JumpThreshold
+from rclpy.clock_type import ClockType
+from rclpy.duration import Duration
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+
+from seg_ros.errors import ImageError, SegRosError
+from seg_ros.pipeline import Pipeline
+from seg_ros.ros.camera import Camera
+from seg_ros.ros.diagnostics import Drop, Situation, Statistics, judge
+from seg_ros.ros.logs import LogForwarder
+from seg_ros.ros.messages import diagnostic_array
+from seg_ros.ros.outputs import Outputs
+from seg_ros.ros.parameters import LiveParameters, unknown_overrides
+from seg_ros.ros.segmenter import Segmenter
+from seg_ros.ros.worker import RateLimit, Worker
+
+_LOOK_PERIOD_S = 0.5
+_THROTTLE_S = 5.0
+
+
+class SegmentationNode(LifecycleNode):
+    """Segments the images of a camera; see README.md for topics and parameters.
+
+    Args:
+        options: of ``rclpy.node.Node``, e.g. ``context``, ``parameter_overrides``, ``cli_args``.
+
+    Raises:
+        ParameterError: a parameter given at start is refused.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        self._lifecycle_state = 'unconfigured'
+        super().__init__('seg_ros', **options)
+        self._failure = ''
+        self._pipeline: Pipeline | None = None
+        self._outputs: Outputs | None = None
+        self._worker: Worker[Any] | None = None
+        self._camera: Camera | None = None
+        self._statistics = Statistics()
+        self._rate_limit = RateLimit()
+        self._live = LiveParameters(self, lambda: self._lifecycle_state, self._on_parameters)
+        self._warn_of_unknown_parameters()
+        self._log_forwarder = LogForwarder(logging.getLogger('seg_ros'), self.get_logger())
+        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        # Not the node's clock, which stands still in simulations that do.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(self._live.settings.diagnostics_period_s, self._publish_diagnostics, clock=steady)
+        self.create_timer(_LOOK_PERIOD_S, self._look_at_camera, clock=steady)
+        if self._live.settings.autostart:
+            self._autostart_timer = self.create_timer(0.0, self._autostart, clock=steady)
+        back_or_changed = JumpThreshold(
+            min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True
+        )
+        self._jumps = self.get_clock().create_jump_callback(
+            back_or_changed, post_callback=lambda _: self._statistics.forget()
+        )
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        return self._transit('configure', 'configuring', 'inactive', self._configure)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        return self._transit('activate', 'activating', 'active', lambda: self._activate(state))
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        return self._transit('deactivate', 'deactivating', 'inactive', lambda: self._deactivate(state))
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        return self._transit('clean up', 'cleaningup', 'unconfigured', self._release)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        return self._transit('shut down', 'shuttingdown', 'finalized', self._release)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        failure = self._failure
+        answer = self._transit('recover', 'errorprocessing', 'unconfigured', self._release)
+        self._failure = failure
+        return answer
+
+    def destroy_node(self) -> None:
+        """Release everything; waits for the frame in work."""
+        self._release()
+        self._jumps.unregister()
+        self._log_forwarder.close()
+        super().destroy_node()
+
+    def _transit(
+        self, name: str, meanwhile: str, goal: str, step: Callable[[], None]
+    ) -> TransitionCallbackReturn:
+        """Do what a transition takes; rclpy drops exceptions without a word, so they are logged here."""
+        before, self._lifecycle_state = self._lifecycle_state, meanwhile
+        self._failure = ''
+        try:
+            step()
+        except SegRosError as err:
+            self.get_logger().error(f'cannot {name}: {err}')
+            self._failure = f'{name} failed: {err}'
+            answer = TransitionCallbackReturn.FAILURE
+        except Exception as err:  # noqa: BLE001 - logged, and told by the answer
+            if self.context.ok():  # else it comes from being interrupted
+                self.get_logger().error(f'cannot {name}: {traceback.format_exc()}')
+            self._failure = f'{name} failed: {err!r}'
+            answer = TransitionCallbackReturn.ERROR
+        else:
+            self._lifecycle_state = goal
+            return TransitionCallbackReturn.SUCCESS
+        self._lifecycle_state = before
+        return answer
+
+    def _configure(self) -> None:
+        settings = self._live.settings
+        self.get_logger().info(f'loading model {settings.model}')
+        self._publish_diagnostics()  # loading may take long, and nothing else is served meanwhile
+        self._pipeline = pipeline = Pipeline.load(settings)
+        self._outputs = Outputs(self)
+        segmenter = Segmenter(
+            pipeline,
+            self._outputs,
+            self._statistics,
+            settings=lambda: self._live.settings,
+            now_ns=lambda: int(self.get_clock().now().nanoseconds),
+            is_active=lambda: self._lifecycle_state == 'active',
+            complain=self._complain,
+        )
+        self._worker = Worker(segmenter)
+        height, width = pipeline.input_size
+        self.get_logger().info(
+            f'model {pipeline.model.path} runs on {pipeline.backend_name}, {pipeline.quantization}, '
+            f'{pipeline.device}, at {width}x{height}; it gives the recorded label for '
+            f'{pipeline.agreement:.1%} of its golden pixels'
+        )
+        self.get_logger().info(f'licence of its weights: {pipeline.model.description.licence or "not said"}')
+
+    def _activate(self, state: LifecycleState) -> None:
+        settings = self._live.settings
+        self._camera = Camera(self, self._on_image, settings.image_transport, settings.input_reliability)
+        super().on_activate(state)
+        self._statistics.forget()
+        self._announce()
+        self.get_logger().info(f'segmenting {self._camera.topic}')
+
+    def _deactivate(self, state: LifecycleState) -> None:
+        self._close_camera()
+        if self._worker:
+            self._worker.clear()
+        super().on_deactivate(state)
+
+    def _release(self) -> None:
+        """Free everything that configure and activate made; may be called at any time."""
+        self._close_camera()
+        if self._worker:
+            self._worker.close()  # first, since it publishes
+            self._worker = None
+        if self._outputs:
+            self._outputs.destroy()
+            self._outputs = None
+        if self._pipeline:
+            self._pipeline = None
+            gc.collect()  # networks refer to themselves in circles
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+    def _close_camera(self) -> None:
+        if self._camera:
+            self._camera.close()
+            self._camera = None
+
+    def _on_image(self, message: Any) -> None:
+        self._statistics.receive()
+        if not self._rate_limit.is_due(time.monotonic(), self._live.settings.max_rate_hz):
+            self._statistics.drop(Drop.OVER_RATE)
+        elif self._worker and self._worker.submit(message):
+            self._statistics.drop(Drop.REPLACED)
+
+    def _on_parameters(self) -> None:
+        if self._lifecycle_state == 'active':
+            self._announce()
+
+    def _announce(self) -> None:
+        if self._outputs and self._pipeline:
+            self._outputs.announce(self._pipeline, self._live.settings.confidence_threshold)
+
+    def _look_at_camera(self) -> None:
+        if self._camera:
+            self._camera.look()
+
+    def _complain(self, err: Exception) -> None:
+        """Log what is wrong with a frame, now and then."""
+        if isinstance(err, ImageError):
+            self.get_logger().warning(f'bad image: {err}', throttle_duration_sec=_THROTTLE_S)
+        else:
+            text = ''.join(traceback.format_exception(type(err), err, err.__traceback__))
+            self.get_logger().error(f'a frame failed: {text}', throttle_duration_sec=_THROTTLE_S)
+
+    def _autostart(self) -> None:
+        self.destroy_timer(self._autostart_timer)
+        for step in (self.trigger_configure, self.trigger_activate):
+            if step() != TransitionCallbackReturn.SUCCESS:
+                self.get_logger().fatal(
+                    f'autostart: {self._failure}. The node waits in state {self._lifecycle_state}'
+                )
+                return
+
+    def _publish_diagnostics(self) -> None:
+        verdict = judge(self._situation(), self._statistics.summary())
+        name = f'{self.get_fully_qualified_name().lstrip("/")}: segmentation'
+        stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(diagnostic_array(verdict, name, platform.node(), stamp))
+
+    def _situation(self) -> Situation:
+        facts = {}
+        if self._pipeline:
+            facts = {
+                'model': str(self._pipeline.model.path),
+                'digest': self._pipeline.model.digest,
+                'backend': self._pipeline.backend_name,
+                'device': str(self._pipeline.device),
+                'quantization': self._pipeline.quantization,
+            }
+        return Situation(
+            state=self._lifecycle_state,
+            failure=self._failure,
+            topic=self._camera.topic if self._camera else '',
+            n_publishers=self._camera.n_publishers if self._camera else 0,
+            unheard=self._camera.unheard if self._camera else '',
+            n_subscribers=self._outputs.n_subscribers if self._outputs else 0,
+            max_age_ms=self._live.settings.max_age_ms,
+            facts=facts,
+        )
+
+    def _warn_of_unknown_parameters(self) -> None:
+        for name, meant in unknown_overrides(self).items():
+            hint = f"; did you mean '{meant}'?" if meant else ''
+            self.get_logger().warning(f"there is no parameter '{name}', its value is ignored{hint}")

@@ -1,0 +1,127 @@
+"""What becomes of one image message: converted, segmented, published, or dropped for a reason."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from seg_ros.errors import ImageError
+from seg_ros.overlay import Overlay
+from seg_ros.params import Settings
+from seg_ros.pipeline import Pipeline
+from seg_ros.ros.conversions import image_from_compressed, image_from_message
+from seg_ros.ros.diagnostics import Drop, Statistics
+from seg_ros.types import UInt8Array
+
+if TYPE_CHECKING:
+    from seg_ros.ros.outputs import Outputs
+
+_NS_PER_MS = 1e6
+
+
+class Segmenter:
+    """The work on a frame, for the worker thread.
+
+    Args:
+        pipeline: does the segmentation; used by this thread alone.
+        outputs: where results go.
+        statistics: where frames are counted.
+        settings: says the values of the parameters now.
+        now_ns: says the time of the node's ROS clock now.
+        is_active: says whether results are wanted still.
+        complain: called with what was wrong with a frame: an ImageError, or any other error if unforeseen.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        outputs: 'Outputs',
+        statistics: Statistics,
+        *,
+        settings: Callable[[], Settings],
+        now_ns: Callable[[], int],
+        is_active: Callable[[], bool],
+        complain: Callable[[Exception], None],
+    ) -> None:
+        self._pipeline, self._outputs, self._statistics = pipeline, outputs, statistics
+        self._overlay = Overlay(pipeline.classes)
+        self._settings, self._now_ns, self._is_active = settings, now_ns, is_active
+        self._complain = complain
+
+    def __call__(self, message: Any) -> None:
+        """Work on one message; never raises."""
+        try:
+            drop = self._segment(message)
+        except ImageError as err:
+            self._statistics.drop(Drop.BAD, str(err))
+            self._complain(err)
+        except Exception as err:  # noqa: BLE001 - whatever is wrong with this frame, the next may be good
+            self._statistics.drop(Drop.BAD, repr(err))
+            self._complain(err)
+        else:
+            if drop:
+                self._statistics.drop(drop)
+
+    def _segment(self, message: Any) -> Drop | None:
+        """Do all steps that are called for; returns why the frame was dropped, if it was."""
+        settings = self._settings()
+        wanted = self._outputs.wanted()
+        if not wanted:
+            return Drop.NOBODY
+        if self._is_too_old(message, settings):
+            return Drop.TOO_OLD
+        stopwatch = _Stopwatch()
+        image = _image(message)
+        stopwatch.lap('convert_ms')
+        self._pipeline.confidence_threshold = settings.confidence_threshold
+        prediction = self._pipeline(image, with_confidence='confidence' in wanted)
+        results = {'labels': prediction.labels, 'confidence': prediction.confidence}
+        stopwatch.lap('', asdict(self._pipeline.times))
+        if 'overlay' in wanted:
+            results['overlay'] = self._overlay(
+                image,
+                prediction.labels,
+                opacity=settings.overlay_opacity,
+                legend=settings.overlay_legend,
+            )
+            stopwatch.lap('overlay_ms')
+        if not self._is_active():
+            return Drop.INACTIVE
+        if self._is_too_old(message, settings):
+            return Drop.TOO_OLD
+        age_ms = self._age_ms(message)
+        self._outputs.publish(_chosen(results, wanted), message.header)
+        stopwatch.lap('publish_ms')
+        self._statistics.publish(age_ms, stopwatch.laps_ms)
+        return None
+
+    def _is_too_old(self, message: Any, settings: Settings) -> bool:
+        age_ms = self._age_ms(message)
+        return age_ms is not None and 0 < settings.max_age_ms < age_ms
+
+    def _age_ms(self, message: Any) -> float | None:
+        """Time since the stamp, 0 for one in the future; None where there is no stamp."""
+        stamp = message.header.stamp
+        stamp_ns = stamp.sec * 1_000_000_000 + stamp.nanosec
+        return max((self._now_ns() - stamp_ns) / _NS_PER_MS, 0.0) if stamp_ns else None
+
+
+class _Stopwatch:
+    def __init__(self) -> None:
+        self.laps_ms: dict[str, float] = {}
+        self._started = time.perf_counter()
+
+    def lap(self, name: str, known_ms: Mapping[str, float] | None = None) -> None:
+        """End a lap; ``known_ms`` instead if it was measured by somebody else."""
+        now = time.perf_counter()
+        self.laps_ms |= known_ms if known_ms is not None else {name: 1e3 * (now - self._started)}
+        self._started = now
+
+
+def _image(message: Any) -> UInt8Array:
+    """(H, W, 3) uint8 RGB of a raw or compressed image message."""
+    return image_from_message(message) if hasattr(message, 'encoding') else image_from_compressed(message)
+
+
+def _chosen(images: Mapping[str, UInt8Array | None], names: set[str]) -> dict[str, UInt8Array]:
+    return {name: image for name, image in images.items() if name in names and image is not None}
