@@ -3,7 +3,7 @@
     ros2 launch seg_ros replay.launch.py image:=/camera/image_raw
     ros2 launch seg_ros replay.launch.py image:=/camera/image_raw bag:=drive.mcap
 
-With `bag` the bag is played, recorded beside it with what the node says, and everything ends with it.
+With `bag` the bag is played, what the node says is recorded, and everything ends with the bag.
 """
 
 import sys
@@ -32,7 +32,9 @@ def generate_launch_description() -> LaunchDescription:
     ]
     return LaunchDescription(
         [
-            DeclareLaunchArgument('image', default_value='image', description='Image topic of the bag.'),
+            DeclareLaunchArgument(
+                'image', default_value='/camera/image_raw', description='Image topic of the bag.'
+            ),
             DeclareLaunchArgument('bag', default_value='', description='Bag to play; empty for none.'),
             DeclareLaunchArgument(
                 'use_rviz', default_value='true', description='Whether to show it in RViz.'

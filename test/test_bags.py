@@ -3,8 +3,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mcap.reader import make_reader
-from mcap_ros2.decoder import DecoderFactory
 from rosbags.highlevel import AnyReader
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
@@ -62,6 +60,8 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 
 
 def test_an_independent_reader_agrees(tmp_path: Path) -> None:
+    make_reader = pytest.importorskip('mcap.reader').make_reader
+    DecoderFactory = pytest.importorskip('mcap_ros2.decoder').DecoderFactory  # noqa: N806
     with write(tmp_path / 'bag.mcap').open('rb') as file:
         reader = make_reader(file, decoder_factories=[DecoderFactory()])
         assert reader.get_header().profile == 'ros2'

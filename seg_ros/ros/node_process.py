@@ -90,11 +90,11 @@ class NodeProcess:
 def use_large_image_transport() -> None:
     """Have Fast DDS move images through shared memory, in this process and its children.
 
-    Without the shipped profile a camera frame does not fit the default segment. A profile that the user has
+    Without the shipped profile a camera frame does not fit the default segment. A transport that the user has
     chosen stays. To be called before ``rclpy.init``.
     """
     old_name, name = 'FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE'
-    if name not in os.environ and old_name not in os.environ:
+    if not {old_name, name, 'FASTDDS_BUILTIN_TRANSPORTS'} & os.environ.keys():
         is_old = os.environ.get('ROS_DISTRO') in ('humble', 'iron', 'jazzy')  # Fast DDS 2
         os.environ[old_name if is_old else name] = str(resource('config/fastdds_large_images.xml'))
 

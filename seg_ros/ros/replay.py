@@ -159,7 +159,9 @@ class Replay:
         Raises:
             UnavailableError: the node is not connected, or it ended.
         """
-        self._wait(self._is_connected, _CONNECT_TIMEOUT_S, self._not_connected)
+        # A node that is not ours may be starting just now.
+        timeout_s = _CONNECT_TIMEOUT_S if self._process else _START_TIMEOUT_S
+        self._wait(self._is_connected, timeout_s, self._not_connected)
         self._spin_for(_SETTLE_S)
         n_frames = min(self._topic.n_messages, self._options.limit or self._topic.n_messages)
         messages = islice(self._bag.messages(self._topic.name), n_frames)

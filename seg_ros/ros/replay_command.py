@@ -14,7 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument('bag', type=Path, help='bag folder, or .mcap or .db3 file')
     parser.add_argument('--topic', help='image topic (default: the only one)')
-    parser.add_argument('-o', '--output', type=Path, metavar='OUT.mcap', help='default: BAG_seg_ros.mcap')
+    parser.add_argument(
+        '-o', '--output', type=Path, metavar='OUT.mcap', help='default: BAG_seg_ros.mcap here'
+    )
     parser.add_argument('--overwrite', action='store_true', help='replace OUT.mcap if it is there')
     parser.add_argument('--json', type=Path, metavar='OUT', help='write the figures here')
     add_replay_arguments(parser)
@@ -49,7 +51,7 @@ def add_replay_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Replay, print the report, draw the contact sheet."""
-    output = arguments.output or arguments.bag.with_name(f'{arguments.bag.stem}_seg_ros.mcap')
+    output = arguments.output or Path(f'{arguments.bag.stem}_seg_ros.mcap')
     report = replay(arguments, arguments.bag, output, topic=arguments.topic, overwrite=arguments.overwrite)
     if report is None:
         return 130

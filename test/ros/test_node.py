@@ -242,9 +242,9 @@ def test_old_frames_are_dropped_but_not_those_without_a_stamp(robot: Any) -> Non
     robot.spin_for(0.3)
     camera.publish(robot.message(IMAGES[0], 1))
     robot.wait(lambda: robot.says('all frames older than max_age_ms = 2000'))
-    now, future = robot.peer.get_clock().now().nanoseconds, 4_000_000_000 * SECOND
+    now, future = robot.peer.get_clock().now().nanoseconds, 2_000_000_000 * SECOND
     for number, stamp in enumerate((0, now, future), 1):
-        camera.publish(robot.message(IMAGES[0], stamp % 2**62))
+        camera.publish(robot.message(IMAGES[0], stamp))
         robot.wait(lambda n=number: len(labels) == n)
     assert stamps(labels)[:2] == [0, now]
     assert robot.set('max_age_ms', 0.0) == ''
