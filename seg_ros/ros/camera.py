@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 from rclpy.qos import QoSPolicyKind, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
@@ -41,6 +42,7 @@ class Camera:
         self._asked = self._override() or reliability
         self._subscription: Any = None
         self._reliability: ReliabilityPolicy | None = None
+        self.n_publishers, self.unheard = 0, ''
         self.look()
 
     def look(self) -> None:
@@ -49,7 +51,10 @@ class Camera:
         self.n_publishers = len(publishers)
         offered = [p.qos_profile.reliability for p in publishers if p.topic_type == self._type_name]
         reliability = choose_reliability(self._asked, offered)
-        self.unheard = why_unheard(publishers, self._type_name, reliability)
+        unheard = why_unheard(publishers, self._type_name, reliability)
+        if unheard and unheard != self.unheard:
+            self._node.get_logger().warning(f'{self.topic}: {unheard}')
+        self.unheard = unheard
         if reliability != self._reliability and (offered or self._reliability is None):
             self.close()
             self._subscribe(reliability)
@@ -70,6 +75,7 @@ class Camera:
             self._on_image,
             input_qos(reliability),
             qos_overriding_options=options,
+            event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),  # we tell of it
         )
 
     def _override(self) -> str:

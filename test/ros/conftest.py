@@ -11,6 +11,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.srv import GetParameters, SetParameters
+from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -40,16 +41,21 @@ class Robot:
 
     def __init__(self, model_file: Path) -> None:
         self._model_file = model_file
-        self.context = rclpy.Context()
-        rclpy.init(context=self.context, signal_handler_options=SignalHandlerOptions.NO)
-        self.peer = Node('peer', context=self.context)
-        self._executor = SingleThreadedExecutor(context=self.context)
-        self._executor.add_node(self.peer)
         self._stack = contextlib.ExitStack()
-        self._stack.callback(self.context.try_shutdown)
+        context = self._context()
+        self.peer = Node('peer', context=context)
+        self._executor = SingleThreadedExecutor(context=context)
+        self._executor.add_node(self.peer)
         self._stack.callback(self.peer.destroy_node)
         self.diagnostics: list[DiagnosticArray] = []
         self.peer.create_subscription(DiagnosticArray, '/diagnostics', self.diagnostics.append, RELIABLE)
+
+    def _context(self) -> rclpy.Context:
+        """One for each node: they shall meet through DDS only."""
+        context = rclpy.Context()
+        rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
+        self._stack.callback(context.try_shutdown)
+        return context
 
     def start(self, *, remap: tuple[str, ...] = (), **parameters: Any) -> SegmentationNode:
         """A node that is spun in a thread of its own; by default with the test's model."""
@@ -57,8 +63,9 @@ class Robot:
         given = {'diagnostics_period_s': 0.1, **given}
         words = ['--ros-args', *(word for rule in remap for word in ('-r', rule))]
         overrides = [Parameter(name, value=value) for name, value in given.items()]
-        node = SegmentationNode(context=self.context, parameter_overrides=overrides, cli_args=words)
-        executor = SingleThreadedExecutor(context=self.context)
+        context = self._context()
+        node = SegmentationNode(context=context, parameter_overrides=overrides, cli_args=words)
+        executor = SingleThreadedExecutor(context=context)
         executor.add_node(node)
         thread = threading.Thread(target=executor.spin)
         thread.start()
@@ -85,9 +92,14 @@ class Robot:
 
     def camera(self, topic: str = '/image', kind: Any = Image, qos: QoSProfile = RELIABLE) -> Any:
         """A publisher that the node has found."""
-        publisher = self.peer.create_publisher(kind, topic, qos)
+        publisher = self.publisher(kind, topic, qos)
         self.wait(lambda: publisher.get_subscription_count() > 0)
         return publisher
+
+    def publisher(self, kind: Any, topic: str, qos: QoSProfile) -> Any:
+        # rclpy's own callbacks warn of incompatible peers by a deprecated function.
+        quiet = PublisherEventCallbacks(use_default_callbacks=False)
+        return self.peer.create_publisher(kind, topic, qos, event_callbacks=quiet)
 
     def message(self, image: Any, stamp_ns: int = 1, encoding: str = 'rgb8') -> Image:
         header = Header(frame_id='camera_optical')
@@ -147,7 +159,13 @@ class Robot:
 
 
 @pytest.fixture
-def robot(model_file: Path) -> Iterator[Robot]:
+def test_transport(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE'):
+        monkeypatch.setenv(name, str(Path(__file__).with_name('fastdds.xml')))
+
+
+@pytest.fixture
+def robot(model_file: Path, test_transport: None) -> Iterator[Robot]:
     made = Robot(model_file)
     yield made
     made.close()
