@@ -27,7 +27,7 @@ ARGUMENTS = {
 }
 """Name -> default, meaning."""
 
-PROFILES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
+PROFILE, PROFILE_BEFORE = 'FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE'
 """Where Fast DDS 3, and 2, look for the profile that docs/transport.md explains."""
 
 
@@ -106,6 +106,8 @@ def below_the_node(namespace: LaunchConfiguration, name: LaunchConfiguration) ->
 
 def image_transport() -> dict[str, str]:
     """Environment in which images go through shared memory, unless the user has chosen a transport."""
-    if any(name in os.environ for name in (*PROFILES, 'FASTDDS_BUILTIN_TRANSPORTS')):
+    if any(name in os.environ for name in (PROFILE, PROFILE_BEFORE, 'FASTDDS_BUILTIN_TRANSPORTS')):
         return {}
-    return dict.fromkeys(PROFILES, str(resource('config/fastdds_large_images.xml')))
+    has_fast_dds_2 = os.environ.get('ROS_DISTRO') in ('humble', 'jazzy')
+    name = PROFILE_BEFORE if has_fast_dds_2 else PROFILE  # Fast DDS 3 warns of the old one
+    return {name: str(resource('config/fastdds_large_images.xml'))}

@@ -60,6 +60,10 @@ def _run(words: Sequence[str]) -> int:
         return 1
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
+    except Exception:
+        if rclpy.ok():
+            raise
+        # Else a signal has shut rclpy down under whatever was in work.
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)  # we are on our way

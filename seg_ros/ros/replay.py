@@ -16,8 +16,8 @@ from typing import Any
 import rclpy
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
-from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState
+from lifecycle_msgs.msg import State, Transition
+from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -40,6 +40,7 @@ _START_TIMEOUT_S = 120.0
 _CONFIGURE_TIMEOUT_S = 600.0
 _CONNECT_TIMEOUT_S = 20.0
 _SETTLE_S = 0.5
+_ASK_PERIOD_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -142,15 +143,19 @@ class Replay:
         Raises:
             UnavailableError: it does not answer, or it refuses.
         """
-        client: Any = self._node.create_client(ChangeState, f'/{NODE_NAME}/change_state')
-        self._wait(client.service_is_ready, _START_TIMEOUT_S, f'the node {NODE_NAME} does not appear')
-        for name, transition in (
-            ('configure', Transition.TRANSITION_CONFIGURE),
-            ('activate', Transition.TRANSITION_ACTIVATE),
+        change: Any = self._node.create_client(ChangeState, f'/{NODE_NAME}/change_state')
+        ask: Any = self._node.create_client(GetState, f'/{NODE_NAME}/get_state')
+        for client in (change, ask):
+            self._wait(client.service_is_ready, _START_TIMEOUT_S, f'the node {NODE_NAME} does not appear')
+        for name, transition, goal in (
+            ('configure', Transition.TRANSITION_CONFIGURE, State.PRIMARY_STATE_INACTIVE),
+            ('activate', Transition.TRANSITION_ACTIVATE, State.PRIMARY_STATE_ACTIVE),
         ):
-            answer = client.call_async(ChangeState.Request(transition=Transition(id=transition)))
-            self._wait(answer.done, _CONFIGURE_TIMEOUT_S, f'the node {NODE_NAME} does not {name}')
-            if not self._stop.is_set() and not answer.result().success:
+            answer = change.call_async(ChangeState.Request(transition=Transition(id=transition)))
+            state = _StateWatch(ask, answer)
+            self._wait(state.is_settled, _CONFIGURE_TIMEOUT_S, f'the node {NODE_NAME} does not {name}')
+            succeeded = answer.result().success if answer.done() else state.current == goal
+            if not self._stop.is_set() and not succeeded:
                 raise self.failure(f'the node {NODE_NAME} could not {name}')
 
     def run(self) -> None:
@@ -284,6 +289,40 @@ class Replay:
         self._executor.shutdown()
         self._node.destroy_node()
         self._context.try_shutdown()
+
+
+class _StateWatch:
+    """Waits for the end of a transition of a lifecycle node, by its answer or else by its state.
+
+    The answer can get lost: a server sends it once, and on a busy computer that may be before it has
+    discovered who listens. The node answers nothing while it is in a transition, so a state that it tells
+    twice is where it has come to rest.
+
+    Args:
+        client: of its get_state service.
+        answer: the future of its change_state service.
+
+    Attributes:
+        current: the last state told, an id of lifecycle_msgs/State.
+    """
+
+    def __init__(self, client: Any, answer: Any) -> None:
+        self._client, self._answer = client, answer
+        self._question: Any = None
+        self._due_s = time.monotonic() + _ASK_PERIOD_S
+        self._n_same = 0
+        self.current = State.PRIMARY_STATE_UNKNOWN
+
+    def is_settled(self) -> bool:
+        """Whether the transition is over; asks for the state again when that is due."""
+        if self._question is not None and self._question.done():
+            state = self._question.result().current_state.id
+            self._n_same = self._n_same + 1 if state == self.current else 1
+            self.current, self._question = state, None
+        if time.monotonic() > self._due_s:
+            self._due_s = time.monotonic() + _ASK_PERIOD_S
+            self._question = self._client.call_async(GetState.Request())
+        return bool(self._answer.done()) or self._n_same >= 2
 
 
 def is_compressed(topic: Topic) -> bool:

@@ -9,6 +9,7 @@ import platform
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -44,18 +45,20 @@ class SegmentationNode(LifecycleNode):
     """
 
     def __init__(self, **options: Any) -> None:
-        self._lifecycle_state = 'unconfigured'
-        super().__init__('seg_ros', **options)
-        self._failure = ''
+        # Before all else: a context that shuts down destroys nodes that are half built, too.
+        self._lifecycle_state, self._failure = 'unconfigured', ''
+        self._to_undo = ExitStack()
         self._pipeline: Pipeline | None = None
         self._outputs: Outputs | None = None
         self._worker: Worker[Any] | None = None
         self._camera: Camera | None = None
         self._statistics = Statistics()
         self._rate_limit = RateLimit()
+        super().__init__('seg_ros', **options)
         self._live = LiveParameters(self, lambda: self._lifecycle_state, self._on_parameters)
         self._warn_of_unknown_parameters()
-        self._log_forwarder = LogForwarder(logging.getLogger('seg_ros'), self.get_logger())
+        forwarder = LogForwarder(logging.getLogger('seg_ros'), self.get_logger())
+        self._to_undo.callback(forwarder.close)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         # Not the node's clock, which stands still in simulations that do.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -66,9 +69,10 @@ class SegmentationNode(LifecycleNode):
         back_or_changed = JumpThreshold(
             min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True
         )
-        self._jumps = self.get_clock().create_jump_callback(
+        jumps = self.get_clock().create_jump_callback(
             back_or_changed, post_callback=lambda _: self._statistics.forget()
         )
+        self._to_undo.callback(jumps.unregister)
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         return self._transit('configure', 'configuring', 'inactive', self._configure)
@@ -94,8 +98,7 @@ class SegmentationNode(LifecycleNode):
     def destroy_node(self) -> None:
         """Release everything; waits for the frame in work."""
         self._release()
-        self._jumps.unregister()
-        self._log_forwarder.close()
+        self._to_undo.close()
         super().destroy_node()
 
     def _transit(
@@ -111,7 +114,7 @@ class SegmentationNode(LifecycleNode):
             self._failure = f'{name} failed: {err}'
             answer = TransitionCallbackReturn.FAILURE
         except Exception as err:  # noqa: BLE001 - logged, and told by the answer
-            if self.context.ok():  # else it comes from being interrupted
+            if self.context.ok():  # else a signal has shut rclpy down meanwhile
                 self.get_logger().error(f'cannot {name}: {traceback.format_exc()}')
             self._failure = f'{name} failed: {err!r}'
             answer = TransitionCallbackReturn.ERROR
@@ -200,6 +203,8 @@ class SegmentationNode(LifecycleNode):
 
     def _complain(self, err: Exception) -> None:
         """Log what is wrong with a frame, now and then."""
+        if not self.context.ok():  # a signal has shut rclpy down under the frame in work
+            return
         if isinstance(err, ImageError):
             self.get_logger().warning(f'bad image: {err}', throttle_duration_sec=_THROTTLE_S)
         else:

@@ -1,4 +1,5 @@
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -35,7 +36,7 @@ TRANSITIONS = {
 
 
 class Robot:
-    """What surrounds the node on a robot: a camera, listeners, and somebody who operates it, all through DDS."""
+    """What surrounds the node on a robot: a camera, listeners and an operator, all through DDS."""
 
     RELIABLE, LATCHED = RELIABLE, LATCHED
 
@@ -47,6 +48,8 @@ class Robot:
         self._executor = SingleThreadedExecutor(context=context)
         self._executor.add_node(self.peer)
         self._stack.callback(self.peer.destroy_node)
+        self.node: Any = None
+        self._clients: dict[str, Any] = {}
         self.diagnostics: list[DiagnosticArray] = []
         self.peer.create_subscription(DiagnosticArray, '/diagnostics', self.diagnostics.append, RELIABLE)
 
@@ -64,7 +67,7 @@ class Robot:
         words = ['--ros-args', *(word for rule in remap for word in ('-r', rule))]
         overrides = [Parameter(name, value=value) for name, value in given.items()]
         context = self._context()
-        node = SegmentationNode(context=context, parameter_overrides=overrides, cli_args=words)
+        self.node = node = SegmentationNode(context=context, parameter_overrides=overrides, cli_args=words)
         executor = SingleThreadedExecutor(context=context)
         executor.add_node(node)
         thread = threading.Thread(target=executor.spin)
@@ -85,16 +88,28 @@ class Robot:
         return node
 
     def listen(self, kind: Any, topic: str, qos: QoSProfile = RELIABLE) -> list[Any]:
-        """Messages as they come."""
+        """Messages as they come, from a topic that the node knows to be listened to."""
         received: list[Any] = []
         self.peer.create_subscription(kind, topic, received.append, qos)
+        self.wait(lambda: self.node.count_subscribers(topic))
+        self._settle()
         return received
 
     def camera(self, topic: str = '/image', kind: Any = Image, qos: QoSProfile = RELIABLE) -> Any:
-        """A publisher that the node has found."""
+        """A publisher that the node has found and adapted to."""
         publisher = self.publisher(kind, topic, qos)
-        self.wait(lambda: publisher.get_subscription_count() > 0)
+        self.wait(lambda: self.node.count_publishers(topic) and publisher.get_subscription_count())
+        self.wait(lambda: self.reliability_asked(topic) == [qos.reliability])
+        self._settle()
         return publisher
+
+    def reliability_asked(self, topic: str = '/image') -> list[ReliabilityPolicy]:
+        """Of the node's subscription."""
+        return [s.qos_profile.reliability for s in self.peer.get_subscriptions_info_by_topic(topic)]
+
+    def _settle(self) -> None:
+        """Let both ends of a connection take note of each other: one may do so before the other."""
+        self.spin_for(0.2)
 
     def publisher(self, kind: Any, topic: str, qos: QoSProfile) -> Any:
         # rclpy's own callbacks warn of incompatible peers by a deprecated function.
@@ -119,11 +134,12 @@ class Robot:
             self._executor.spin_once(timeout_sec=0.02)
 
     def call(self, kind: Any, service: str, request: Any) -> Any:
-        client = self.peer.create_client(kind, service)
-        self.wait(client.service_is_ready)
-        answer = client.call_async(request)
+        if service not in self._clients:
+            self._clients[service] = self.peer.create_client(kind, service)
+            self.wait(lambda: self._clients[service].service_is_ready() and self.node.count_clients(service))
+            self._settle()
+        answer = self._clients[service].call_async(request)
         self.wait(answer.done, 60)
-        self.peer.destroy_client(client)
         return answer.result()
 
     def change_state(self, name: str) -> bool:
@@ -160,8 +176,9 @@ class Robot:
 
 @pytest.fixture
 def test_transport(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE'):
-        monkeypatch.setenv(name, str(Path(__file__).with_name('fastdds.xml')))
+    is_old = os.environ.get('ROS_DISTRO') in ('humble', 'jazzy')
+    name = 'FASTRTPS_DEFAULT_PROFILES_FILE' if is_old else 'FASTDDS_DEFAULT_PROFILES_FILE'
+    monkeypatch.setenv(name, str(Path(__file__).with_name('fastdds.xml')))
 
 
 @pytest.fixture
