@@ -1,9 +1,8 @@
 """Model files: architecture, weights, classes, normalisation, licence and proof of work in one file.
 
 It is a safetensors file. Metadata key ``seg_ros`` holds one JSON object (see :class:`ModelDescription`); the
-tensors are the network's state, and ``golden.images`` with the ``golden.labels`` that a working copy must give
-for them. There is no pickle, and nothing is allocated before names and shapes agree with the
-architecture.
+tensors are the network's state, and ``golden.images`` with the ``golden.labels`` that a working copy must
+give for them. There is no pickle; nothing is allocated before names and shapes agree with the architecture.
 """
 
 import hashlib

@@ -13,7 +13,7 @@ from seg_ros.rendered import RenderedDrive
 from seg_ros.resources import resource
 
 # Tests talk to themselves only: neither to a robot on the same network nor to another run on this machine.
-os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 100)
+os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 50)  # below those of replays
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 
 

@@ -5,7 +5,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / 'seg_ros'
 
-# From the bottom up: a module may import from its own layer and those below; a package stands for its modules.
+# From the bottom up: a module may import from its own layer and those below; a package means its modules.
 LAYERS = [
     ['seg_ros.types', 'seg_ros.errors'],
     [

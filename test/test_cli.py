@@ -33,7 +33,8 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 def test_errors_are_one_line_and_exit_code_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(['info', str(tmp_path / 'missing.safetensors')]) == 1
     message = capsys.readouterr().err
-    assert message.startswith('seg_ros: model file') and message.count('\n') == 1
+    assert message.startswith('seg_ros: model file')
+    assert message.count('\n') == 1
 
 
 def test_unknown_command_lists_the_known(capsys: pytest.CaptureFixture[str]) -> None:

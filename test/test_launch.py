@@ -13,9 +13,9 @@ import pytest
 import rclpy
 import yaml
 from lifecycle_msgs.srv import GetState
+from rcl_interfaces.srv import GetParameters
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.parameter_client import AsyncParameterClient
 from rclpy.signals import SignalHandlerOptions
 
 from seg_ros.resources import resource
@@ -70,21 +70,29 @@ class Launched:
             self._executor.spin_once(timeout_sec=0.05)
 
     def state(self, node: str) -> str:
-        client = self.peer.create_client(GetState, f'{node}/get_state')
-        self.wait(client.service_is_ready)
-        self.wait(lambda: self.process.poll() is None)
-        end, answer = time.monotonic() + 60, client.call_async(GetState.Request())
-        while not answer.done() and time.monotonic() < end:
-            self._executor.spin_once(timeout_sec=0.05)
-        self.peer.destroy_client(client)
-        return str(answer.result().current_state.label)
+        return str(self._ask(GetState, f'{node}/get_state', GetState.Request()).current_state.label)
 
     def parameters(self, node: str, names: list[str]) -> list[Any]:
-        client = AsyncParameterClient(self.peer, node)
-        self.wait(client.services_are_ready)
-        answer = client.get_parameters(names)
-        self.wait(answer.done)
-        return [rclpy.parameter.parameter_value_to_python(value) for value in answer.result().values]
+        request = GetParameters.Request(names=names)
+        values = self._ask(GetParameters, f'{node}/get_parameters', request).values
+        return [rclpy.parameter.parameter_value_to_python(value) for value in values]
+
+    def _ask(self, kind: Any, service: str, request: Any) -> Any:
+        """The answer of a service, which may have to be asked twice: it answers before it knows who listens."""
+        client = self.peer.create_client(kind, service)
+        self.wait(client.service_is_ready)
+        answers: list[Any] = []
+        asked_at = float('-inf')
+
+        def is_answered() -> bool:
+            nonlocal asked_at
+            if time.monotonic() > asked_at + 2:
+                asked_at = time.monotonic()
+                answers.append(client.call_async(request))
+            return any(answer.done() for answer in answers)
+
+        self.wait(is_answered)
+        return next(answer.result() for answer in answers if answer.done())
 
     def environment_of_node(self) -> dict[str, str]:
         children = Path(f'/proc/{self.process.pid}/task/{self.process.pid}/children').read_text().split()

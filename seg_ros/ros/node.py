@@ -31,6 +31,10 @@ def main(words: Sequence[str] | None = None) -> int:
         return _run(sys.argv if words is None else words)
     except KeyboardInterrupt:
         return 0
+    finally:
+        # One that was raised within exec() of a string, as of dataclasses during imports, has marked the
+        # process to die of SIGINT in the end, although it was caught. Evaluating a string removes the mark.
+        eval('0')
 
 
 def keep_frame_memory() -> None:

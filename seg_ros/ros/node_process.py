@@ -107,5 +107,5 @@ def keep_to_ourselves(domain: int | None) -> None:
     """
     if domain is None:
         os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
-        domain = 1 + os.getpid() % 100
+        domain = 51 + os.getpid() % 50  # above 101, ports may be taken
     os.environ['ROS_DOMAIN_ID'] = str(domain)

@@ -109,20 +109,17 @@ class SegmentationNode(LifecycleNode):
         self._failure = ''
         try:
             step()
-        except SegRosError as err:
-            self.get_logger().error(f'cannot {name}: {err}')
-            self._failure = f'{name} failed: {err}'
-            answer = TransitionCallbackReturn.FAILURE
-        except Exception as err:  # noqa: BLE001 - logged, and told by the answer
-            if self.context.ok():  # else a signal has shut rclpy down meanwhile
-                self.get_logger().error(f'cannot {name}: {traceback.format_exc()}')
-            self._failure = f'{name} failed: {err!r}'
-            answer = TransitionCallbackReturn.ERROR
-        else:
-            self._lifecycle_state = goal
-            return TransitionCallbackReturn.SUCCESS
-        self._lifecycle_state = before
-        return answer
+        except Exception as err:
+            if not self.context.ok():  # what was in work has turned the KeyboardInterrupt into something else
+                raise KeyboardInterrupt from err
+            is_foreseen = isinstance(err, SegRosError)
+            self.get_logger().error(f'cannot {name}: {err if is_foreseen else traceback.format_exc()}')
+            first_line = str(err).partition('\n')[0] or repr(err)
+            self._failure = f'{name} failed: {first_line}'
+            self._lifecycle_state = before
+            return TransitionCallbackReturn.FAILURE if is_foreseen else TransitionCallbackReturn.ERROR
+        self._lifecycle_state = goal
+        return TransitionCallbackReturn.SUCCESS
 
     def _configure(self) -> None:
         settings = self._live.settings

@@ -28,7 +28,14 @@ def folder(tmp_path: Path) -> Path:
 
 def test_figures_equal_a_slow_count(model_file: Path, folder: Path, tmp_path: Path) -> None:
     words = ['evaluate', 'folder', '--data', str(folder), '--classes', 'camvid11', '--split', 'val']
-    words += ['--model', str(model_file), '--backend', 'torch', '--json', str(tmp_path / 'out' / 'figures.json')]
+    words += [
+        '--model',
+        str(model_file),
+        '--backend',
+        'torch',
+        '--json',
+        str(tmp_path / 'out' / 'figures.json'),
+    ]
     assert main(words) == 0
     figures = json.loads((tmp_path / 'out' / 'figures.json').read_text())
 
@@ -45,7 +52,8 @@ def test_figures_equal_a_slow_count(model_file: Path, folder: Path, tmp_path: Pa
     assert figures['class_iou'] == pytest.approx(ious)
     assert figures['mean_iou'] == pytest.approx(np.mean([v for v in ious.values() if v is not None]))
     assert np.sum(figures['confusion_matrix']) == seen.sum()
-    assert figures['n_images'] == 5 and figures['backend'] == 'torch' and figures['quantization'] == 'fp32'
+    assert figures['n_images'] == 5
+    assert (figures['backend'], figures['quantization']) == ('torch', 'fp32')
     assert figures['n_bytes'] == model_file.stat().st_size
 
 
