@@ -78,7 +78,7 @@ class Launched:
         return [rclpy.parameter.parameter_value_to_python(value) for value in values]
 
     def _ask(self, kind: Any, service: str, request: Any) -> Any:
-        """The answer of a service, which may have to be asked twice: it answers before it knows who listens."""
+        """The answer of a service, which may have to be asked twice: it may answer before it knows us."""
         client = self.peer.create_client(kind, service)
         self.wait(client.service_is_ready)
         answers: list[Any] = []
