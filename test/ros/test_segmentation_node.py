@@ -197,8 +197,11 @@ def test_encoding_and_size_may_change_from_frame_to_frame(robot: Any, pipeline: 
 
 
 def test_services_answer_while_a_frame_is_in_work(robot: Any) -> None:
-    node = robot.start_active(input_height=1024, input_width=1280)  # long in work
+    node = robot.start_active(input_height=1280, input_width=1600)  # long in work
     labels, camera = robot.listen(Image, LABELS), robot.camera()
+    assert robot.state() == 'active'
+    assert robot.set('overlay_opacity', 0.75) == ''
+    assert robot.get('overlay_opacity') == 0.75  # by now all services are connected
     camera.publish(robot.message(IMAGES[0]))
     robot.wait(lambda: node._statistics.summary().n_in == 1)
     assert robot.state() == 'active'
