@@ -19,8 +19,10 @@ import numpy as np
 import numpy.typing as npt
 import rclpy
 import torch
+from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
+from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
@@ -53,7 +55,7 @@ def receive(queue: 'multiprocessing.Queue[list[float]]', stop: 'threading.Event'
     rclpy.try_shutdown()
 
 
-def change_state(node: rclpy.node.Node, transition: int) -> None:
+def change_state(node: Node, transition: int) -> None:
     """Drive the lifecycle of the segmentation node."""
     client = node.create_client(ChangeState, '/seg_ros/change_state')
     if not client.wait_for_service(60):
@@ -74,7 +76,7 @@ def resources_of(pid: int) -> tuple[float, float]:
     return ticks / os.sysconf('SC_CLK_TCK'), pages * os.sysconf('SC_PAGE_SIZE') / 1e6
 
 
-def publish(node: rclpy.node.Node, frames: list[UInt8Array], rate_hz: float, n_frames: int) -> None:
+def publish(node: Node, frames: list[UInt8Array], rate_hz: float, n_frames: int) -> None:
     """Publish frames with the wall clock as stamp, at a steady rate."""
     publisher = node.create_publisher(Image, '/image', qos_profile_sensor_data)
     messages = [message_from_image(frame, 'rgb8', Header(frame_id='camera')) for frame in frames]
@@ -88,6 +90,20 @@ def publish(node: rclpy.node.Node, frames: list[UInt8Array], rate_hz: float, n_f
         now = time.time_ns()
         message.header.stamp.sec, message.header.stamp.nanosec = divmod(now, 10**9)
         publisher.publish(message)
+
+
+def stages(node: Node) -> dict[str, str]:
+    """Times of the node's steps, from its diagnostics."""
+    values: dict[str, str] = {}
+
+    def on_diagnostics(message: DiagnosticArray) -> None:
+        values.update({v.key: v.value for v in message.status[0].values if v.key.endswith('_ms')})
+
+    node.create_subscription(DiagnosticArray, '/diagnostics', on_diagnostics, 1)
+    until = time.monotonic() + 5
+    while not values and time.monotonic() < until:
+        rclpy.spin_once(node, timeout_sec=0.1)
+    return values
 
 
 def bare_network(pipeline: Pipeline, frames: list[UInt8Array], rate_hz: float, n_frames: int) -> Times:
@@ -138,7 +154,7 @@ def main() -> None:
         cpu_before, memory_before = resources_of(process.pid)
         started = time.monotonic()
         publish(node, frames, arguments.rate_hz, n_frames)
-        time.sleep(1)
+        steps = stages(node)
         seconds = time.monotonic() - started
         cpu_after, memory_after = resources_of(process.pid)
         stop.set()
@@ -153,6 +169,7 @@ def main() -> None:
         'age_ms': {f'p{q}': float(np.percentile(ages, q)) for q in (50, 99)},
         'network_ms': {f'p{q}': float(np.percentile(bare, q)) for q in (50, 99)},
         'added_ms': float(np.median(ages) - np.median(bare)),
+        'stages': steps,
         'memory_mb': memory_after,
         'memory_growth_mb': memory_after - memory_before,
         'cpu_cores': (cpu_after - cpu_before) / seconds,

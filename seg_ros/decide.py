@@ -5,24 +5,20 @@ A pixel is unlabelled, with confidence 0, if a score that it is interpolated fro
 a network that overflows must not look certain.
 """
 
-import logging
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from seg_ros.compiling import import_kernels, n_cores, run_in_parts
 from seg_ros.errors import ImageError, ParameterError
 from seg_ros.types import UNLABELLED, Prediction
 
-_log = logging.getLogger(__name__)
-
 _VALUES_PER_THREAD = 200_000
 """Interpolated scores below which another thread costs more than it saves."""
+
+_KERNELS = ('seg_ros.kernels', 'labels are computed by torch, which takes many times longer on a CPU')
 
 
 def decide(
@@ -52,15 +48,15 @@ def decide(
         ParameterError: ``confidence_threshold`` or ``n_threads`` is out of range.
     """
     _check(scores, height, width, confidence_threshold, n_threads)
-    decide_rows = None if scores.device.type != 'cpu' else _load_kernel()
-    if decide_rows is None:
+    kernels = import_kernels(*_KERNELS) if scores.device.type == 'cpu' else None
+    if kernels is None:
         return decide_reference(
             scores, height, width, with_confidence=with_confidence, confidence_threshold=confidence_threshold
         )
     scores = _dense(scores.detach().float())
     flat = scores.as_strided((scores.numel(),), (1,)).numpy()
     n_classes, h, w = scores.shape
-    rows, columns = _neighbours(h, height), _neighbours(w, width)
+    rows, columns = neighbours_1d(h, height), neighbours_1d(w, width)
     labels = np.empty((height, width), np.uint8)
     needed = with_confidence or confidence_threshold > 0
     confidence = np.empty((height, width) if needed else (0, 0), np.uint8)
@@ -68,14 +64,10 @@ def decide(
 
     def run(start: int, stop: int) -> None:
         strides, shape = scores.stride(), (n_classes, h, w)
-        decide_rows(flat, strides, shape, rows, columns, threshold, start, stop, labels, confidence)
+        kernels.decide_rows(flat, strides, shape, rows, columns, threshold, start, stop, labels, confidence)
 
-    n_parts = min(n_threads or _n_cores(), height, 1 + labels.size * n_classes // _VALUES_PER_THREAD)
-    bounds = [height * part // n_parts for part in range(n_parts + 1)]
-    others = [_pool().submit(run, *bounds[part : part + 2]) for part in range(1, n_parts)]
-    run(*bounds[:2])
-    for other in others:
-        other.result()
+    n_parts = min(n_threads or n_cores(), 1 + labels.size * n_classes // _VALUES_PER_THREAD)
+    run_in_parts(run, height, n_parts)
     return Prediction(labels, confidence if with_confidence else None)
 
 
@@ -130,39 +122,9 @@ def _dense(scores: Tensor) -> Tensor:
     return scores.contiguous()
 
 
-def _neighbours(n_in: int, n_out: int) -> tuple[Any, Any]:
+def neighbours_1d(n_in: int, n_out: int) -> tuple[Any, Any]:
     """Which input each output follows, (n_out,) uint32, and the weight of the one after, (n_out,) float32."""
     position = (np.arange(n_out, dtype=np.float32) + np.float32(0.5)) * np.float32(n_in / n_out)
     position = np.clip(position - np.float32(0.5), 0, n_in - 1)
     index = position.astype(np.uint32)
     return index, position - index.astype(np.float32)
-
-
-@cache
-def _load_kernel() -> Callable[..., None] | None:
-    """The compiled kernel; None, and one warning, where Numba is missing."""
-    try:
-        from seg_ros.kernels import decide_rows
-    except ImportError as err:
-        _log.warning(
-            'labels are computed by torch, which takes many times longer on a CPU, because Numba cannot be '
-            'imported (%s); to change that: pip install numba',
-            err,
-        )
-        return None
-    return decide_rows
-
-
-@cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(max(_n_cores(), 2), 'decide')
-
-
-@cache
-def _n_cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
-
-
-if hasattr(os, 'register_at_fork'):
-    os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not survive a fork

@@ -5,22 +5,17 @@ their own. Loops are written for SIMD: the innermost one runs along contiguous r
 and indices are unsigned, which spares the check for negative ones.
 """
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from seg_ros.compiling import compiled
 from seg_ros.types import UNLABELLED, UInt8Array
 
 Float32Array = npt.NDArray[np.float32]
 UInt32Array = npt.NDArray[np.uint32]
 Int32Array = npt.NDArray[np.int32]
-_Function = TypeVar('_Function', bound=Callable[..., Any])
-
-# Fused multiply-add only: what else goes by fast mathematics would lose sight of infinity and NaN.
-_FAST_MATH = {'contract'}
 
 _ZERO, _ONE, _HALF = np.float32(0), np.float32(1), np.float32(0.5)
 _SIXTH, _TWENTY_FOURTH = np.float32(1 / 6), np.float32(1 / 24)
@@ -30,16 +25,7 @@ _NO_CLASS = np.int32(UNLABELLED)
 _NEXT = np.uint32(1)
 
 
-def _compiled(function: _Function) -> _Function:
-    """``function`` compiled at its first call, and kept on disk where a folder is writable."""
-    try:
-        compiled = njit(nogil=True, cache=True, fastmath=_FAST_MATH)(function)
-    except RuntimeError:  # Numba found no place for its cache
-        compiled = njit(nogil=True, fastmath=_FAST_MATH)(function)
-    return cast(_Function, compiled)
-
-
-@_compiled
+@compiled
 def _exp(x: np.float32) -> np.float32:
     """exp(x) for x <= 0, absolute error below 1e-6: (Taylor polynomial of exp(x / 32)) ** 32."""
     y = max(x, _FLOOR) * _STEP
@@ -51,7 +37,7 @@ def _exp(x: np.float32) -> np.float32:
     return p * p
 
 
-@_compiled
+@compiled
 def _read_row(scores: Float32Array, start: int, step: int, row: Float32Array) -> None:
     """Fill ``row`` with every ``step``-th score from ``start``."""
     if step == 1:
@@ -61,7 +47,7 @@ def _read_row(scores: Float32Array, start: int, step: int, row: Float32Array) ->
             row[x] = scores[start + x * step]
 
 
-@_compiled
+@compiled
 def _widen(
     scores: Float32Array,
     strides: tuple[int, int, int],
@@ -82,7 +68,7 @@ def _widen(
             out[x] = first + weight[x] * (padded[left[x] + _NEXT] - first)
 
 
-@_compiled
+@compiled
 def _blend(upper: Float32Array, lower: Float32Array, weight: np.float32, values: Float32Array) -> None:
     """Fill ``values`` (K, width) with what lies between the rows ``upper`` and ``lower``."""
     for k in range(values.shape[0]):
@@ -91,7 +77,7 @@ def _blend(upper: Float32Array, lower: Float32Array, weight: np.float32, values:
             out[x] = a[x] + weight * (b[x] - a[x])
 
 
-@_compiled
+@compiled
 def _choose(values: Float32Array, best: Float32Array, winner: Int32Array, taint: Float32Array) -> None:
     """Largest of the (K, width) values, the first class that has it, and NaN where one is not finite."""
     best[:] = values[0]
@@ -108,7 +94,7 @@ def _choose(values: Float32Array, best: Float32Array, winner: Int32Array, taint:
             taint[x] += value - value
 
 
-@_compiled
+@compiled
 def _largest_probability(values: Float32Array, best: Float32Array, probability: Float32Array) -> None:
     """Softmax of the largest of the (K, width) values."""
     probability[:] = _ZERO
@@ -120,7 +106,7 @@ def _largest_probability(values: Float32Array, best: Float32Array, probability: 
         probability[x] = _ONE / probability[x]
 
 
-@_compiled
+@compiled
 def decide_rows(
     scores: Float32Array,
     strides: tuple[int, int, int],

@@ -13,6 +13,7 @@ from seg_ros.data.folder import FolderDataset
 from seg_ros.data.rendered import RenderedDataset
 from seg_ros.data.squares import SquaresDataset
 from seg_ros.errors import UnknownNameError
+from seg_ros.models.efficientnet import EfficientNetLitePyramid
 from seg_ros.models.enet import ENet
 from seg_ros.models.squeezenet import SqueezeNetPyramid
 from seg_ros.runtime.backend import Backend
@@ -23,6 +24,7 @@ from seg_ros.runtime.torch_eager import TorchBackend
 T = TypeVar('T')
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
+    'efficientnet_lite_pyramid': EfficientNetLitePyramid,
     'enet': ENet,
     'squeezenet_pyramid': SqueezeNetPyramid,
 }

@@ -7,13 +7,14 @@ PACKAGE = Path(__file__).resolve().parent.parent / 'seg_ros'
 
 # From the bottom up: a module may import from its own layer and those below; a package means its modules.
 LAYERS = [
-    ['seg_ros.types', 'seg_ros.errors'],
+    ['seg_ros.types', 'seg_ros.errors', 'seg_ros.compiling'],
     [
         'seg_ros.labels',
         'seg_ros.resources',
         'seg_ros.image',
         'seg_ros.kernels',
         'seg_ros.decide',
+        'seg_ros.regions',
         'seg_ros.overlay',
         'seg_ros.bags',
         'seg_ros.models',

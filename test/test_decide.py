@@ -217,10 +217,10 @@ def test_a_forked_process_has_threads_of_its_own() -> None:
 
 
 def test_where_nothing_can_be_cached_functions_are_compiled_all_the_same() -> None:
-    from seg_ros.kernels import _compiled
+    from seg_ros.compiling import compiled
 
     double = eval('lambda x: 2 * x')  # Numba finds no file to keep the cache beside
-    assert _compiled(double)(21) == 42
+    assert compiled(double)(21) == 42
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')

@@ -57,9 +57,11 @@ def test_files_keep_it(name: str, tmp_path: Path) -> None:
     save_model(tmp_path / 'model.safetensors', net, description, GOLDEN)
     loaded = load_model(tmp_path / 'model.safetensors')
     assert dataclasses.asdict(loaded.description) == dataclasses.asdict(description)
+    torch.testing.assert_close(loaded.network.state_dict(), net.state_dict(), rtol=0, atol=0)
     images = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
-        torch.testing.assert_close(loaded.network(images), net(images), rtol=0, atol=0)
+        # Not to the last bit: kernels choose by where in memory the weights lie.
+        torch.testing.assert_close(loaded.network(images), net(images))
 
 
 @pytest.mark.parametrize('name', MODELS)

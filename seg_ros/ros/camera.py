@@ -11,7 +11,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CompressedImage, Image
 
 from seg_ros.errors import ParameterError
-from seg_ros.ros.qos import choose_reliability, input_qos, why_unheard
+from seg_ros.ros.qos import checked_overrides, choose_reliability, input_qos, why_unheard
 
 _OVERRIDES = ('', 'best_effort', 'reliable')
 
@@ -69,14 +69,15 @@ class Camera:
         self._reliability = reliability
         # rclpy would declare the reliability once and stick to it.
         options = QoSOverridingOptions([QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH])
-        self._subscription = self._node.create_subscription(
-            self._type,
-            self.topic,
-            self._on_image,
-            input_qos(reliability),
-            qos_overriding_options=options,
-            event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),  # we tell of it
-        )
+        with checked_overrides(self.topic):
+            self._subscription = self._node.create_subscription(
+                self._type,
+                self.topic,
+                self._on_image,
+                input_qos(reliability),
+                qos_overriding_options=options,
+                event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),  # we tell of it
+            )
 
     def _override(self) -> str:
         """The reliability in the parameter by which ROS users override it; empty if they do not."""

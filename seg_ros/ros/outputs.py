@@ -7,11 +7,12 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import Image
 
+from seg_ros.errors import ParameterError
 from seg_ros.msg import ModelInfo
 from seg_ros.pipeline import Pipeline
 from seg_ros.ros.conversions import message_from_image
 from seg_ros.ros.messages import label_info, label_info_type, model_info
-from seg_ros.ros.qos import latched_qos, output_qos
+from seg_ros.ros.qos import checked_overrides, latched_qos, output_qos
 from seg_ros.types import UInt8Array
 
 ENCODINGS = {'labels': 'mono8', 'confidence': 'mono8', 'overlay': 'rgb8'}
@@ -23,14 +24,22 @@ class Outputs:
 
     Args:
         node: to publish from.
+
+    Raises:
+        ParameterError: a parameter below ``qos_overrides.`` is refused.
     """
 
     def __init__(self, node: LifecycleNode) -> None:
         self._node = node
-        self._images = {name: self._publisher(Image, name, output_qos()) for name in ENCODINGS}
-        self._model_info = self._publisher(ModelInfo, 'model_info', latched_qos())
-        kind = label_info_type()
-        self._label_info = self._publisher(kind, 'label_info', latched_qos()) if kind else None
+        self._publishers: list[Any] = []
+        try:
+            self._images = {name: self._publisher(Image, name, output_qos()) for name in ENCODINGS}
+            self._model_info = self._publisher(ModelInfo, 'model_info', latched_qos())
+            kind = label_info_type()
+            self._label_info = self._publisher(kind, 'label_info', latched_qos()) if kind else None
+        except ParameterError:
+            self.destroy()
+            raise
 
     @property
     def n_subscribers(self) -> int:
@@ -60,10 +69,14 @@ class Outputs:
 
     def destroy(self) -> None:
         """Take the topics back. No other thread may publish any more."""
-        for publisher in (*self._images.values(), self._model_info, self._label_info):
-            if publisher:
-                self._node.destroy_lifecycle_publisher(publisher)
+        for publisher in self._publishers:
+            self._node.destroy_lifecycle_publisher(publisher)
 
     def _publisher(self, kind: Any, name: str, qos: Any) -> Any:
         options = QoSOverridingOptions.with_default_policies()
-        return self._node.create_lifecycle_publisher(kind, f'~/{name}', qos, qos_overriding_options=options)
+        with checked_overrides(f'~/{name}'):
+            publisher = self._node.create_lifecycle_publisher(
+                kind, f'~/{name}', qos, qos_overriding_options=options
+            )
+        self._publishers.append(publisher)
+        return publisher

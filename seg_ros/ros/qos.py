@@ -1,9 +1,13 @@
 """Quality of service: what to ask of cameras, and why they may not be heard."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from rclpy.exceptions import ParameterException
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+
+from seg_ros.errors import ParameterError
 
 OUTPUT_DEPTH = 5
 
@@ -67,3 +71,16 @@ def why_unheard(publishers: Iterable[Any], type_name: str, reliability: Reliabil
         if reliability == ReliabilityPolicy.RELIABLE and offered == ReliabilityPolicy.BEST_EFFORT:
             return 'incompatible QoS: publisher offers best effort, reliable was asked'
     return ''
+
+
+@contextmanager
+def checked_overrides(topic: str) -> Iterator[None]:
+    """Around the making of a publisher or subscription whose quality of service parameters may override.
+
+    Raises:
+        ParameterError: rclpy refused what such a parameter says.
+    """
+    try:
+        yield
+    except (ParameterException, RuntimeError, ValueError) as err:  # rclpy raises each for some values
+        raise ParameterError(f'{topic}: {err}; see the parameters below qos_overrides') from err

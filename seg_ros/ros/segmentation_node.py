@@ -117,6 +117,8 @@ class SegmentationNode(LifecycleNode):
             first_line = str(err).partition('\n')[0] or repr(err)
             self._failure = f'{name} failed: {first_line}'
             self._lifecycle_state = before
+            if before == 'unconfigured':
+                self._release()
             return TransitionCallbackReturn.FAILURE if is_foreseen else TransitionCallbackReturn.ERROR
         self._lifecycle_state = goal
         return TransitionCallbackReturn.SUCCESS
@@ -125,18 +127,23 @@ class SegmentationNode(LifecycleNode):
         settings = self._live.settings
         self.get_logger().info(f'loading model {settings.model}')
         self._publish_diagnostics()  # loading may take long, and nothing else is served meanwhile
-        self._pipeline = pipeline = Pipeline.load(settings)
-        self._outputs = Outputs(self)
-        segmenter = Segmenter(
-            pipeline,
-            self._outputs,
-            self._statistics,
-            settings=lambda: self._live.settings,
-            now_ns=lambda: int(self.get_clock().now().nanoseconds),
-            is_active=lambda: self._lifecycle_state == 'active',
-            complain=self._complain,
-        )
-        self._worker = Worker(segmenter)
+        self._outputs = outputs = Outputs(self)
+
+        def prepare() -> Segmenter:
+            self._pipeline = Pipeline.load(settings)
+            return Segmenter(
+                self._pipeline,
+                outputs,
+                self._statistics,
+                settings=lambda: self._live.settings,
+                now_ns=lambda: int(self.get_clock().now().nanoseconds),
+                is_active=lambda: self._lifecycle_state == 'active',
+                complain=self._complain,
+            )
+
+        self._worker = Worker(prepare)
+        pipeline = self._pipeline
+        assert pipeline is not None
         height, width = pipeline.input_size
         self.get_logger().info(
             f'model {pipeline.model.path} runs on {pipeline.backend_name}, {pipeline.quantization}, '

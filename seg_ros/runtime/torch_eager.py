@@ -21,7 +21,7 @@ class TorchBackend:
     def why_not(device: torch.device, dtype: torch.dtype) -> str | None:
         return None
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference_mode: freezing, in the compiled form, refuses it
     def __call__(self, images: Tensor) -> Tensor:
         scores: Tensor = self._run(images.to(self._device))
         return scores

@@ -341,6 +341,29 @@ def test_qos_overrides(robot: Any) -> None:
     assert robot.get('qos_overrides./image.subscription.depth') == 3
 
 
+@pytest.mark.parametrize(
+    ('parameter', 'value', 'transition'),
+    [
+        ('/seg_ros/labels.publisher.reliability', 'perhaps', 'configure'),
+        ('/seg_ros/overlay.publisher.depth', 'deep', 'configure'),
+        ('/image.subscription.reliability', 'perhaps', 'activate'),
+        ('/image.subscription.history', 'perhaps', 'activate'),
+    ],
+)
+def test_wrong_qos_overrides_are_refused_by_name(
+    robot: Any, parameter: str, value: str, transition: str
+) -> None:
+    robot.start(**{f'qos_overrides.{parameter}': value})
+    if transition == 'activate':
+        assert robot.change_state('configure')
+    assert not robot.change_state(transition)
+    assert robot.state() == ('unconfigured' if transition == 'configure' else 'inactive')
+    topic = '~/' + parameter.split('/')[2].split('.')[0] if 'seg_ros' in parameter else '/image'
+    robot.wait(lambda: robot.says(f'{transition} failed: ') and robot.says(topic))
+    if transition == 'configure':
+        assert not robot.peer.count_publishers(LABELS)
+
+
 def test_activate_before_configure_is_refused(robot: Any) -> None:
     robot.start()
     assert not robot.change_state('activate')

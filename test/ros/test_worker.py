@@ -1,5 +1,8 @@
 import threading
 import weakref
+from collections.abc import Callable
+
+import pytest
 
 from seg_ros.ros.worker import RateLimit, Worker
 
@@ -22,7 +25,7 @@ class Gate:
 
 def test_newest_wins() -> None:
     gate = Gate()
-    worker = Worker(gate)
+    worker = Worker(lambda: gate)
     assert not worker.submit('first')
     gate.has_begun.acquire()
     assert [worker.submit(item) for item in ('second', 'third', 'fourth')] == [False, True, True]
@@ -32,9 +35,35 @@ def test_newest_wins() -> None:
     assert gate.handled == ['first', 'fourth']
 
 
+def test_everything_happens_in_one_thread() -> None:
+    threads: list[str] = []
+
+    def note(item: object = None) -> None:
+        threads.append(threading.current_thread().name)
+
+    def prepare() -> Callable[[object], None]:
+        note()
+        return note
+
+    worker: Worker[object] = Worker(prepare)
+    worker.submit('item')
+    while len(threads) < 2:
+        pass
+    worker.close()
+    assert threads == ['seg_ros worker'] * 2
+
+
+def test_what_goes_wrong_at_the_start_is_raised_where_the_worker_is_made() -> None:
+    def prepare() -> Callable[[object], None]:
+        raise ValueError('no such model')
+
+    with pytest.raises(ValueError, match='no such model'):
+        Worker(prepare)
+
+
 def test_close_waits_for_the_item_in_work_and_gives_up_the_next() -> None:
     gate = Gate()
-    worker = Worker(gate)
+    worker = Worker(lambda: gate)
     worker.submit('in work')
     gate.has_begun.acquire()
     worker.submit('waiting')
@@ -50,7 +79,7 @@ def test_close_waits_for_the_item_in_work_and_gives_up_the_next() -> None:
 
 def test_clear() -> None:
     gate = Gate()
-    worker = Worker(gate)
+    worker = Worker(lambda: gate)
     worker.submit('in work')
     gate.has_begun.acquire()
     worker.submit('waiting')
@@ -66,7 +95,7 @@ def test_an_item_is_freed_when_it_is_done() -> None:
     class Item:
         pass
 
-    worker = Worker(lambda item: None)
+    worker = Worker(lambda: lambda item: None)
     item, freed = Item(), threading.Event()
     weakref.finalize(item, freed.set)
     worker.submit(item)

@@ -1,0 +1,149 @@
+"""Images cut into segments by people: what category-free segmentation is measured on."""
+
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from seg_ros.data.dataset import existing_folder, images_by_stem, pair_by_stem, read_image
+from seg_ros.errors import DatasetError, UnavailableError
+from seg_ros.types import UInt8Array
+
+Int32Array = npt.NDArray[np.int32]
+
+VOID = -1
+"""Value of pixels that belong to no segment and count for nothing."""
+
+
+class SegmentedImages(Protocol):
+    """Images with one or more annotations each, in a fixed order.
+
+    Attributes:
+        names: one an image, unique.
+    """
+
+    names: list[str]
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> tuple[UInt8Array, list[Int32Array]]:
+        """Image (H, W, 3) uint8 RGB; annotations (H, W) int32, segments 0 .. n - 1 and VOID."""
+        ...
+
+
+class BSDS500:
+    """The Berkeley segmentation data set, 4 to 9 annotations an image.
+
+    P. Arbelaez et al., "Contour detection and hierarchical image segmentation", PAMI 2011; as published:
+    ``images/<split>/*.jpg`` and ``groundTruth/<split>/*.mat``.
+
+    Args:
+        root: the folder that holds both.
+        split: 'train', 'val' or 'test'.
+
+    Raises:
+        DatasetError: a folder or file is missing or damaged.
+        UnavailableError: SciPy, which reads the annotations, is missing.
+    """
+
+    def __init__(self, root: Path | None, split: str) -> None:
+        root = existing_folder(root)
+        self._images = images_by_stem(root / 'images' / split)
+        self._truth = root / 'groundTruth' / split
+        self.names = sorted(self._images)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> tuple[UInt8Array, list[Int32Array]]:
+        name = self.names[index]
+        return read_image(self._images[name]), _read_mat(self._truth / f'{name}.mat')
+
+
+class SegmentFolder:
+    """A plain pair of folders, ``images/`` and ``regions/``: one annotation an image, 0 = void.
+
+    The splits are sub-folders of both, or lists of stems in ``<split>.txt``; MSRC v2 with cleaned region
+    masks comes like this.
+
+    Args:
+        root: the folder that holds both.
+        split: its part.
+        classes: a folder of class images whose 0 means void as well; '' where there is none.
+
+    Raises:
+        DatasetError: a folder or file is missing, or a split is empty.
+    """
+
+    def __init__(self, root: Path | None, split: str, *, classes: str = '') -> None:
+        root = existing_folder(root)
+        self._classes = root / classes if classes else None
+        nested = (root / 'images' / split).is_dir()
+        images, regions = root / 'images', root / 'regions'
+        pairs = pair_by_stem(images / split, regions / split) if nested else pair_by_stem(images, regions)
+        listing = root / f'{split}.txt'
+        if not nested and listing.is_file():
+            wanted = set(listing.read_text().split())
+            pairs = [pair for pair in pairs if pair[0].stem in wanted]
+        if not pairs:
+            raise DatasetError(f'{root} has no images of split {split}')
+        self._pairs = pairs
+        self.names = [image.stem for image, _ in pairs]
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def __getitem__(self, index: int) -> tuple[UInt8Array, list[Int32Array]]:
+        image, regions = self._pairs[index]
+        values = _read_grey(regions)
+        if self._classes:
+            values[_read_grey(self._classes / regions.name) == 0] = 0
+        return read_image(image), [_numbered(values, void=0)]
+
+
+class MSRCv2(SegmentFolder):
+    """MSRC v2 with cleaned masks: ``images/``, ``regions/``, ``classes/`` (0 = void) and lists of the splits.
+
+    Args:
+        root: the folder that holds them.
+        split: 'train', 'val' or 'test'.
+    """
+
+    def __init__(self, root: Path | None, split: str) -> None:
+        super().__init__(root, split, classes='classes')
+
+
+def _numbered(values: npt.NDArray[np.integer], void: int | None = None) -> Int32Array:
+    """Values as ids 0 .. n - 1, ``void`` as VOID."""
+    kept, inverse = np.unique(values, return_inverse=True)
+    ids: Int32Array = inverse.reshape(values.shape).astype(np.int32)
+    if void is not None and void in kept:
+        position = int(np.searchsorted(kept, void))
+        void_pixels = ids == position
+        ids -= ids > position
+        ids[void_pixels] = VOID
+    return ids
+
+
+def _read_grey(path: Path) -> Int32Array:
+    values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if values is None or values.ndim != 2:
+        raise DatasetError(f'{path} is missing or is no image of one channel')
+    return values.astype(np.int32)
+
+
+def _read_mat(path: Path) -> list[Int32Array]:
+    """The annotations in one of BSDS500's files."""
+    try:
+        from scipy.io import loadmat
+    except ImportError as err:
+        raise UnavailableError(
+            "BSDS500's annotations need SciPy; to read them: pip install 'seg_ros[segments]'"
+        ) from err
+    try:
+        cells = loadmat(path)['groundTruth'].ravel()
+        return [_numbered(cell['Segmentation'][0, 0]) for cell in cells]
+    except Exception as err:  # SciPy raises many kinds for a damaged file
+        raise DatasetError(f'{path} is missing or holds no groundTruth with Segmentation: {err}') from err

@@ -1,0 +1,160 @@
+"""EfficientNet-Lite as an encoder, and a feature pyramid on it.
+
+M. Tan and Q. Le, "EfficientNet: Rethinking model scaling for convolutional neural networks", arXiv
+1905.11946, in the Lite variant: no squeeze-and-excitation, ReLU6, stem and head of fixed width. Its padding
+is TensorFlow's, which puts the odd pixel below and to the right.
+"""
+
+import math
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from seg_ros.errors import ModelFileError
+from seg_ros.models.pyramid import Encoder, Pyramid
+
+SCALES = {
+    'lite0': (1.0, 1.0),
+    'lite1': (1.0, 1.1),
+    'lite2': (1.1, 1.2),
+    'lite3': (1.2, 1.4),
+    'lite4': (1.4, 1.8),
+}
+"""Factors on width and depth by variant."""
+
+STAGES = (
+    # repeats, kernel, stride, expansion, channels
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
+
+MAPS_AFTER = (0, 1, 2, 4, 6)
+"""Stages whose results are the maps at 1/2, 1/4, 1/8, 1/16 and 1/32."""
+
+
+class SamePadConv(nn.Conv2d):
+    """A convolution that gives size / stride of an input whose size divides by the stride."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, groups: int = 1
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel, stride, groups=groups, bias=False)
+        total = kernel - stride
+        self.margins = (total // 2, total - total // 2) * 2
+        if stride == 1:
+            self.padding = (kernel // 2, kernel // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x if self.stride == (1, 1) else F.pad(x, self.margins))
+
+
+def _norm(channels: int) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
+
+
+class InvertedResidual(nn.Module):
+    """Expand by 1x1, filter each channel, project by 1x1; added to the input where the shapes agree."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        inner = in_channels * expansion
+        self.expands = expansion != 1
+        if self.expands:
+            self.expand, self.expand_norm = SamePadConv(in_channels, inner, 1), _norm(inner)
+        self.depthwise = SamePadConv(inner, inner, kernel, stride, groups=inner)
+        self.depthwise_norm = _norm(inner)
+        self.project, self.project_norm = SamePadConv(inner, out_channels, 1), _norm(out_channels)
+        self.adds = stride == 1 and in_channels == out_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = F.relu6(self.expand_norm(self.expand(x))) if self.expands else x
+        inner = F.relu6(self.depthwise_norm(self.depthwise(inner)))
+        inner = self.project_norm(self.project(inner))
+        result: Tensor = x + inner if self.adds else inner
+        return result
+
+
+class EfficientNetLiteEncoder(Encoder):
+    """The blocks of EfficientNet-Lite: maps at 1/2, 1/4, 1/8, 1/16 and 1/32.
+
+    Args:
+        variant: one of SCALES.
+
+    Raises:
+        ModelFileError: there is no such variant.
+    """
+
+    def __init__(self, variant: str) -> None:
+        super().__init__()
+        if variant not in SCALES:
+            raise ModelFileError(f"variant is '{variant}'; known: {', '.join(SCALES)}")
+        self.trained_on = f'EfficientNet-{variant}'
+        wide, deep = SCALES[variant]
+        self.stem, self.stem_norm = SamePadConv(3, 32, 3, stride=2), _norm(32)
+        channels, widths = 32, []
+        self.stages = nn.ModuleList()
+        for number, (repeats, kernel, stride, expansion, out_channels) in enumerate(STAGES):
+            out_channels = _round_to_eight(wide * out_channels)
+            if 0 < number < len(STAGES) - 1:  # the Lite variants keep first and last stage at one block
+                repeats = math.ceil(deep * repeats)
+            blocks = []
+            for block in range(repeats):
+                blocks.append(
+                    InvertedResidual(channels, out_channels, kernel, stride if block == 0 else 1, expansion)
+                )
+                channels = out_channels
+            self.stages.append(nn.Sequential(*blocks))
+            widths.append(out_channels)
+        self.channels = tuple(widths[stage] for stage in MAPS_AFTER)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Features at 1/2 to 1/32 of (B, 3, H, W) float, H and W multiples of 32."""
+        x = F.relu6(self.stem_norm(self.stem(x)))
+        maps = []
+        for number, stage in enumerate(self.stages):
+            x = stage(x)
+            if number in MAPS_AFTER:
+                maps.append(x)
+        return maps
+
+    def adopt(self, state: Mapping[str, Tensor]) -> None:
+        """Take over weights under the names of the PyTorch ports: ``_conv_stem``, ``_blocks.0._bn1``, ..."""
+        parts = {
+            '_expand_conv': 'expand',
+            '_bn0': 'expand_norm',
+            '_depthwise_conv': 'depthwise',
+            '_bn1': 'depthwise_norm',
+            '_project_conv': 'project',
+            '_bn2': 'project_norm',
+        }
+        renamed = {'_conv_stem': 'stem', '_bn0': 'stem_norm'}
+        places = [name for name, block in self.named_modules() if isinstance(block, InvertedResidual)]
+        for flat, place in enumerate(places):
+            renamed.update({f'_blocks.{flat}.{old}': f'{place}.{new}' for old, new in parts.items()})
+        own = {}
+        for key, value in state.items():
+            layer, _, tensor = key.rpartition('.')
+            if layer not in ('_conv_head', '_bn1', '_fc'):
+                own[f'{renamed[layer]}.{tensor}'] = value
+        self.load_state_dict(own)
+
+
+class EfficientNetLitePyramid(Pyramid):
+    """A pyramid on EfficientNet-Lite; further arguments as in :class:`Pyramid`."""
+
+    def __init__(
+        self, n_classes: int, *, variant: str = 'lite0', width: int = 96, dropout: float = 0.1
+    ) -> None:
+        super().__init__(EfficientNetLiteEncoder(variant), n_classes, width=width, dropout=dropout)
+
+
+def _round_to_eight(channels: float) -> int:
+    """To the nearest multiple of eight, but never by more than a tenth down."""
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * channels else rounded

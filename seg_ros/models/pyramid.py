@@ -1,0 +1,104 @@
+"""A feature pyramid on an encoder that knows ImageNet: what the teachers are.
+
+T.-Y. Lin et al., "Feature pyramid networks for object detection", 2017; H. Zhao et al., "Pyramid scene
+parsing network", 2017, for the pooled context.
+
+Deliberate differences: the pyramid is narrow, goes down to half the input's size, and halves its width there,
+where most of its work lies; each level is upsampled by repetition, whose backward pass compilers fuse.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from seg_ros.errors import ModelFileError
+from seg_ros.models.layers import pad_to_multiple
+
+
+class Encoder(nn.Module):
+    """A network for classification without its head.
+
+    Attributes:
+        channels: of the maps that :meth:`forward` returns, from half the input's size on, halving each time.
+        trained_on: what its public weights are called.
+    """
+
+    channels: tuple[int, ...]
+    trained_on: str
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Features at 1/2, 1/4, ... of (B, 3, H, W) float, H and W multiples of 2 ** len(channels)."""
+        raise NotImplementedError
+
+    def adopt(self, state: Mapping[str, Tensor]) -> None:
+        """Take over public weights, under the names they are published with."""
+        raise NotImplementedError
+
+    def load_weights(self, path: Path) -> None:
+        """Load ImageNet weights from a file of torch.save that holds tensors alone.
+
+        Raises:
+            ModelFileError: the file is missing, is no plain state dict, or is of another network.
+        """
+        try:
+            self.adopt(torch.load(path, map_location='cpu', weights_only=True))
+        except Exception as err:  # torch raises many kinds for a damaged file
+            raise ModelFileError(f'{path} holds no weights of {self.trained_on}: {err}') from err
+
+
+def _conv_norm_act(in_channels: int, out_channels: int, kernel: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=False),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(),
+    )
+
+
+class Pyramid(nn.Module):
+    """An encoder, context by pooling over grids of cells, and a pyramid from its deepest map to its first.
+
+    Args:
+        encoder: gives the maps.
+        n_classes: classes to tell apart.
+        width: channels of the pyramid; half as many at half the input's size.
+        dropout: of whole channels before the classifier.
+    """
+
+    grids = (1, 2, 4)
+
+    def __init__(self, encoder: Encoder, n_classes: int, *, width: int, dropout: float) -> None:
+        super().__init__()
+        self.encoder = encoder
+        *shallow, deepest = encoder.channels
+        self.stride = 2 ** len(encoder.channels)
+        self.context = nn.ModuleList(_conv_norm_act(deepest, width // 4, 1) for _ in self.grids)
+        self.top = _conv_norm_act(deepest + width // 4 * len(self.grids), width, 3)
+        widths = [width // 2, *[width] * (len(shallow) - 1)]
+        self.lateral = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(c, w, 1, bias=False), nn.BatchNorm2d(w))
+            for c, w in zip(shallow, widths, strict=True)
+        )
+        self.narrow = nn.Conv2d(width, width // 2, 1)
+        self.smooth = nn.ModuleList(_conv_norm_act(w, w, 3) for w in widths)
+        self.dropout = nn.Dropout2d(dropout)
+        self.classify = nn.ConvTranspose2d(width // 2, n_classes, 2, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 3, H, W) float to (B, n_classes, H, W) scores."""
+        height, width = x.shape[-2:]
+        *shallow, deepest = self.encoder(pad_to_multiple(x, self.stride))
+        size = deepest.shape[-2:]
+        context = [
+            F.interpolate(layer(F.adaptive_avg_pool2d(deepest, grid)), size, mode='bilinear')
+            for grid, layer in zip(self.grids, self.context, strict=True)
+        ]
+        x = self.top(torch.cat([deepest, *context], dim=1))
+        for level in reversed(range(len(shallow))):
+            if level == 0:
+                x = self.narrow(x)
+            x = self.smooth[level](F.interpolate(x, scale_factor=2.0) + self.lateral[level](shallow[level]))
+        scores: Tensor = self.classify(self.dropout(x))
+        return scores[..., :height, :width]

@@ -1,0 +1,1 @@
+"""Regions of images: superpixels, their binary codes, and segments merged from them."""

@@ -1,0 +1,104 @@
+import importlib
+import itertools
+import sys
+
+import numpy as np
+import pytest
+
+from seg_ros.regions import graph as compiled_graph
+
+Pairs = list[tuple[int, int]]
+
+
+def plain_graph(monkeypatch: pytest.MonkeyPatch) -> object:
+    """The module as it is without Numba."""
+    spec = importlib.util.find_spec('seg_ros.regions.graph')
+    assert spec is not None
+    assert spec.loader is not None
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, 'numba', None)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(params=['compiled', 'plain'])
+def graph(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> object:
+    return compiled_graph if request.param == 'compiled' else plain_graph(monkeypatch)
+
+
+def random_pairs(seed: int, n: int, share: float) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    pairs = [pair for pair in itertools.combinations(range(n), 2) if rng.random() < share]
+    return np.array(pairs, np.int32).reshape(-1, 2)
+
+
+@pytest.mark.parametrize('seed', range(8))
+def test_components_are_what_can_be_reached(graph, seed: int) -> None:
+    n, pairs = 14, random_pairs(seed, 14, 0.09)
+    component, count = graph.join_pairs(n, pairs)
+    reach = np.eye(n, dtype=bool)
+    for one, other in pairs:
+        reach[one, other] = reach[other, one] = True
+    for _ in range(n):
+        reach = (reach.astype(int) @ reach.astype(int)) > 0
+    assert np.array_equal(component[:, None] == component, reach)
+    assert list(dict.fromkeys(component.tolist())) == list(range(count))
+
+
+def test_small_regions_join_their_likest_neighbour(graph) -> None:
+    pairs = np.array([(0, 1), (1, 2), (2, 3)], np.int32)
+    sizes, colours = np.array([9, 1, 9, 2], np.int32), np.array([9.0, 4.0, 45.0, 2.0], np.float32)[:, None]
+    region, n = graph.join_small(pairs, sizes, colours, 3)  # means 1, 4, 5, 1
+    assert (region.tolist(), n) == ([0, 1, 1, 1], 2)
+
+
+def test_alone_nothing_joins(graph) -> None:
+    none = np.zeros((0, 2), np.int32)
+    one, colour = np.ones(1, np.int32), np.ones((1, 3), np.float32)
+    assert graph.join_small(none, one, colour, 50)[1] == 1
+    assert graph.join_pairs(3, none)[1] == 3
+    assert graph.join_alike(none, colour, one.astype(np.float32), True, np.float32(1), np.float32(0))[1] == 1
+
+
+def slow_join(
+    pairs: Pairs, sums: np.ndarray, sizes: np.ndarray, binary: bool, limit: float, power: float
+) -> list[set[int]]:
+    """Look at all touching groups, join the nearest two, start again."""
+    groups = [{k} for k in range(len(sizes))]
+    while True:
+        best = None
+        for i, j in itertools.combinations(range(len(groups)), 2):
+            if not any(
+                (a in groups[i]) != (b in groups[i]) and {a, b} <= groups[i] | groups[j] for a, b in pairs
+            ):
+                continue
+            size = [sizes[list(g)].sum() for g in (groups[i], groups[j])]
+            mean = [sums[list(g)].sum(0) / s for g, s in zip((groups[i], groups[j]), size, strict=True)]
+            mean = [(m > 0).astype(float) for m in mean] if binary else mean
+            apart = np.abs(mean[0] - mean[1]).mean() * (2 * size[0] * size[1] / sum(size)) ** power
+            if apart <= limit and (best is None or apart < best[0]):
+                best = apart, i, j
+        if best is None:
+            return groups
+        groups[best[1]] |= groups.pop(best[2])
+
+
+@pytest.mark.parametrize('seed', range(10))
+@pytest.mark.parametrize('power', [0.0, 0.5])
+@pytest.mark.parametrize('binary', [False, True])
+def test_the_likest_join_first(graph, seed: int, power: float, binary: bool) -> None:
+    rng = np.random.default_rng(seed)
+    pairs, n = random_pairs(seed, 9, 0.4), 9
+    sizes = rng.uniform(0.05, 0.2, n).astype(np.float32)
+    sums = (rng.standard_normal((n, 64)) * sizes[:, None]).astype(np.float32)
+    limit = 0.9 * float(np.abs(sums[0] / sizes[0] - sums[1] / sizes[1]).mean()) if not binary else 0.4
+    limit *= 0.1**power
+    expected = slow_join(pairs.tolist(), sums, sizes, binary, limit, power)
+    region, count = graph.join_alike(
+        pairs, sums.copy(), sizes.copy(), binary, np.float32(limit), np.float32(power)
+    )
+    if not binary or power:  # without, several pairs may be equally near
+        assert sorted(map(sorted, expected)) == [np.flatnonzero(region == k).tolist() for k in range(count)]
+    else:
+        assert 1 <= count <= n
