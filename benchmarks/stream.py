@@ -1,8 +1,9 @@
 """A camera through the node: what arrives, how old it is, and what the node adds to the bare network.
 
 Three processes, as on a robot: this one publishes rgb8 frames at a steady rate, the node segments them, a
-third receives labels. Then the bare backend runs the same frames at the same pace in this process; the node's
-share is the difference. Run it when nothing else runs:
+third receives labels. Then, in turns and at a rate at which no frame waits for another, the camera publishes
+and the bare backend runs the same frames in this process; the median difference is the node's share. Run it
+when nothing else runs:
 
     python benchmarks/stream.py --seconds 60 --backend torch_compile --json out.json
 """
@@ -11,8 +12,8 @@ import argparse
 import json
 import multiprocessing
 import os
-import threading
 import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -37,9 +38,11 @@ from seg_ros.types import UInt8Array
 
 Times = npt.NDArray[np.float64]
 
+_TURNS, _TURN_S, _TURN_RATE_HZ = 8, 4.0, 10.0
 
-def receive(queue: 'multiprocessing.Queue[list[float]]', stop: 'threading.Event') -> None:
-    """Count labels, and how old each is on arrival, until told to stop."""
+
+def receive(connection: Connection) -> None:
+    """Send the age of the labels that came, in milliseconds, whenever asked for it; until asked to stop."""
     rclpy.init()
     node = rclpy.create_node('receiver')
     ages: list[float] = []
@@ -49,9 +52,13 @@ def receive(queue: 'multiprocessing.Queue[list[float]]', stop: 'threading.Event'
         ages.append(1e3 * time.time() - (1e3 * stamp.sec + 1e-6 * stamp.nanosec))
 
     node.create_subscription(Image, '/seg_ros/labels', on_labels, qos_profile_sensor_data)
-    while not stop.is_set():
+    goes_on = True
+    while goes_on:
         rclpy.spin_once(node, timeout_sec=0.1)
-    queue.put(ages)
+        if connection.poll():
+            goes_on = connection.recv()
+            connection.send(np.array(ages))
+            ages.clear()
     rclpy.try_shutdown()
 
 
@@ -140,35 +147,49 @@ def main() -> None:
     n_frames = round(arguments.seconds * arguments.rate_hz)
 
     spawn = multiprocessing.get_context('spawn')
-    queue, stop = spawn.Queue(), spawn.Event()
-    receiver = spawn.Process(target=receive, args=(queue, stop))
+    here, there = spawn.Pipe()
+    receiver = spawn.Process(target=receive, args=(there,), daemon=True)
     rclpy.init()
     node = rclpy.create_node('camera')
+    pipeline = Pipeline.load(settings)
+
+    def ages_of(rate_hz: float, n_frames: int) -> Times:
+        """Publish, wait for the last labels, and tell their ages."""
+        publish(node, frames, rate_hz, n_frames)
+        time.sleep(0.5)
+        here.send(True)
+        ages: Times = here.recv()
+        return ages
+
     with NodeProcess(parameters_from(settings), {'image': '/image'}) as process:
         change_state(node, Transition.TRANSITION_CONFIGURE)
         change_state(node, Transition.TRANSITION_ACTIVATE)
         receiver.start()
         time.sleep(5)
         assert process.pid is not None
-        publish(node, frames, arguments.rate_hz, round(5 * arguments.rate_hz))  # memory settles
+        ages_of(arguments.rate_hz, round(5 * arguments.rate_hz))  # memory settles
         cpu_before, memory_before = resources_of(process.pid)
         started = time.monotonic()
-        publish(node, frames, arguments.rate_hz, n_frames)
-        steps = stages(node)
+        ages = ages_of(arguments.rate_hz, n_frames)
         seconds = time.monotonic() - started
         cpu_after, memory_after = resources_of(process.pid)
-        stop.set()
-        ages = np.array(queue.get(timeout=10)[-n_frames:])
+        in_node, bare = [], []
+        for _ in range(_TURNS):
+            n_turn = round(_TURN_S * _TURN_RATE_HZ)
+            in_node.append(np.median(ages_of(_TURN_RATE_HZ, n_turn)))
+            bare.append(np.median(bare_network(pipeline, frames, _TURN_RATE_HZ, n_turn)))
+        publish(node, frames, _TURN_RATE_HZ, 30)
+        steps = stages(node)
+        here.send(False)
         receiver.join()
     rclpy.try_shutdown()
-    pipeline = Pipeline.load(settings)
-    bare = bare_network(pipeline, frames, arguments.rate_hz, min(n_frames, 600))
     report = {
         **pipeline.as_json(),
         'frames': {'published': n_frames, 'received': len(ages), 'lost': n_frames - len(ages)},
         'age_ms': {f'p{q}': float(np.percentile(ages, q)) for q in (50, 99)},
-        'network_ms': {f'p{q}': float(np.percentile(bare, q)) for q in (50, 99)},
-        'added_ms': float(np.median(ages) - np.median(bare)),
+        'age_in_turns_ms': float(np.median(in_node)),
+        'network_in_turns_ms': float(np.median(bare)),
+        'added_ms': float(np.median(np.subtract(in_node, bare))),
         'stages': steps,
         'memory_mb': memory_after,
         'memory_growth_mb': memory_after - memory_before,

@@ -4,6 +4,7 @@ Importing this is cheap: no ROS, no torch. ``seg_ros.msg`` holds the messages, b
 """
 
 import ctypes
+import os
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from pkgutil import extend_path
@@ -43,5 +44,16 @@ def _load_message_libraries() -> None:
                 return  # no ROS here: the rest of seg_ros works; importing seg_ros.msg says what is missing
 
 
+def _let_idle_threads_sleep() -> None:
+    """Keep OpenMP's threads from spinning for milliseconds after the network, where labels are computed next.
+
+    They still spin long enough to be awake for the network's next loop. GNU OpenMP reads this when torch is
+    loaded; what the user has set is kept.
+    """
+    if not {'GOMP_SPINCOUNT', 'OMP_WAIT_POLICY'} & os.environ.keys():
+        os.environ['GOMP_SPINCOUNT'] = '10000'
+
+
 __version__ = _read_version()
+_let_idle_threads_sleep()
 _load_message_libraries()

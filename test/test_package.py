@@ -254,3 +254,13 @@ def test_pip_builds_without_messages_when_told_to(checkout, tmp_path):
     names = zipfile.ZipFile(wheel).namelist()
     assert 'seg_ros/resources.py' in names
     assert not [name for name in names if name.endswith('.so') or name.startswith('seg_ros/msg')]
+
+
+@pytest.mark.parametrize('own', [{}, {'GOMP_SPINCOUNT': '7'}, {'OMP_WAIT_POLICY': 'active'}])
+def test_threads_of_openmp_sleep_soon_unless_the_user_says_otherwise(own: dict[str, str]) -> None:
+    environment = {k: v for k, v in os.environ.items() if k not in ('GOMP_SPINCOUNT', 'OMP_WAIT_POLICY')}
+    code = 'import os, seg_ros; print(os.environ.get("GOMP_SPINCOUNT"))'
+    words = [sys.executable, '-c', code]
+    done = subprocess.run(words, env=environment | own, capture_output=True, text=True, check=True)
+    expected = '10000' if not own else own.get('GOMP_SPINCOUNT', 'None')
+    assert done.stdout.strip() == expected

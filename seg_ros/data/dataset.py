@@ -133,3 +133,31 @@ def pair_by_stem(images: Path, labels: Path) -> list[tuple[Path, Path]]:
             raise DatasetError(f'{image} has no label image of the same name in {labels}')
         pairs.append((image, label_of[stem]))
     return pairs
+
+
+def pairs_of_split(root: Path, split: str, truth: str) -> list[tuple[Path, Path]]:
+    """Images and what was drawn on them, of one split of a plain pair of folders, ``images/`` and ``truth/``.
+
+    Both may hold the splits as sub-folders (``images/train``), the splits may hold the pair
+    (``train/images``), or ``<split>.txt`` lists the stems that belong to a split. Without any of these every
+    image belongs to every split.
+
+    Raises:
+        DatasetError: a folder or file is missing, or the split is empty.
+    """
+    if (root / 'images' / split).is_dir():
+        return pair_by_stem(root / 'images' / split, root / truth / split)
+    if (root / split / 'images').is_dir():
+        return pair_by_stem(root / split / 'images', root / split / truth)
+    pairs = pair_by_stem(root / 'images', root / truth)
+    listing = root / f'{split}.txt'
+    if not listing.is_file():
+        return pairs
+    stems = listing.read_text().split()
+    absent = sorted(set(stems) - images_by_stem(root / 'images').keys())
+    if absent:
+        raise DatasetError(f'{listing} names {absent[0]}, which {root / "images"} does not hold')
+    if not stems:
+        raise DatasetError(f'{listing} is empty; expected the stems of the images of split {split}')
+    wanted = set(stems)
+    return [pair for pair in pairs if pair[0].stem in wanted]

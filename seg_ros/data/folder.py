@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from seg_ros.data.dataset import existing_folder, images_by_stem, pair_by_stem, read_pair
-from seg_ros.errors import DatasetError
+from seg_ros.data.dataset import existing_folder, pairs_of_split, read_pair
 from seg_ros.labels import ClassSet
 from seg_ros.resources import resource
 from seg_ros.types import UInt8Array
@@ -30,7 +29,7 @@ class FolderDataset:
         root = existing_folder(root)
         self.classes = ClassSet.from_yaml(_class_file(root, classes))
         self._void_id = void_id
-        self._pairs = _find_pairs(root, split)
+        self._pairs = pairs_of_split(root, split, 'labels')
         self.names = [image.stem for image, _ in self._pairs]
 
     def __len__(self) -> int:
@@ -44,22 +43,3 @@ def _class_file(root: Path, classes: str) -> Path:
     if classes.endswith(('.yaml', '.yml')):
         return root / classes
     return resource(f'config/labels/{classes}.yaml')
-
-
-def _find_pairs(root: Path, split: str) -> list[tuple[Path, Path]]:
-    if (root / 'images' / split).is_dir():
-        return pair_by_stem(root / 'images' / split, root / 'labels' / split)
-    if (root / split / 'images').is_dir():
-        return pair_by_stem(root / split / 'images', root / split / 'labels')
-    pairs = pair_by_stem(root / 'images', root / 'labels')
-    listing = root / f'{split}.txt'
-    if not listing.is_file():
-        return pairs
-    stems = listing.read_text().split()
-    absent = sorted(set(stems) - images_by_stem(root / 'images').keys())
-    if absent:
-        raise DatasetError(f'{listing} names {absent[0]}, which {root / "images"} does not hold')
-    if not stems:
-        raise DatasetError(f'{listing} is empty; expected the stems of the images of split {split}')
-    wanted = set(stems)
-    return [pair for pair in pairs if pair[0].stem in wanted]

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from seg_ros.data.dataset import existing_folder, images_by_stem, pair_by_stem, read_image
+from seg_ros.data.dataset import existing_folder, images_by_stem, pairs_of_split, read_image
 from seg_ros.errors import DatasetError, UnavailableError
 from seg_ros.types import UInt8Array
 
@@ -65,8 +65,7 @@ class BSDS500:
 class SegmentFolder:
     """A plain pair of folders, ``images/`` and ``regions/``: one annotation an image, 0 = void.
 
-    The splits are sub-folders of both, or lists of stems in ``<split>.txt``; MSRC v2 with cleaned region
-    masks comes like this.
+    Splits as in ``pairs_of_split``; MSRC v2 with cleaned region masks comes like this.
 
     Args:
         root: the folder that holds both.
@@ -80,17 +79,8 @@ class SegmentFolder:
     def __init__(self, root: Path | None, split: str, *, classes: str = '') -> None:
         root = existing_folder(root)
         self._classes = root / classes if classes else None
-        nested = (root / 'images' / split).is_dir()
-        images, regions = root / 'images', root / 'regions'
-        pairs = pair_by_stem(images / split, regions / split) if nested else pair_by_stem(images, regions)
-        listing = root / f'{split}.txt'
-        if not nested and listing.is_file():
-            wanted = set(listing.read_text().split())
-            pairs = [pair for pair in pairs if pair[0].stem in wanted]
-        if not pairs:
-            raise DatasetError(f'{root} has no images of split {split}')
-        self._pairs = pairs
-        self.names = [image.stem for image, _ in pairs]
+        self._pairs = pairs_of_split(root, split, 'regions')
+        self.names = [image.stem for image, _ in self._pairs]
 
     def __len__(self) -> int:
         return len(self._pairs)

@@ -7,6 +7,7 @@ Deliberate differences: the pyramid is narrow, goes down to half the input's siz
 where most of its work lies; each level is upsampled by repetition, whose backward pass compilers fuse.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from seg_ros.errors import ModelFileError
 from seg_ros.models.layers import pad_to_multiple
 
 
-class Encoder(nn.Module):
+class Encoder(nn.Module, ABC):
     """A network for classification without its head.
 
     Attributes:
@@ -29,13 +30,13 @@ class Encoder(nn.Module):
     channels: tuple[int, ...]
     trained_on: str
 
+    @abstractmethod
     def forward(self, x: Tensor) -> list[Tensor]:
         """Features at 1/2, 1/4, ... of (B, 3, H, W) float, H and W multiples of 2 ** len(channels)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def adopt(self, state: Mapping[str, Tensor]) -> None:
         """Take over public weights, under the names they are published with."""
-        raise NotImplementedError
 
     def load_weights(self, path: Path) -> None:
         """Load ImageNet weights from a file of torch.save that holds tensors alone.

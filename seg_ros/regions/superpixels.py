@@ -1,12 +1,11 @@
 """Superpixels: small connected regions of like colour.
 
 R. Achanta et al., "SLIC superpixels compared to state-of-the-art superpixel methods", 2012. Deliberate
-differences: the first iterations look at every second row only, and small parts are joined in one pass of
-union-find over runs.
+differences: the first iterations look at every second row only, and a small part is joined to the neighbour
+of the most similar colour, not to the one before.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import cv2
 import numpy as np
@@ -27,7 +26,7 @@ def blocks(image: UInt8Array, *, region_size: int = 20, n_threads: int = 0) -> R
 
     Args:
         image: (H, W, 3) uint8.
-        region_size: in pixels, 1 or more.
+        region_size: in pixels, 2 or more.
         n_threads: not used; here so that all superpixels are called alike.
     """
     _check(image, region_size)
@@ -205,5 +204,5 @@ def _sum_planes(planes: Float32Array, ids: Int32Array, sums: Float32Array, sizes
     sizes += np.bincount(ids.ravel(), minlength=len(sizes)).astype(np.int32)
 
 
-SUPERPIXELS: dict[str, Callable[..., Any]] = {'slic': slic, 'blocks': blocks}
+SUPERPIXELS: dict[str, Callable[..., Regions]] = {'slic': slic, 'blocks': blocks}
 """Superpixel methods by name; each is called with an image, ``region_size`` and ``n_threads``."""

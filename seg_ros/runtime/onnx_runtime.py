@@ -23,6 +23,8 @@ class OnnxRuntimeBackend:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = n_threads
         options.log_severity_level = 3
+        # Its threads would spin on where labels are computed next.
+        options.add_session_config_entry('session.force_spinning_stop', '1')
         provider: str | tuple[str, dict[str, int]] = 'CPUExecutionProvider'
         if device.type == 'cuda':
             provider = ('CUDAExecutionProvider', {'device_id': device.index or 0})

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from seg_ros.compiling import n_cores
 from seg_ros.errors import RecipeError, UnavailableError, UnknownNameError
 from seg_ros.resources import resource
 from seg_ros.train.distributed import join, leave
@@ -98,9 +99,8 @@ def _set_threads(wanted: int | None) -> None:
     """``wanted`` threads, or this process's share of the cores it may use."""
     if wanted is not None and wanted < 1:
         raise RecipeError(f'--threads is {wanted}; expected 1 or more')
-    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
     n_neighbours = int(os.environ.get('LOCAL_WORLD_SIZE', '1'))
-    torch.set_num_threads(wanted or max(n_cores // n_neighbours, 1))
+    torch.set_num_threads(wanted or max(n_cores() // n_neighbours, 1))
 
 
 def _report(trainer: Trainer) -> None:
