@@ -8,7 +8,7 @@ give for them. There is no pickle; nothing is allocated before names and shapes 
 import hashlib
 import json
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +20,67 @@ from torch import nn
 from seg_ros.errors import DatasetError, ModelFileError
 from seg_ros.image import Normalisation
 from seg_ros.labels import ClassSet
-from seg_ros.registry import MODELS, QUANTIZATIONS, look_up
+from seg_ros.models.binary_layer import BinaryLayer
+from seg_ros.regions.superpixels import SUPERPIXELS
+from seg_ros.registry import ENCODERS, MODELS, QUANTIZATIONS, look_up
 from seg_ros.types import UInt8Array
 
 FORMAT = 1
 METADATA_KEY = 'seg_ros'
-GOLDEN_IMAGES, GOLDEN_LABELS = 'golden.images', 'golden.labels'
+GOLDEN_IMAGES, GOLDEN_LABELS, GOLDEN_CODES = 'golden.images', 'golden.labels', 'golden.codes'
 GOLDEN_LIMIT_BYTES = 32 * 1024
 SIZE_LIMIT = 8192
 """Largest height or width, in pixels, that a file may name as its input size."""
+
+POOLING_RULE = 'mean over the segment of the bits before the threshold, above 0'
+_OF_CODES = 'codes.'
+_CHANNEL_LIMIT = 65536
+
+
+@dataclass(frozen=True)
+class CodeDescription:
+    """How a model gives segments and their codes.
+
+    Attributes:
+        taps: name of each sub-module whose result the binary layer reads -> channels of that.
+        n_bits: of a code.
+        has_colour: whether the layer reads the colour of pixels too.
+        superpixels: name in seg_ros.regions.superpixels.SUPERPIXELS.
+        region_size: of the superpixels, in pixels of the network's input.
+        merge_limit: share of bits, 0..1, up to which touching segments are joined.
+        size_power: how much more readily small segments join than large ones, 0 = not at all.
+    """
+
+    taps: dict[str, int]
+    n_bits: int
+    has_colour: bool = True
+    superpixels: str = 'slic'
+    region_size: int = 16
+    merge_limit: float = 0.1
+    size_power: float = 0.0
+
+    def build(self) -> BinaryLayer:
+        """The binary layer with untrained weights."""
+        return BinaryLayer(list(self.taps.values()), self.n_bits, has_colour=self.has_colour)
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> 'CodeDescription':
+        """Inverse of ``dataclasses.asdict``; raises KeyError, TypeError or ValueError for what is no such."""
+        description = cls(
+            taps={str(name): int(count) for name, count in content['taps'].items()},
+            n_bits=int(content['n_bits']),
+            has_colour=bool(content['has_colour']),
+            superpixels=str(content['superpixels']),
+            region_size=int(content['region_size']),
+            merge_limit=float(content['merge_limit']),
+            size_power=float(content['size_power']),
+        )
+        if not (2 <= description.region_size <= SIZE_LIMIT and 0 <= description.merge_limit <= 1):
+            raise ValueError(f'region_size {description.region_size}, merge_limit {description.merge_limit}')
+        if not (0 <= description.size_power <= 10 and max(description.taps.values()) <= _CHANNEL_LIMIT):
+            raise ValueError(f'size_power {description.size_power}, taps {description.taps}')
+        look_up(SUPERPIXELS, description.superpixels, 'kind of superpixels')
+        return description
 
 
 @dataclass(frozen=True)
@@ -46,6 +98,7 @@ class ModelDescription:
         training: data, recipe, seed, commit.
         licence: of the weights, an SPDX identifier and a note.
         figures: measured results, fractions 0..1.
+        codes: how segments and their codes are made; None where the model has none.
     """
 
     architecture: str
@@ -59,6 +112,7 @@ class ModelDescription:
     training: dict[str, Any] = field(default_factory=dict)
     licence: str = ''
     figures: dict[str, Any] = field(default_factory=dict)
+    codes: CodeDescription | None = None
 
     def build(self) -> nn.Module:
         """A network of this architecture with untrained weights.
@@ -67,9 +121,10 @@ class ModelDescription:
             ModelFileError: the architecture refuses the arguments.
             UnknownNameError: there is no such architecture.
         """
-        network = look_up(MODELS, self.architecture, 'architecture')
         try:
-            return network(len(self.classes), **self.arguments)
+            if not len(self.classes):
+                return look_up(ENCODERS, self.architecture, 'encoder')(**self.arguments)
+            return look_up(MODELS, self.architecture, 'architecture')(len(self.classes), **self.arguments)
         except (TypeError, ValueError, OverflowError, RuntimeError) as err:
             raise ModelFileError(f'{self.architecture} refuses arguments {self.arguments}: {err}') from err
 
@@ -88,6 +143,7 @@ class ModelDescription:
             'training': self.training,
             'licence': self.licence,
             'figures': self.figures,
+            'codes': asdict(self.codes) if self.codes else None,
         }
 
     @classmethod
@@ -121,6 +177,7 @@ class ModelDescription:
                 training=dict(content['training']),
                 licence=str(content['licence']),
                 figures=dict(content['figures']),
+                codes=CodeDescription.from_json(content['codes']) if content.get('codes') else None,
             )
         except DatasetError as err:
             raise ModelFileError(str(err)) from err
@@ -128,6 +185,8 @@ class ModelDescription:
             if isinstance(err, ModelFileError):
                 raise
             raise ModelFileError(f'metadata lacks or garbles a key: {err!r}') from err
+        if not len(description.classes) and description.codes is None:
+            raise ModelFileError('the model has neither classes nor codes')
         look_up(QUANTIZATIONS, description.quantization, 'quantization level')
         return description
 
@@ -138,14 +197,16 @@ class Golden:
 
     Attributes:
         images: (N, H, W, 3) uint8 RGB, rendered scenes.
-        labels: (N, H, W) uint8.
+        labels: (N, H, W) uint8; 255 everywhere for a model without classes.
+        codes: (N, S, n_bits / 8) uint8, of blocks of the images (``seg_ros.regions.coder``); None without.
     """
 
     images: UInt8Array
     labels: UInt8Array
+    codes: UInt8Array | None = None
 
     def __post_init__(self) -> None:
-        n_bytes = self.images.nbytes + self.labels.nbytes
+        n_bytes = self.images.nbytes + self.labels.nbytes + (0 if self.codes is None else self.codes.nbytes)
         if self.images.ndim != 4 or self.images.shape[3] != 3 or self.images.shape[:3] != self.labels.shape:
             raise ModelFileError(
                 f'golden images {self.images.shape} with labels {self.labels.shape}; '
@@ -161,11 +222,13 @@ class Model:
 
     Attributes:
         description: its metadata.
-        network: (B, 3, H, W) normalised float -> (B, K, H, W) scores, in evaluation mode, on the CPU.
+        network: (B, 3, H, W) normalised float -> (B, K, H, W) scores, in evaluation mode, on the CPU; an
+            encoder, which gives its maps, where there are no classes.
         golden: what it must reproduce.
         path: where it came from.
         digest: SHA-256 of the file, hexadecimal.
         n_bytes: size of the file.
+        codes: the binary layer; None where the model has no codes.
     """
 
     description: ModelDescription
@@ -174,25 +237,60 @@ class Model:
     path: Path
     digest: str
     n_bytes: int
+    codes: BinaryLayer | None = None
 
     @property
     def n_parameters(self) -> int:
-        """Learned values of the network."""
+        """Learned values of the network; those of the binary layer are not counted."""
         return sum(p.numel() for p in self.network.parameters())
 
+    def codebook(self, input_size: tuple[int, int]) -> str:
+        """SHA-256 of all that decides what a code means; '' where the model has no codes.
 
-def save_model(path: Path, network: nn.Module, description: ModelDescription, golden: Golden) -> None:
+        That is: encoder and weights, binary layer, input size, normalisation, and the rule by which bits are
+        pooled over a segment. How segments are found is no part of it.
+        """
+        about = self.description
+        if self.codes is None or about.codes is None:
+            return ''
+        facts = {
+            'architecture': about.architecture,
+            'arguments': about.arguments,
+            'normalisation': about.normalisation.as_json(),
+            'input_size': list(input_size),
+            'taps': about.codes.taps,
+            'n_bits': about.codes.n_bits,
+            'pooling': POOLING_RULE,
+        }
+        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+        for part in (self.network, self.codes):
+            for name, value in sorted(part.state_dict().items()):
+                digest.update(name.encode())
+                digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+
+def save_model(
+    path: Path,
+    network: nn.Module,
+    description: ModelDescription,
+    golden: Golden,
+    codes: BinaryLayer | None = None,
+) -> None:
     """Write a model file; one that is there is replaced only when all is on disk.
 
     Raises:
         ModelFileError: a weight is not finite.
     """
-    tensors = {k: v.detach().cpu().contiguous().clone() for k, v in network.state_dict().items()}
+    state = _named_state(network, codes)
+    tensors = {k: v.detach().cpu().contiguous().clone() for k, v in state.items()}
     broken = [k for k, v in tensors.items() if v.is_floating_point() and not v.isfinite().all()]
     if broken:
         raise ModelFileError(f'not saved: {broken[0]} holds values that are not finite')
     tensors[GOLDEN_IMAGES] = torch.from_numpy(golden.images.copy())
     tensors[GOLDEN_LABELS] = torch.from_numpy(golden.labels.copy())
+    if golden.codes is not None:
+        tensors[GOLDEN_CODES] = torch.from_numpy(golden.codes.copy())
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + '.partial')
     save_file(tensors, partial, metadata={METADATA_KEY: json.dumps(description.as_json())})
@@ -222,16 +320,31 @@ def _load(path: Path) -> Model:
         description = ModelDescription.from_json(_metadata(file.metadata()))
         with torch.device('meta'):
             network = description.build()
-        _compare(file, network)
-        state = {k: file.get_tensor(k) for k in network.state_dict()}
-        golden = Golden(file.get_tensor(GOLDEN_IMAGES).numpy(), file.get_tensor(GOLDEN_LABELS).numpy())
+            codes = description.codes.build() if description.codes else None
+        _compare(file, _named_state(network, codes), has_codes=codes is not None)
+        state = {k: file.get_tensor(k) for k in _named_state(network, codes)}
+        golden = Golden(
+            file.get_tensor(GOLDEN_IMAGES).numpy(),
+            file.get_tensor(GOLDEN_LABELS).numpy(),
+            file.get_tensor(GOLDEN_CODES).numpy() if codes is not None else None,
+        )
     for name, value in state.items():
         if value.is_floating_point() and not value.isfinite().all():
             raise ModelFileError(f'{name} holds values that are not finite')
+    of_codes = {k.removeprefix(_OF_CODES): state.pop(k) for k in list(state) if k.startswith(_OF_CODES)}
     network.load_state_dict(state, assign=True)
+    if codes is not None:
+        codes.load_state_dict(of_codes, assign=True)
+        codes.eval()
     content = path.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
-    return Model(description, network.eval(), golden, path, digest, len(content))
+    return Model(description, network.eval(), golden, path, digest, len(content), codes)
+
+
+def _named_state(network: nn.Module, codes: BinaryLayer | None) -> dict[str, torch.Tensor]:
+    """The tensors of a model file but for the golden record."""
+    of_codes = {} if codes is None else codes.state_dict()
+    return {**network.state_dict(), **{f'{_OF_CODES}{k}': v for k, v in of_codes.items()}}
 
 
 def _metadata(metadata: dict[str, str] | None) -> Any:
@@ -243,11 +356,12 @@ def _metadata(metadata: dict[str, str] | None) -> Any:
         raise ModelFileError(f"metadata '{METADATA_KEY}' is no JSON: {err}") from err
 
 
-def _compare(file: Any, network: nn.Module) -> None:
-    """Refuse a file whose tensors differ from the network's in name, shape or type."""
-    expected = {k: (tuple(v.shape), v.dtype) for k, v in network.state_dict().items()}
+def _compare(file: Any, state: dict[str, torch.Tensor], *, has_codes: bool) -> None:
+    """Refuse a file whose tensors differ from those of ``state`` in name, shape or type."""
+    expected = {k: (tuple(v.shape), v.dtype) for k, v in state.items()}
     present = set(file.keys())
-    wanted = {*expected, GOLDEN_IMAGES, GOLDEN_LABELS}
+    golden = [GOLDEN_IMAGES, GOLDEN_LABELS, *([GOLDEN_CODES] if has_codes else [])]
+    wanted = {*expected, *golden}
     if present != wanted:
         missing, extra = sorted(wanted - present), sorted(present - wanted)
         raise ModelFileError(
@@ -259,7 +373,7 @@ def _compare(file: Any, network: nn.Module) -> None:
             raise ModelFileError(f'{name} has shape {found}; its architecture has {shape}')
         if dtype.is_floating_point != (file.get_slice(name).get_dtype() in ('F16', 'BF16', 'F32', 'F64')):
             raise ModelFileError(f'{name} has type {file.get_slice(name).get_dtype()}; expected {dtype}')
-    for name in (GOLDEN_IMAGES, GOLDEN_LABELS):
+    for name in golden:
         part = file.get_slice(name)
         if part.get_dtype() != 'U8' or math.prod(part.get_shape()) > GOLDEN_LIMIT_BYTES:
             raise ModelFileError(

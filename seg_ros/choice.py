@@ -1,5 +1,6 @@
 """Which precision and which backend: what was asked for if it can be had, else the fastest, by measuring."""
 
+import copy
 import hashlib
 import json
 import logging
@@ -14,7 +15,7 @@ import torch
 from seg_ros import __version__
 from seg_ros.checkpoint import Model
 from seg_ros.errors import UnavailableError
-from seg_ros.image import ImageNetwork
+from seg_ros.image import FrameNetwork, ImageNetwork
 from seg_ros.registry import BACKENDS, QUANTIZATIONS, look_up
 from seg_ros.runtime.backend import Backend
 
@@ -63,7 +64,14 @@ def choose_backend(
         network = model.description.build()
         network.load_state_dict(model.network.state_dict())
         images = ImageNetwork(network, model.description.normalisation, dtype).eval()
-        return BACKENDS[key](images, size, device, n_threads)
+        about = model.description.codes
+        frames = FrameNetwork(
+            images,
+            has_scores=len(model.description.classes) > 0,
+            codes=copy.deepcopy(model.codes),
+            taps=list(about.taps) if about else [],
+        )
+        return BACKENDS[key](frames.eval(), size, device, n_threads)
 
     if name != 'auto':
         look_up(BACKENDS, name, 'backend')
@@ -101,7 +109,8 @@ def _fastest(builders: dict[str, Callable[[str], Backend]], size: tuple[int, int
 
 def _seconds(backend: Backend, images: torch.Tensor) -> float:
     started = time.perf_counter()
-    backend(images).sum().item()  # waits for a GPU
+    for answer in backend(images).values():
+        answer.sum().item()  # waits for a GPU
     return time.perf_counter() - started
 
 

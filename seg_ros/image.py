@@ -1,5 +1,6 @@
 """Images on their way into a network: resizing and normalisation."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -9,7 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from seg_ros.errors import ModelFileError
+from seg_ros.models.binary_layer import BinaryLayer
 from seg_ros.types import UInt8Array
+
+CODE_STRIDE = 4
+"""Pixels from one place that has bits to the next."""
 
 
 @dataclass(frozen=True)
@@ -70,14 +75,73 @@ class ImageNetwork(nn.Module):
             images: (B, H, W, 3) uint8 RGB.
 
         Returns:
-            (B, n_classes, H, W) float32 scores.
+            (B, n_classes, H, W) float32 scores; of an encoder alone, its last map.
         """
         x = images.permute(0, 3, 1, 2)
         if self.flip:
             x = x.flip(1)
         x = x.float() * self.scale + self.offset
-        scores: Tensor = self.network(x.to(self.dtype))
+        answer = self.network(x.to(self.dtype))
+        scores: Tensor = answer if isinstance(answer, Tensor) else answer[-1]  # an encoder gives its maps
         return scores.float()
+
+
+class FrameNetwork(nn.Module):
+    """What a backend runs: all that a model says about images, by name.
+
+    Args:
+        network: in evaluation mode; gives scores unless the model has no classes.
+        has_scores: whether it has.
+        codes: reads codes from the network's maps, where the model has them.
+        taps: names of the sub-modules whose results ``codes`` reads; of several results the first counts.
+    """
+
+    def __init__(
+        self,
+        network: ImageNetwork,
+        *,
+        has_scores: bool = True,
+        codes: BinaryLayer | None = None,
+        taps: Sequence[str] = (),
+    ) -> None:
+        super().__init__()
+        self.network, self.has_scores = network, has_scores
+        self.codes = None if codes is None else codes.to(network.dtype)
+        self.taps = list(taps)
+        self._maps: dict[str, Tensor] = {}
+        for name in taps:
+            network.network.get_submodule(name).register_forward_hook(self._remember(name))
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """What is said about a batch of images.
+
+        Args:
+            images: (B, H, W, 3) uint8 RGB.
+
+        Returns:
+            ``scores``, (B, n_classes, H, W) float32, and ``codes``, (B, h, w, n_bits) float32 before the
+            threshold and without the colour's part, for about every fourth pixel each way: those that the
+            model has.
+        """
+        answers = {}
+        scores = self.network(images)
+        if self.has_scores:
+            answers['scores'] = scores
+        if self.codes is not None:
+            maps = [self._maps.pop(name) for name in self.taps]
+            height, width = -(-images.shape[1] // CODE_STRIDE), -(-images.shape[2] // CODE_STRIDE)
+            fits = [m.shape[-2:] for m in maps if m.shape[-2] < 2 * height]
+            size = max(fits) if fits else (height, width)
+            logits = self.codes(maps, (int(size[0]), int(size[1])))
+            # What the network padded is cut off; maps coarser than every fourth pixel have nothing to cut.
+            answers['codes'] = logits[..., :height, :width].permute(0, 2, 3, 1).float()
+        return answers
+
+    def _remember(self, name: str) -> Callable[..., None]:
+        def hook(_module: nn.Module, _inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
+            self._maps[name] = output if isinstance(output, Tensor) else output[0]
+
+        return hook
 
 
 def resize_image(image: UInt8Array, height: int, width: int) -> UInt8Array:

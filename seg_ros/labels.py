@@ -28,7 +28,7 @@ class ClassInfo:
 
 @dataclass(frozen=True)
 class ClassSet:
-    """The classes of a network, with ids 0 .. n - 1 in order.
+    """The classes of a network, with ids 0 .. n - 1 in order; none for a network that gives codes alone.
 
     Raises:
         DatasetError: ids are not 0 .. n - 1, names repeat, or there are more than 255 classes.
@@ -38,7 +38,7 @@ class ClassSet:
 
     def __post_init__(self) -> None:
         ids = [c.id for c in self.classes]
-        if not 1 <= len(ids) <= UNLABELLED or ids != list(range(len(ids))):
+        if len(ids) > UNLABELLED or ids != list(range(len(ids))):
             raise DatasetError(
                 f'class ids are {ids}; expected 0, 1, 2, ... without gaps, at most {UNLABELLED} of them'
             )

@@ -1,9 +1,8 @@
 """The arguments of every command that runs a model: the parameters of seg_ros.params under the same names."""
 
 import argparse
-from dataclasses import asdict
 
-from seg_ros.params import BY_NAME, Settings, check
+from seg_ros.params import BY_NAME, Settings, check, field_of
 
 NAMES = (
     'model',
@@ -14,6 +13,10 @@ NAMES = (
     'input_height',
     'input_width',
     'n_threads',
+    'segments.refine_labels',
+    'segments.superpixels',
+    'segments.region_size',
+    'segments.merge_limit',
 )
 """Parameters that concern the model and not the node."""
 
@@ -24,8 +27,12 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     for name in NAMES:
         parameter = BY_NAME[name]
         constraint = f' [{parameter.constraint}]' if parameter.constraint and not parameter.choices else ''
+        option = f'--{field_of(name).replace("_", "-")}'
+        if isinstance(parameter.default, bool):
+            group.add_argument(option, action='store_true', default=parameter.default, help=parameter.doc)
+            continue
         group.add_argument(
-            f'--{name.replace("_", "-")}',
+            option,
             type=type(parameter.default),
             default=parameter.default,
             choices=parameter.choices,
@@ -40,10 +47,9 @@ def settings_from(arguments: argparse.Namespace) -> Settings:
     Raises:
         ParameterError: a value is out of its range.
     """
-    return Settings.from_values({name: check(name, getattr(arguments, name)) for name in NAMES})
+    return Settings.from_values({name: check(name, getattr(arguments, field_of(name))) for name in NAMES})
 
 
 def parameters_from(settings: Settings) -> dict[str, bool | int | float | str]:
     """Those values as a node takes them."""
-    values = asdict(settings)
-    return {name: values[name] for name in NAMES}
+    return {name: getattr(settings, field_of(name)) for name in NAMES}

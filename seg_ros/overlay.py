@@ -10,10 +10,13 @@ import numpy as np
 from seg_ros.errors import ImageError, ParameterError
 from seg_ros.image import resize_image
 from seg_ros.labels import ClassSet
+from seg_ros.regions.hamming import unpack
+from seg_ros.regions.segments import Segments
 from seg_ros.types import UInt8Array
 
 _DARK, _LIGHT = (22, 24, 28), (235, 237, 240)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
+_COLOUR_SEED = 5
 _LEAST_SHARE = 0.001
 """Part of the image below which the legend does not name a class: specks would make it flicker."""
 
@@ -74,6 +77,34 @@ class Overlay:
         counts = cv2.calcHist([labels], [0], None, [256], [0, 256]).ravel()[: len(self.classes)]
         order = np.argsort(-counts, kind='stable')
         return [int(k) for k in order if counts[k] >= max(_LEAST_SHARE * labels.size, 1)]
+
+
+def draw_segments(image: UInt8Array, segments: Segments, *, opacity: float) -> UInt8Array:
+    """Segments over an image, outlined, each in a colour of its code: what looks alike is coloured alike.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        segments: of the image's size.
+        opacity: 0 = the image and the outlines, 1 = the colours and the outlines.
+
+    Returns:
+        (H, W, 3) uint8 RGB, a new array.
+    """
+    ids = segments.regions.ids
+    picture = cv2.addWeighted(image, 1 - opacity, code_colours(segments.codes)[ids], opacity, 0)
+    edge = np.zeros(ids.shape, bool)
+    edge[:, :-1] |= ids[:, 1:] != ids[:, :-1]
+    edge[:-1] |= ids[1:] != ids[:-1]
+    picture[edge] = _LIGHT
+    return picture.astype(np.uint8, copy=False)
+
+
+def code_colours(codes: UInt8Array) -> UInt8Array:
+    """A colour for each code, (S, n_bits / 8) uint8 to (S, 3) uint8 RGB; near codes get near colours."""
+    signs = 2.0 * unpack(codes) - 1
+    directions = np.random.default_rng(_COLOUR_SEED).standard_normal((signs.shape[1], 3))
+    strength = 1.6 * signs @ directions / np.sqrt(signs.shape[1])
+    return np.asarray(255 / (1 + np.exp(-strength)), np.uint8)
 
 
 def colourise(labels: UInt8Array, classes: ClassSet) -> UInt8Array:

@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Any
 
 from seg_ros.errors import ParameterError
+from seg_ros.regions.superpixels import SUPERPIXELS
 from seg_ros.registry import BACKENDS, QUANTIZATIONS
 
 Value = bool | int | float | str
@@ -157,6 +158,47 @@ PARAMETERS: tuple[Parameter, ...] = (
     ),
     Parameter('overlay_legend', True, 'Whether the overlay names the classes in sight.'),
     Parameter(
+        'segments.refine_labels',
+        False,
+        'Whether a segment gets one class in labels, by its summed scores; needs a model with codes.',
+    ),
+    Parameter(
+        'segments.superpixels',
+        'auto',
+        "What segments are made of; auto is the model's own.",
+        choices=('auto', *SUPERPIXELS),
+    ),
+    Parameter(
+        'segments.region_size',
+        0,
+        "Size of a superpixel in the network's input; 0 is the model's own.",
+        unit='px',
+        minimum=0,
+        maximum=256,
+    ),
+    Parameter(
+        'segments.merge_limit',
+        -1.0,
+        "Share of bits up to which touching segments are joined; -1 is the model's own.",
+        minimum=-1.0,
+        maximum=1.0,
+    ),
+    Parameter(
+        'segments.max_count',
+        500,
+        'Segments in a message; the largest are kept, the others counted.',
+        minimum=1,
+        maximum=65535,
+    ),
+    Parameter(
+        'segments.history',
+        20000,
+        'Codes that ~/find_similar searches; the oldest frames are forgotten first.',
+        minimum=1,
+        maximum=10_000_000,
+        change=Change.UNCONFIGURED,
+    ),
+    Parameter(
         'diagnostics_period_s',
         1.0,
         'Time between diagnostics.',
@@ -178,7 +220,7 @@ BY_NAME: dict[str, Parameter] = {p.name: p for p in PARAMETERS}
 
 @dataclass
 class Settings:
-    """Values of all parameters; see PARAMETERS for their meaning."""
+    """Values of all parameters, dots in their names as underscores; see PARAMETERS for their meaning."""
 
     model: str = 'enet_camvid'
     quantization: str = 'auto'
@@ -194,6 +236,12 @@ class Settings:
     confidence_threshold: float = 0.0
     overlay_opacity: float = 0.5
     overlay_legend: bool = True
+    segments_refine_labels: bool = False
+    segments_superpixels: str = 'auto'
+    segments_region_size: int = 0
+    segments_merge_limit: float = -1.0
+    segments_max_count: int = 500
+    segments_history: int = 20000
     diagnostics_period_s: float = 1.0
     autostart: bool = False
 
@@ -204,7 +252,12 @@ class Settings:
         Raises:
             ParameterError: a name is unknown or a value is refused by :func:`check`.
         """
-        return cls(**{name: check(name, value) for name, value in values.items()})
+        return cls(**{field_of(name): check(name, value) for name, value in values.items()})
+
+
+def field_of(name: str) -> str:
+    """The attribute of :class:`Settings` that holds a parameter."""
+    return name.replace('.', '_')
 
 
 def check(name: str, value: Any) -> Any:

@@ -6,21 +6,25 @@ normalisation, swapped channels or a broken backend is found before the first fr
 
 import time
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from seg_ros.checkpoint import Model, load_model
+from seg_ros.checkpoint import Model, ModelDescription, load_model
 from seg_ros.choice import choose_backend, choose_quantization
 from seg_ros.decide import decide, warm_up
 from seg_ros.errors import ParameterError, SelfCheckError, UnavailableError, UnknownNameError
 from seg_ros.image import resize_image
 from seg_ros.labels import ClassSet
 from seg_ros.params import Settings
+from seg_ros.regions.coder import Coder
+from seg_ros.regions.hamming import unpack
+from seg_ros.regions.segments import SegmentRules, Segments, find_segments
 from seg_ros.resources import resource
 from seg_ros.runtime.backend import Backend, choose_device
-from seg_ros.types import Prediction, UInt8Array
+from seg_ros.types import UNLABELLED, Prediction, UInt8Array
 
 REQUIRED_AGREEMENT = 0.97
 """Share of golden pixels that must get their recorded label; below it a model is refused."""
@@ -33,6 +37,18 @@ class StageTimes:
     resize_ms: float = 0.0
     network_ms: float = 0.0
     decide_ms: float = 0.0
+    segments_ms: float = 0.0
+
+
+@dataclass(frozen=True)
+class SegmentedPrediction(Prediction):
+    """What the pipeline says about one image.
+
+    Attributes:
+        segments: of the image's size, with codes; None unless asked for.
+    """
+
+    segments: Segments | None = None
 
 
 @dataclass
@@ -46,7 +62,10 @@ class Pipeline:
         device: where.
         input_size: (height, width) of the network's input in pixels.
         confidence_threshold: pixels below it, 0..1, become 255; may change between frames.
-        agreement: share of golden pixels that got their recorded label.
+        agreement: share of golden pixels that got their recorded label, or of golden bits that are as
+            recorded if that is lower.
+        rules: how segments are found, for a model with codes; may change between frames.
+        codebook: digest that its codes belong to; '' for a model without codes.
         times: of the last frame.
     """
 
@@ -59,6 +78,8 @@ class Pipeline:
     n_threads: int = 0
     confidence_threshold: float = 0.0
     agreement: float = 0.0
+    rules: SegmentRules = field(default_factory=SegmentRules)
+    codebook: str = ''
     times: StageTimes = field(default_factory=StageTimes)
 
     @classmethod
@@ -80,6 +101,8 @@ class Pipeline:
         name, backend = choose_backend(model, settings.backend, level, size, device, settings.n_threads)
         warm_up()
         pipeline = cls(model, backend, name, level, device, size, settings.n_threads)
+        pipeline.rules = segment_rules(model.description, settings)
+        pipeline.codebook = model.codebook(size)
         pipeline.agreement = pipeline.self_check()
         pipeline.confidence_threshold = settings.confidence_threshold
         return pipeline
@@ -101,37 +124,74 @@ class Pipeline:
             'device': str(self.device),
         }
 
-    def __call__(self, image: UInt8Array, *, with_confidence: bool = False) -> Prediction:
+    @cached_property
+    def coder(self) -> Coder | None:
+        """Gives segments their codes; None for a model without."""
+        return None if self.model.codes is None else Coder.of(self.model.codes)
+
+    def __call__(
+        self,
+        image: UInt8Array,
+        *,
+        with_confidence: bool = False,
+        with_segments: bool = False,
+        refine_labels: bool = False,
+    ) -> SegmentedPrediction:
         """Segment one image.
 
         Args:
             image: (H, W, 3) uint8 RGB of any size.
             with_confidence: whether to compute the confidence as well.
+            with_segments: whether to find segments and their codes as well.
+            refine_labels: whether to give all pixels of a segment one class.
 
         Returns:
-            Labels, and confidence if asked for, at the image's size.
+            Labels, and confidence and segments if asked for, at the image's size.
+
+        Raises:
+            UnavailableError: segments are asked of a model without codes.
         """
         started = time.perf_counter()
         resized = np.ascontiguousarray(resize_image(image, *self.input_size))
         if not resized.flags.writeable:  # torch warns of read-only memory, which a view of a message may be
             resized = resized.copy()
         resized_at = time.perf_counter()
-        scores = self.backend(torch.from_numpy(resized)[None])
+        answers = self.backend(torch.from_numpy(resized)[None])
         scored_at = time.perf_counter()
-        prediction = decide(
-            scores[0],
-            *image.shape[:2],
+        decided = self._decide(answers, image.shape[0], image.shape[1], with_confidence)
+        decided_at = time.perf_counter()
+        labels, segments = decided.labels, None
+        if with_segments or refine_labels:
+            segments = self._find_segments(resized, answers).resized(*image.shape[:2])
+            labels = segments.refine(labels) if refine_labels else labels
+        self.times = StageTimes(
+            resize_ms=1e3 * (resized_at - started),
+            network_ms=1e3 * (scored_at - resized_at),
+            decide_ms=1e3 * (decided_at - scored_at),
+            segments_ms=1e3 * (time.perf_counter() - decided_at),
+        )
+        return SegmentedPrediction(labels, decided.confidence, segments)
+
+    def _decide(
+        self, answers: dict[str, torch.Tensor], height: int, width: int, with_confidence: bool
+    ) -> Prediction:
+        if 'scores' not in answers:
+            nothing = np.full((height, width), UNLABELLED, np.uint8)
+            return Prediction(nothing, np.zeros_like(nothing) if with_confidence else None)
+        return decide(
+            answers['scores'][0],
+            height,
+            width,
             with_confidence=with_confidence,
             confidence_threshold=self.confidence_threshold,
             n_threads=self.n_threads,
         )
-        done_at = time.perf_counter()
-        self.times = StageTimes(
-            resize_ms=1e3 * (resized_at - started),
-            network_ms=1e3 * (scored_at - resized_at),
-            decide_ms=1e3 * (done_at - scored_at),
-        )
-        return prediction
+
+    def _find_segments(self, resized: UInt8Array, answers: dict[str, torch.Tensor]) -> Segments:
+        if self.coder is None:
+            raise UnavailableError(f'model {self.model.path} has no codes; seg_ros fit-codes adds them')
+        scores = answers['scores'][0] if 'scores' in answers else None
+        return find_segments(resized, answers['codes'][0], scores, self.coder, self.rules, self.n_threads)
 
     def self_check(self) -> float:
         """Share of golden pixels that get their recorded label here.
@@ -142,15 +202,48 @@ class Pipeline:
         golden = self.model.golden
         labels = np.stack([self(image).labels for image in golden.images])
         agreement = float((labels == golden.labels).mean())
-        own_size = self.input_size == self.model.description.input_size
-        if own_size and agreement < REQUIRED_AGREEMENT:
+        self._refuse_below(agreement, 'label', 'pixels')
+        if golden.codes is not None and self.coder is not None:
+            resized = [np.array(resize_image(image, *self.input_size)) for image in golden.images]
+            logits = [self.backend(torch.from_numpy(image)[None])['codes'][0] for image in resized]
+            codes = [self.coder.golden(*pair) for pair in zip(logits, resized, strict=True)]
+            bits = np.stack([unpack(part) for part in codes])
+            if self._is_own_size and bits.shape != (*golden.codes.shape[:2], self.coder.n_bits):
+                raise SelfCheckError(f'model {self.model.path} records golden codes of another shape')
+            if self._is_own_size:
+                wanted = unpack(golden.codes.reshape(-1, golden.codes.shape[2])).reshape(bits.shape)
+                same = float((bits == wanted).mean())
+                self._refuse_below(same, 'value', 'bits')
+                agreement = min(agreement, same)
+        return agreement
+
+    @property
+    def _is_own_size(self) -> bool:
+        return self.input_size == self.model.description.input_size
+
+    def _refuse_below(self, agreement: float, what: str, of_what: str) -> None:
+        if self._is_own_size and agreement < REQUIRED_AGREEMENT:
             raise SelfCheckError(
-                f'model {self.model.path} gives the recorded label for {agreement:.1%} of its golden pixels '
-                f'on backend {self.backend_name}, {self.quantization}, {self.device}; at least '
+                f'model {self.model.path} gives the recorded {what} for {agreement:.1%} of its golden '
+                f'{of_what} on backend {self.backend_name}, {self.quantization}, {self.device}; at least '
                 f'{REQUIRED_AGREEMENT:.0%} must agree. The file is damaged or the backend is broken: '
                 'try another backend or fetch the file again'
             )
-        return agreement
+
+
+def segment_rules(description: ModelDescription, settings: Settings) -> SegmentRules:
+    """The model's own rules, but for what the settings say."""
+    own = description.codes
+    if own is None:
+        return SegmentRules()
+    return SegmentRules(
+        superpixels=own.superpixels
+        if settings.segments_superpixels == 'auto'
+        else settings.segments_superpixels,
+        region_size=settings.segments_region_size or own.region_size,
+        merge_limit=own.merge_limit if settings.segments_merge_limit < 0 else settings.segments_merge_limit,
+        size_power=own.size_power,
+    )
 
 
 def find_model(name: str) -> Path:

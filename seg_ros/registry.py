@@ -13,9 +13,10 @@ from seg_ros.data.folder import FolderDataset
 from seg_ros.data.rendered import RenderedDataset
 from seg_ros.data.squares import SquaresDataset
 from seg_ros.errors import UnknownNameError
+from seg_ros.models.alexnet import AlexNetFeatures
 from seg_ros.models.efficientnet import EfficientNetLitePyramid
 from seg_ros.models.enet import ENet
-from seg_ros.models.squeezenet import SqueezeNetPyramid
+from seg_ros.models.squeezenet import SqueezeNetFeatures, SqueezeNetPyramid
 from seg_ros.runtime.backend import Backend
 from seg_ros.runtime.onnx_runtime import OnnxRuntimeBackend
 from seg_ros.runtime.torch_compiled import CompiledBackend
@@ -30,6 +31,12 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 }
 """Architectures by name; each is called with the number of classes and its own keyword arguments."""
 
+
+ENCODERS: dict[str, Callable[..., nn.Module]] = {
+    'alexnet': AlexNetFeatures,
+    'squeezenet': SqueezeNetFeatures,
+}
+"""Networks without classes, for models that give codes alone; each is called with its keyword arguments."""
 
 DATASETS: dict[str, Callable[..., Dataset]] = {
     'camvid': CamVid,

@@ -28,7 +28,6 @@ def test_palette_has_a_colour_for_every_byte() -> None:
 @pytest.mark.parametrize(
     ('content', 'complaint'),
     [
-        ([], 'class ids are'),
         (rows(1, 2), 'class ids are'),
         (rows(0, 2), 'class ids are'),
         (rows(*range(256)), 'at most 255'),

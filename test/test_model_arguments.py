@@ -19,8 +19,13 @@ def test_defaults_are_those_of_the_parameters() -> None:
 
 
 def test_every_argument_reaches_the_settings_with_its_type() -> None:
-    values = dict(zip(NAMES, ('a.safetensors', 'fp32', 'torch', 'cpu', 0.5, 96, 128, 2), strict=True))
-    words = [word for name, value in values.items() for word in (f'--{name.replace("_", "-")}', str(value))]
+    given = ('a.safetensors', 'fp32', 'torch', 'cpu', 0.5, 96, 128, 2, True, 'blocks', 12, 0.25)
+    values = dict(zip(NAMES, given, strict=True))
+    words = []
+    for name, value in values.items():
+        words.append(f'--{name.replace("_", "-").replace(".", "-")}')
+        if value is not True:
+            words.append(str(value))
     assert parameters_from(settings_from(parse(*words))) == values
     assert {name: type(value) for name, value in values.items()} == {
         name: type(BY_NAME[name].default) for name in NAMES

@@ -5,13 +5,13 @@ import yaml
 
 from seg_ros.cli import main
 from seg_ros.errors import ParameterError
-from seg_ros.params import BY_NAME, PARAMETERS, Settings, check
+from seg_ros.params import BY_NAME, PARAMETERS, Settings, check, field_of
 from seg_ros.params_command import as_markdown, as_yaml
 from seg_ros.resources import resource
 
 
 def test_settings_have_the_defaults_of_the_table() -> None:
-    assert asdict(Settings()) == {p.name: p.default for p in PARAMETERS}
+    assert asdict(Settings()) == {field_of(p.name): p.default for p in PARAMETERS}
 
 
 @pytest.mark.parametrize('name', BY_NAME)

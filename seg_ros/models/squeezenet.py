@@ -1,4 +1,4 @@
-"""SqueezeNet 1.1 as an encoder, and a feature pyramid on it.
+"""SqueezeNet as an encoder, and a feature pyramid on it.
 
 F. Iandola et al., "SqueezeNet: AlexNet-level accuracy with 50x fewer parameters", arXiv 1602.07360, and its
 official revision 1.1. Deliberate difference: convolution and pooling are padded so that sizes halve exactly.
@@ -9,6 +9,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from seg_ros.errors import ModelFileError
+from seg_ros.models.layers import pad_to_multiple
 from seg_ros.models.pyramid import Encoder, Pyramid
 
 
@@ -26,30 +28,58 @@ class Fire(nn.Module):
         return torch.cat([self.expand1x1(x), self.expand3x3(x)], dim=1).relu()
 
 
+# Channels and kernel of the first convolution, then squeeze and expand channels of the Fire modules of each
+# scale; between scales lies a pooling.
+_LAYOUTS: dict[str, tuple[int, int, tuple[tuple[tuple[int, int], ...], ...]]] = {
+    '1.0': (
+        96,
+        7,
+        (
+            ((16, 64), (16, 64), (32, 128)),
+            ((32, 128), (48, 192), (48, 192), (64, 256)),
+            ((64, 256),),
+        ),
+    ),
+    '1.1': (
+        64,
+        3,
+        (
+            ((16, 64), (16, 64)),
+            ((32, 128), (32, 128)),
+            ((48, 192), (48, 192), (64, 256), (64, 256)),
+        ),
+    ),
+}
+
+
 class SqueezeNetEncoder(Encoder):
-    """The features of SqueezeNet 1.1, under torchvision's names: maps at 1/2, 1/4, 1/8 and 1/16."""
+    """The features of SqueezeNet, under torchvision's names: maps at 1/2, 1/4, 1/8 and 1/16.
 
-    channels = (64, 128, 256, 512)
-    trained_on = 'SqueezeNet 1.1'
-    stages = ((0, 2), (2, 5), (5, 8), (8, 13))
+    Args:
+        version: '1.0' or '1.1'.
 
-    def __init__(self) -> None:
+    Raises:
+        ModelFileError: there is no such version.
+    """
+
+    def __init__(self, version: str = '1.1') -> None:
         super().__init__()
-        self.features = nn.Sequential(
-            nn.Conv2d(3, 64, 3, stride=2, padding=1),
-            nn.ReLU(),
-            nn.MaxPool2d(3, stride=2, padding=1),
-            Fire(64, 16, 64),
-            Fire(128, 16, 64),
-            nn.MaxPool2d(3, stride=2, padding=1),
-            Fire(128, 32, 128),
-            Fire(256, 32, 128),
-            nn.MaxPool2d(3, stride=2, padding=1),
-            Fire(256, 48, 192),
-            Fire(384, 48, 192),
-            Fire(384, 64, 256),
-            Fire(512, 64, 256),
-        )
+        if version not in _LAYOUTS:
+            raise ModelFileError(f"version is '{version}'; known: {', '.join(_LAYOUTS)}")
+        self.trained_on = f'SqueezeNet {version}'
+        channels, kernel, scales = _LAYOUTS[version]
+        layers: list[nn.Module] = [nn.Conv2d(3, channels, kernel, 2, padding=kernel // 2), nn.ReLU()]
+        ends, widths = [len(layers)], [channels]
+        for scale in scales:
+            layers.append(nn.MaxPool2d(3, stride=2, padding=1))
+            for squeeze, expand in scale:
+                layers.append(Fire(channels, squeeze, expand))
+                channels = 2 * expand
+            ends.append(len(layers))
+            widths.append(channels)
+        self.features = nn.Sequential(*layers)
+        self.channels = tuple(widths)
+        self.stages = tuple(zip([0, *ends], ends, strict=False))
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Features at 1/2, 1/4, 1/8 and 1/16 of (B, 3, H, W) float, H and W multiples of 16."""
@@ -60,9 +90,17 @@ class SqueezeNetEncoder(Encoder):
         return maps
 
     def adopt(self, state: Mapping[str, Tensor]) -> None:
-        """Take over torchvision's weights of SqueezeNet 1.1, with or without ``features.`` in their names."""
+        """Take over torchvision's weights, with or without ``features.`` in their names."""
         named = {f'features.{k.removeprefix("features.")}': v for k, v in state.items()}
         self.load_state_dict({k: v for k, v in named.items() if not k.startswith('features.classifier')})
+
+
+class SqueezeNetFeatures(SqueezeNetEncoder):
+    """SqueezeNet without a head, for images of any size: what is missing repeats the border."""
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Features at 1/2, 1/4, 1/8 and 1/16 of (B, 3, H, W) float, sizes rounded up."""
+        return super().forward(pad_to_multiple(x, 2 ** len(self.stages)))
 
 
 class SqueezeNetPyramid(Pyramid):

@@ -12,8 +12,6 @@ from seg_ros.errors import ImageError
 Int32Array = npt.NDArray[np.int32]
 Float32Array = npt.NDArray[np.float32]
 
-_USUAL_NEIGHBOURS = 24
-
 KERNELS = (
     'seg_ros.regions.kernels',
     'superpixels and segments are computed by NumPy, which takes many times longer',
@@ -73,16 +71,14 @@ def find_borders(regions: Regions) -> Borders:
     kernels = import_kernels(*KERNELS)
     if kernels is None:
         return _find_borders(regions)
-    room = _USUAL_NEIGHBOURS
+    room = 3 * regions.n  # the graph of connected parts is planar, and has no more edges than that
     while True:
-        found = np.zeros((regions.n, room), np.int32)
-        lengths = np.zeros_like(found)
-        if kernels.neighbours(regions.ids, regions.n, room, found, lengths) <= room:
-            break
-        room *= 8
-    rows, columns = np.nonzero(lengths)
-    pairs = np.column_stack([rows.astype(np.int32), found[rows, columns]])
-    return Borders(pairs, lengths[rows, columns])
+        pairs, lengths = np.empty((room, 2), np.int32), np.empty(room, np.int32)
+        table = np.full(1 << (2 * room).bit_length(), -1, np.int32)
+        count = kernels.neighbours(regions.ids, regions.n, table, pairs, lengths)
+        if count >= 0:
+            return Borders(pairs[:count], lengths[:count])
+        room *= 4
 
 
 def describe(regions: Regions) -> Shapes:

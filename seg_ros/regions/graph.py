@@ -1,6 +1,5 @@
 """Graphs of regions: compiled where Numba is there, and the same loops in plain Python where it is not."""
 
-import heapq
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ from seg_ros.compiling import compiled_where_possible
 
 Int32Array = npt.NDArray[np.int32]
 Float32Array = npt.NDArray[np.float32]
+UInt64Array = npt.NDArray[np.uint64]
 
 
 @compiled_where_possible
@@ -103,18 +103,113 @@ def join_small(
     return number_trees(parent)
 
 
+_TWOS, _FOURS, _EIGHTS = (
+    np.uint64(0x5555555555555555),
+    np.uint64(0x3333333333333333),
+    np.uint64(0x0F0F0F0F0F0F0F0F),
+)
+_SHIFTS = (np.uint64(1), np.uint64(2), np.uint64(4), np.uint64(8), np.uint64(16), np.uint64(32))
+_COUNT = np.uint64(0x7F)
+_UNREACHED = np.float32(np.inf)
+
+
+@compiled_where_possible
+def _n_ones(word: Any) -> int:
+    """Set bits of a uint64."""
+    word = word - ((word >> _SHIFTS[0]) & _TWOS)
+    word = (word & _FOURS) + ((word >> _SHIFTS[1]) & _FOURS)
+    word = (word + (word >> _SHIFTS[2])) & _EIGHTS
+    word = word + (word >> _SHIFTS[3])
+    word = word + (word >> _SHIFTS[4])
+    word = word + (word >> _SHIFTS[5])
+    return int(word & _COUNT)
+
+
+@compiled_where_possible
+def _describe(sums: Float32Array, size: Any, mean: Float32Array, words: UInt64Array) -> None:
+    """Fill the mean of a region and, where there is room for them, its signs as bits."""
+    for c in range(mean.size):
+        mean[c] = sums[c] / size
+    for w in range(words.size):
+        word = np.uint64(0)
+        for c in range(64 * w, min(64 * w + 64, mean.size)):
+            if mean[c] > 0:
+                word |= np.uint64(1) << np.uint64(c - 64 * w)
+        words[w] = word
+
+
 @compiled_where_possible
 def _distance(
-    described: Float32Array, sizes: Float32Array, one: Any, other: Any, size_power: np.float32
+    means: Float32Array, words: UInt64Array, sizes: Float32Array, one: Any, other: Any, size_power: np.float32
 ) -> np.float32:
-    """Mean absolute difference of two descriptions, times the sizes' harmonic mean to a power."""
+    """Share of bits in which two regions differ, or mean difference, times their sizes' mean to a power."""
     total = np.float32(0)
-    for c in range(described.shape[1]):
-        total += abs(described[one, c] - described[other, c])
-    total /= np.float32(described.shape[1])
+    if words.shape[1]:
+        n_unlike = 0
+        for w in range(words.shape[1]):
+            n_unlike += _n_ones(words[one, w] ^ words[other, w])
+        total += np.float32(n_unlike)
+    else:
+        for c in range(means.shape[1]):
+            total += abs(means[one, c] - means[other, c])
+    total /= np.float32(means.shape[1])
     if size_power > 0:
         total *= (np.float32(2) * sizes[one] * sizes[other] / (sizes[one] + sizes[other])) ** size_power
     return np.float32(total)
+
+
+@compiled_where_possible
+def _climb(winners: Int32Array, apart: Float32Array, region: Any) -> None:
+    """Bring a tournament up to date in which regions play for the least distance, the lower number first."""
+    node = (winners.size // 2 + region) // 2
+    while node:
+        left, right = winners[2 * node], winners[2 * node + 1]
+        winners[node] = left if apart[left] <= apart[right] else right
+        node //= 2
+
+
+@compiled_where_possible
+def _list_halves(n: int, pairs: Int32Array) -> tuple[Int32Array, Int32Array, Int32Array]:
+    """Linked lists of the half-edges of each region: first, last, (n,) int32; the one after, (2 E,) int32.
+
+    Half 2 k belongs to pairs[k, 0] and leads to pairs[k, 1], half 2 k + 1 the other way. -1 = none.
+    """
+    first, last = np.full(n, -1, np.int32), np.full(n, -1, np.int32)
+    following = np.full(2 * pairs.shape[0], -1, np.int32)
+    for half in range(following.size):
+        region = pairs[half // 2, half % 2]
+        if first[region] < 0:
+            first[region] = half
+        else:
+            following[last[region]] = half
+        last[region] = half
+    return first, last, following
+
+
+@compiled_where_possible
+def _unlist(
+    one: Any,
+    mark: int,
+    parent: Int32Array,
+    pairs: Int32Array,
+    first: Int32Array,
+    last: Int32Array,
+    following: Int32Array,
+    seen: Int32Array,
+) -> None:
+    """Leave one half-edge to each neighbour in a region's list, none to itself; ``mark`` is a new number."""
+    before, half = np.int32(-1), first[one]
+    while half >= 0:
+        near = root_of(parent, pairs[half // 2, 1 - half % 2])
+        if near != one and seen[near] != mark:
+            seen[near] = mark
+            before = half
+        elif before < 0:
+            first[one] = following[half]
+        else:
+            following[before] = following[half]
+        half = following[half]
+    last[one] = before
 
 
 @compiled_where_possible
@@ -129,7 +224,8 @@ def join_alike(
     """Join the two touching regions that are most alike, again and again, until the best are too unlike.
 
     A joined region is described by the mean over its pixels. Regions are as far apart as their descriptions,
-    times a power of the harmonic mean of their sizes: small regions are joined before large ones.
+    times a power of the harmonic mean of their sizes: small regions are joined before large ones. Of equally
+    near pairs the one of the lowest regions is joined first.
 
     Args:
         pairs: (E, 2) int32, regions that touch, each pair once.
@@ -144,51 +240,61 @@ def join_alike(
         (n,) int32 new region of each region, numbered in the order of their first ones; their number.
     """
     n, n_channels = sums.shape
-    n_halves = 2 * pairs.shape[0]
     parent = np.arange(n).astype(np.int32)
-    version = np.zeros(n, np.int32)
-    # Half-edges in a linked list for each region; half 2 k belongs to pairs[k, 0] and leads to pairs[k, 1].
-    first, last = np.full(n, -1, np.int32), np.full(n, -1, np.int32)
-    following = np.full(n_halves, -1, np.int32)
-    described = np.empty((n, n_channels), np.float32)
+    means = np.empty((n, n_channels), np.float32)
+    words = np.zeros((n, (n_channels + 63) // 64 if binary else 0), np.uint64)
     for region in range(n):
-        for c in range(n_channels):
-            mean = sums[region, c] / sizes[region]
-            described[region, c] = (np.float32(1) if mean > 0 else np.float32(0)) if binary else mean
-    queue = [(np.float32(0), np.int32(0), np.int32(0), np.int32(0), np.int32(0))]
-    queue.clear()
-    for half in range(n_halves):
-        region = pairs[half // 2, half % 2]
-        if first[region] < 0:
-            first[region] = half
-        else:
-            following[last[region]] = half
-        last[region] = half
-    for k in range(pairs.shape[0]):
-        one, other = pairs[k, 0], pairs[k, 1]
-        apart = _distance(described, sizes, one, other, size_power)
-        if apart <= limit:
-            heapq.heappush(queue, (apart, one, other, version[one], version[other]))
-    while len(queue):
-        apart, one, other, one_version, other_version = heapq.heappop(queue)
-        if version[one] != one_version or version[other] != other_version:
-            continue
+        _describe(sums[region], sizes[region], means[region], words[region])
+    first, last, following = _list_halves(n, pairs)
+    # Each region knows its likest neighbour; a tournament over regions knows the likest pair of all.
+    seen, nearest = np.full(n, -1, np.int32), np.full(n, -1, np.int32)
+    apart = np.full(n + 1, _UNREACHED, np.float32)
+    n_leaves = 1
+    while n_leaves < n:
+        n_leaves *= 2
+    winners = np.full(2 * n_leaves, n, np.int32)
+    for region in range(n):
+        winners[n_leaves + region] = region
+    stale = np.arange(n).astype(np.int32)
+    n_stale, mark = n, 0
+    while True:
+        for k in range(n_stale):
+            one = stale[k]
+            nearest[one], apart[one] = -1, _UNREACHED
+            mark += 1
+            _unlist(one, mark, parent, pairs, first, last, following, seen)
+            half = first[one]
+            while half >= 0:
+                near = root_of(parent, pairs[half // 2, 1 - half % 2])
+                between = _distance(means, words, sizes, one, near, size_power)
+                if between < apart[one] or (between == apart[one] and near < nearest[one]):
+                    nearest[one], apart[one] = near, between
+                half = following[half]
+            _climb(winners, apart, one)
+        one = winners[1]
+        if one == n or apart[one] > limit:
+            return number_trees(parent)
+        other = nearest[one]
         parent[other] = one
-        version[one] += 1
-        version[other] += 1
         following[last[one]] = first[other]
         last[one] = last[other]
         sizes[one] += sizes[other]
         for c in range(n_channels):
             sums[one, c] += sums[other, c]
-            mean = sums[one, c] / sizes[one]
-            described[one, c] = (np.float32(1) if mean > 0 else np.float32(0)) if binary else mean
+        _describe(sums[one], sizes[one], means[one], words[one])
+        apart[other] = _UNREACHED
+        _climb(winners, apart, other)
+        stale[0], n_stale = one, 1
+        mark += 1
+        _unlist(one, mark, parent, pairs, first, last, following, seen)
         half = first[one]
         while half >= 0:
-            near = np.int32(root_of(parent, pairs[half // 2, 1 - half % 2]))
-            if near != one:
-                apart = _distance(described, sizes, one, near, size_power)
-                if apart <= limit:
-                    heapq.heappush(queue, (apart, one, near, version[one], version[near]))
+            near = root_of(parent, pairs[half // 2, 1 - half % 2])
+            between = _distance(means, words, sizes, one, near, size_power)
+            if nearest[near] == one or nearest[near] == other:
+                stale[n_stale] = near
+                n_stale += 1
+            elif between < apart[near] or (between == apart[near] and one < nearest[near]):
+                nearest[near], apart[near] = one, between
+                _climb(winners, apart, near)
             half = following[half]
-    return number_trees(parent)

@@ -1,13 +1,17 @@
 """Codes of the last frames, to be searched for things that look alike."""
 
+import threading
 from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from seg_ros.errors import ParameterError
 from seg_ros.regions.hamming import hamming
 from seg_ros.types import UInt8Array
+
+UInt64Array = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
@@ -17,16 +21,18 @@ class Sighting:
     Attributes:
         stamp_ns: of its frame.
         segment: its index in the frame.
+        number: what it is called over time, from ``Tracker``.
         distance: bits in which its code differs from the one searched for.
     """
 
     stamp_ns: int
     segment: int
+    number: int
     distance: int
 
 
 class CodeHistory:
-    """Codes of as many frames as fit.
+    """Codes of as many frames as fit; may be used from several threads.
 
     Args:
         codebook: digest that all codes belong to.
@@ -41,20 +47,43 @@ class CodeHistory:
         if n_most < 1:
             raise ParameterError(f'n_most is {n_most}; expected 1 or more')
         self.codebook, self.n_bits, self.n_most = codebook, n_bits, n_most
-        self._frames: deque[tuple[int, UInt8Array]] = deque()
+        self._lock = threading.Lock()
+        self._frames: deque[tuple[int, UInt8Array, UInt64Array]] = deque()
         self._n_codes = 0
 
     def __len__(self) -> int:
         """Number of codes remembered."""
         return self._n_codes
 
-    def add(self, stamp_ns: int, codes: UInt8Array) -> None:
-        """Remember the (S, n_bits / 8) uint8 codes of a frame; the first ``n_most`` of them."""
-        codes = codes[: self.n_most]
-        self._frames.append((stamp_ns, codes))
-        self._n_codes += len(codes)
-        while self._n_codes > self.n_most:
-            self._n_codes -= len(self._frames.popleft()[1])
+    def add(self, stamp_ns: int, codes: UInt8Array, numbers: UInt64Array) -> None:
+        """Remember the first ``n_most`` segments of a frame.
+
+        Args:
+            stamp_ns: of the frame.
+            codes: (S, n_bits / 8) uint8.
+            numbers: (S,) uint64, what the segments are called over time.
+        """
+        codes, numbers = codes[: self.n_most], numbers[: self.n_most]
+        with self._lock:
+            self._frames.append((stamp_ns, codes, numbers))
+            self._n_codes += len(codes)
+            while self._n_codes > self.n_most:
+                self._n_codes -= len(self._frames.popleft()[1])
+
+    def code_of(self, segment: int) -> UInt8Array:
+        """The code, (n_bits / 8,) uint8, of a segment of the last frame.
+
+        Raises:
+            ParameterError: there is no such segment.
+        """
+        with self._lock:
+            codes = self._frames[-1][1] if self._frames else np.empty((0, self.n_bits // 8), np.uint8)
+        if not 0 <= segment < len(codes):
+            raise ParameterError(
+                f'the last frame has {len(codes)} segments with a code, none of id {segment + 1}'
+            )
+        code: UInt8Array = codes[segment]
+        return code
 
     def search(self, code: UInt8Array, codebook: str, *, radius: int, count: int) -> list[Sighting]:
         """The nearest codes within a radius.
@@ -80,15 +109,17 @@ class CodeHistory:
             raise ParameterError(f'the code has {8 * code.size} bits; expected {self.n_bits}')
         if radius < 0 or count < 1:
             raise ParameterError(f'radius is {radius}, count {count}; expected 0 or more and 1 or more')
-        if not self._n_codes:
+        with self._lock:
+            frames = list(reversed(self._frames))
+        if not frames:
             return []
-        frames = list(reversed(self._frames))
-        stamps = np.concatenate([np.full(len(codes), stamp, np.int64) for stamp, codes in frames])
-        segments = np.concatenate([np.arange(len(codes)) for _, codes in frames])
-        distances = hamming(code[None], np.concatenate([codes for _, codes in frames]))[0]
+        stamps = np.concatenate([np.full(len(codes), stamp, np.int64) for stamp, codes, _ in frames])
+        segments = np.concatenate([np.arange(len(codes)) for _, codes, _ in frames])
+        numbers = np.concatenate([numbers for _, _, numbers in frames])
+        distances = hamming(code[None], np.concatenate([codes for _, codes, _ in frames]))[0]
         order = np.argsort(distances, kind='stable')[:count]
         return [
-            Sighting(int(stamps[k]), int(segments[k]), int(distances[k]))
+            Sighting(int(stamps[k]), int(segments[k]), int(numbers[k]), int(distances[k]))
             for k in order
             if distances[k] <= radius
         ]

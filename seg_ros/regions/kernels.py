@@ -15,7 +15,9 @@ Int32Array = npt.NDArray[np.int32]
 UInt8Array = npt.NDArray[np.uint8]
 
 _FAR = np.float32(1e30)
+_SCATTER = np.int64(0x9E3779B1)  # spreads what it multiplies over the bits above it
 _NEXT = np.uint32(1)
+_CENTRE, _SIXTY_FOURTH, _THIRTY_SECOND = np.float32(128), np.float32(1 / 64), np.float32(1 / 32)
 
 
 @compiled
@@ -150,22 +152,57 @@ def sum_planes(planes: Float32Array, ids: Int32Array, sums: Float32Array, sizes:
 
 
 @compiled
-def neighbours(ids: Int32Array, n: int, n_most: int, found: Int32Array, lengths: Int32Array) -> int:
-    """Pairs of segments that touch, and over how many pixel edges.
+def sum_moments(planes: Float32Array, ids: Int32Array, start: int, stop: int, sums: Float32Array) -> None:
+    """Sum L, a, b, their squares, L a, L b, a b and 1 over the pixels of each region, of some rows.
+
+    Args:
+        planes: (3, H, W) float32 8-bit CIELAB; counted from 128, in units of 64, 32 and 32.
+        ids: (H, W) int32 in 0 .. S - 1.
+        start, stop: the rows.
+        sums: (S, 10) float32, added to.
+    """
+    width = ids.shape[1]
+    for y in range(start, stop):
+        x = 0
+        while x < width:
+            region, first = ids[y, x], x
+            while x < width and ids[y, x] == region:
+                x += 1
+            total = np.zeros(9, np.float32)
+            for column in range(first, x):
+                light = (planes[0, y, column] - _CENTRE) * _SIXTY_FOURTH
+                a = (planes[1, y, column] - _CENTRE) * _THIRTY_SECOND
+                b = (planes[2, y, column] - _CENTRE) * _THIRTY_SECOND
+                total[0] += light
+                total[1] += a
+                total[2] += b
+                total[3] += light * light
+                total[4] += a * a
+                total[5] += b * b
+                total[6] += light * a
+                total[7] += light * b
+                total[8] += a * b
+            sums[region, :9] += total
+            sums[region, 9] += np.float32(x - first)
+
+
+@compiled
+def neighbours(ids: Int32Array, n: int, table: Int32Array, pairs: Int32Array, lengths: Int32Array) -> int:
+    """Pairs of segments that touch, in the order in which they are met, and over how many pixel edges.
 
     Args:
         ids: (H, W) int32 in 0 .. n - 1.
         n: number of segments.
-        n_most: room for neighbours of a segment.
-        found: (n, n_most) int32, written: neighbours with a larger id.
-        lengths: (n, n_most) int32, zero before: pixel edges shared with each.
+        table: (T,) int32, all -1: room for a hash table, T a power of two and twice the room for pairs.
+        pairs: (E, 2) int32, written: the smaller id first.
+        lengths: (E,) int32, written: pixel edges shared by each pair.
 
     Returns:
-        The largest number of neighbours of one segment; above ``n_most``, some were left out.
+        The number of pairs; -1 if there was no room for all.
     """
     height, width = ids.shape
-    counts = np.zeros(n, np.int32)
-    worst = 0
+    mask = np.int64(table.size - 1)
+    count = 0
     for y in range(height):
         for x in range(width):
             here = ids[y, x]
@@ -181,20 +218,17 @@ def neighbours(ids: Int32Array, n: int, n_most: int, found: Int32Array, lengths:
                 if there == here:
                     continue
                 low, high = min(here, there), max(here, there)
-                count = counts[low]
-                k = 0
-                while k < count and k < n_most and found[low, k] != high:
-                    k += 1
-                if k < n_most and k < count:
-                    lengths[low, k] += 1
-                elif k < n_most:
-                    found[low, k] = high
-                    lengths[low, k] = 1
-                    counts[low] = count + 1
-                else:
-                    worst = n_most + 1
-                worst = max(worst, counts[low])
-    return worst
+                place = ((np.int64(low) * n + high) * _SCATTER >> 20) & mask
+                while table[place] >= 0 and (pairs[table[place], 0] != low or pairs[table[place], 1] != high):
+                    place = (place + 1) & mask
+                if table[place] < 0:
+                    if count == lengths.size:
+                        return -1
+                    table[place] = count
+                    pairs[count, 0], pairs[count, 1], lengths[count] = low, high, 0
+                    count += 1
+                lengths[table[place]] += 1
+    return count
 
 
 @compiled

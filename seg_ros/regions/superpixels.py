@@ -7,12 +7,12 @@ of the most similar colour, not to the one before.
 
 from collections.abc import Callable
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from seg_ros.compiling import import_kernels, n_cores, run_in_parts
 from seg_ros.errors import ImageError, ParameterError
+from seg_ros.regions.colour import lab_planes
 from seg_ros.regions.geometry import KERNELS, Regions, connected, find_borders
 from seg_ros.regions.graph import join_small
 from seg_ros.types import UInt8Array
@@ -69,7 +69,7 @@ def slic(
             f'compactness {compactness}, n_iterations {n_iterations}, min_size {min_size}, n_threads '
             f'{n_threads}; expected more than 0, 1 or more, 0 or more, 0 or more'
         )
-    planes = _planes(image)
+    planes = lab_planes(image)
     centres = _seed(planes, region_size)
     labels = np.zeros(image.shape[:2], np.int32)
     weight = np.float32((compactness / region_size) ** 2)
@@ -119,15 +119,6 @@ def _assign_in_parts(
     parts: list[Float32Array] = run_in_parts(run, labels.shape[0], n_parts)
     total: Float32Array = np.sum(parts, axis=0, dtype=np.float32)
     return total
-
-
-def _planes(image: UInt8Array) -> Float32Array:
-    """(3, H, W) float32 8-bit CIELAB."""
-    lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)
-    planes = np.empty((3, *image.shape[:2]), np.float32)
-    for plane, channel in zip(planes, cv2.split(lab), strict=True):
-        plane[:] = channel
-    return planes
 
 
 def _grid(height: int, width: int, region_size: int) -> tuple[int, int]:

@@ -12,7 +12,16 @@ from enum import Enum
 
 import numpy as np
 
-STAGES = ('convert_ms', 'resize_ms', 'network_ms', 'decide_ms', 'overlay_ms', 'publish_ms')
+STAGES = (
+    'convert_ms',
+    'resize_ms',
+    'network_ms',
+    'decide_ms',
+    'segments_ms',
+    'overlay_ms',
+    'list_ms',
+    'publish_ms',
+)
 """Steps of a frame, in their order; the keys of their times."""
 
 WINDOW_S = 5.0

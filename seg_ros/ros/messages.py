@@ -1,14 +1,24 @@
 """What the node says about its model, as messages."""
 
+from array import array
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from sensor_msgs.msg import RegionOfInterest
 from std_msgs.msg import Header
 
-from seg_ros.msg import ClassInfo, ModelInfo
+from seg_ros.msg import ClassInfo, ModelInfo, SegmentCode, SegmentCodeArray
 from seg_ros.pipeline import Pipeline
+from seg_ros.regions.geometry import describe
+from seg_ros.regions.segments import Segments
 from seg_ros.ros.diagnostics import Verdict
+from seg_ros.types import UInt8Array
+
+ID_LIMIT = 65535
+"""Largest id in a segment image, whose pixels have 16 bits."""
 
 
 def label_info_type() -> Any:
@@ -37,6 +47,58 @@ def model_info(pipeline: Pipeline) -> ModelInfo:
         licence=about.licence,
         classes=[ClassInfo(id=c.id, name=c.name, colour=c.colour) for c in about.classes.classes],
     )
+
+
+def segment_array(
+    segments: Segments,
+    *,
+    confidence: UInt8Array,
+    numbers: npt.NDArray[np.uint64],
+    codebook: str,
+    max_count: int,
+    header: Header,
+) -> SegmentCodeArray:
+    """The largest segments of a frame, with their codes.
+
+    Args:
+        segments: of the frame, in its size.
+        confidence: (H, W) uint8, as on its topic.
+        numbers: (S,) uint64, what each is called over time.
+        codebook: digest that the codes belong to.
+        max_count: most segments in the message.
+        header: of the frame.
+    """
+    shapes = describe(segments.regions)
+    sums = np.bincount(segments.regions.ids.ravel(), confidence.ravel(), segments.n)
+    shares = (sums / (255 * shapes.areas)).tolist()
+    tops, lefts, bottoms, rights = shapes.boxes.T.tolist()
+    areas, centroids = shapes.areas.tolist(), shapes.centroids.astype(np.float32)
+    n_listed = min(segments.n, max_count, ID_LIMIT)
+    listed = [
+        SegmentCode(
+            id=k + 1,
+            track_id=int(numbers[k]),
+            class_id=int(segments.class_ids[k]),
+            confidence=shares[k],
+            area=areas[k],
+            box=RegionOfInterest(
+                x_offset=lefts[k], y_offset=tops[k], width=rights[k] - lefts[k], height=bottoms[k] - tops[k]
+            ),
+            centroid=centroids[k],
+            code=array('B', segments.codes[k].tobytes()),
+        )
+        for k in range(n_listed)
+    ]
+    n_bits = 8 * segments.codes.shape[1]
+    return SegmentCodeArray(
+        header=header, n_bits=n_bits, codebook=codebook, segments=listed, n_omitted=segments.n - n_listed
+    )
+
+
+def segment_ids(segments: Segments) -> npt.NDArray[np.uint16]:
+    """(H, W) uint16: the id of every pixel's segment, 1 .., or 0 for one whose id does not fit."""
+    ids = segments.regions.ids + 1
+    return np.where(ids <= ID_LIMIT, ids, 0).astype(np.uint16)
 
 
 def label_info(pipeline: Pipeline, threshold: float, stamp: Time) -> Any:

@@ -1,7 +1,7 @@
 """The parameters of seg_ros.params as those of a ROS node: declared, described, refused with a reason."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -11,7 +11,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 
 from seg_ros.errors import ParameterError
-from seg_ros.params import BY_NAME, PARAMETERS, Change, Parameter, Settings, check
+from seg_ros.params import BY_NAME, PARAMETERS, Change, Parameter, Settings, check, field_of
 
 _FOREIGN_PREFIXES = ('qos_overrides.', 'use_sim_time', 'start_type_description_service')
 """Names that rclpy, not we, declares."""
@@ -56,7 +56,7 @@ class LiveParameters:
         return SetParametersResult(successful=True)
 
     def _check(self, name: str, value: Any) -> None:
-        is_new = check(name, value) != asdict(self.settings)[name]
+        is_new = check(name, value) != getattr(self.settings, field_of(name))
         state = self._state()
         if is_new and BY_NAME[name].change is Change.UNCONFIGURED and state != 'unconfigured':
             raise ParameterError(
@@ -65,7 +65,7 @@ class LiveParameters:
             )
 
     def _apply(self, parameters: list[Any]) -> None:
-        values = {p.name: check(p.name, p.value) for p in parameters if p.name in BY_NAME}
+        values = {field_of(p.name): check(p.name, p.value) for p in parameters if p.name in BY_NAME}
         if values:
             self.settings = replace(self.settings, **values)
             self._on_change()

@@ -19,10 +19,12 @@ from rclpy.clock_type import ClockType
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
-from seg_ros.errors import ImageError, SegRosError
+from seg_ros.errors import ImageError, ParameterError, SegRosError
 from seg_ros.pipeline import Pipeline
+from seg_ros.regions.history import CodeHistory
 from seg_ros.ros.camera import Camera
 from seg_ros.ros.diagnostics import Drop, Situation, Statistics, judge
+from seg_ros.ros.find_similar import FindSimilarService
 from seg_ros.ros.logs import LogForwarder
 from seg_ros.ros.messages import diagnostic_array
 from seg_ros.ros.outputs import Outputs
@@ -52,6 +54,7 @@ class SegmentationNode(LifecycleNode):
         self._outputs: Outputs | None = None
         self._worker: Worker[Any] | None = None
         self._camera: Camera | None = None
+        self._find_similar: FindSimilarService | None = None
         self._statistics = Statistics()
         self._rate_limit = RateLimit()
         super().__init__('seg_ros', **options)
@@ -130,9 +133,17 @@ class SegmentationNode(LifecycleNode):
         self._outputs = outputs = Outputs(self)
 
         def prepare() -> Segmenter:
-            self._pipeline = Pipeline.load(settings)
+            self._pipeline = pipeline = Pipeline.load(settings)
+            if pipeline.coder:
+                history = CodeHistory(pipeline.codebook, pipeline.coder.n_bits, settings.segments_history)
+                self._find_similar = FindSimilarService(self, history)
+            elif settings.segments_refine_labels:
+                raise ParameterError(
+                    f'segments.refine_labels is set, but model {pipeline.model.path} has no codes'
+                )
             return Segmenter(
-                self._pipeline,
+                pipeline,
+                history if pipeline.coder else None,
                 outputs,
                 self._statistics,
                 settings=lambda: self._live.settings,
@@ -172,6 +183,9 @@ class SegmentationNode(LifecycleNode):
         if self._worker:
             self._worker.close()  # first, since it publishes
             self._worker = None
+        if self._find_similar:
+            self._find_similar.close()
+            self._find_similar = None
         if self._outputs:
             self._outputs.destroy()
             self._outputs = None

@@ -6,11 +6,15 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from seg_ros.errors import ImageError
-from seg_ros.overlay import Overlay
+from seg_ros.overlay import Overlay, draw_segments
 from seg_ros.params import Settings
-from seg_ros.pipeline import Pipeline
+from seg_ros.pipeline import Pipeline, SegmentedPrediction, segment_rules
+from seg_ros.regions.history import CodeHistory
+from seg_ros.regions.tracking import Tracker
 from seg_ros.ros.conversions import image_from_compressed, image_from_message
 from seg_ros.ros.diagnostics import Drop, Statistics
+from seg_ros.ros.messages import ID_LIMIT, segment_array, segment_ids
+from seg_ros.ros.outputs import OF_SEGMENTS
 from seg_ros.types import UInt8Array
 
 if TYPE_CHECKING:
@@ -24,6 +28,7 @@ class Segmenter:
 
     Args:
         pipeline: does the segmentation; used by this thread alone.
+        history: remembers the codes of segments; None for a model without codes.
         outputs: where results go.
         statistics: where frames are counted.
         settings: says the values of the parameters now.
@@ -35,6 +40,7 @@ class Segmenter:
     def __init__(
         self,
         pipeline: Pipeline,
+        history: CodeHistory | None,
         outputs: 'Outputs',
         statistics: Statistics,
         *,
@@ -45,6 +51,7 @@ class Segmenter:
     ) -> None:
         self._pipeline, self._outputs, self._statistics = pipeline, outputs, statistics
         self._overlay = Overlay(pipeline.classes)
+        self._history, self._tracker, self._last_stamp_ns = history, Tracker(), 0
         self._settings, self._now_ns, self._is_active = settings, now_ns, is_active
         self._complain = complain
 
@@ -74,8 +81,15 @@ class Segmenter:
         image = _image(message)
         stopwatch.lap('convert_ms')
         self._pipeline.confidence_threshold = settings.confidence_threshold
-        prediction = self._pipeline(image, with_confidence='confidence' in wanted)
-        results = {'labels': prediction.labels, 'confidence': prediction.confidence}
+        self._pipeline.rules = segment_rules(self._pipeline.model.description, settings)
+        can_segment = self._history is not None
+        prediction = self._pipeline(
+            image,
+            with_confidence=bool(wanted & {'confidence', 'segments'}),
+            with_segments=can_segment and bool(wanted & OF_SEGMENTS),
+            refine_labels=can_segment and settings.segments_refine_labels,
+        )
+        results: dict[str, Any] = {'labels': prediction.labels, 'confidence': prediction.confidence}
         stopwatch.lap('', asdict(self._pipeline.times))
         if 'overlay' in wanted:
             results['overlay'] = self._overlay(
@@ -85,15 +99,49 @@ class Segmenter:
                 legend=settings.overlay_legend,
             )
             stopwatch.lap('overlay_ms')
+        segments = prediction.segments
+        message_of_segments = None
+        if segments is not None:
+            if 'segment_ids' in wanted:
+                results['segment_ids'] = segment_ids(segments)
+            if 'segments_overlay' in wanted:
+                results['segments_overlay'] = draw_segments(image, segments, opacity=settings.overlay_opacity)
+            if 'segments' in wanted:
+                message_of_segments = self._list_segments(prediction, settings, message.header)
+            stopwatch.lap('list_ms')
         if not self._is_active():
             return Drop.INACTIVE
         if self._is_too_old(message, settings):
             return Drop.TOO_OLD
         age_ms = self._age_ms(message)
         self._outputs.publish(_chosen(results, wanted), message.header)
+        if message_of_segments is not None:
+            self._outputs.publish_segments(message_of_segments)
         stopwatch.lap('publish_ms')
         self._statistics.publish(age_ms, stopwatch.laps_ms)
         return None
+
+    def _list_segments(self, prediction: SegmentedPrediction, settings: Settings, header: Any) -> Any:
+        """The message that lists segments; they are followed over time and remembered on the way."""
+        segments, confidence, history = prediction.segments, prediction.confidence, self._history
+        assert segments is not None
+        assert confidence is not None
+        assert history is not None
+        stamp_ns = header.stamp.sec * 1_000_000_000 + header.stamp.nanosec
+        if stamp_ns < self._last_stamp_ns:
+            self._tracker.forget()
+        self._last_stamp_ns = stamp_ns
+        numbers = self._tracker(segments.regions, segments.codes)
+        n_kept = min(settings.segments_max_count, ID_LIMIT)
+        history.add(stamp_ns, segments.codes[:n_kept], numbers[:n_kept])
+        return segment_array(
+            segments,
+            confidence=confidence,
+            numbers=numbers,
+            codebook=self._pipeline.codebook,
+            max_count=settings.segments_max_count,
+            header=header,
+        )
 
     def _is_too_old(self, message: Any, settings: Settings) -> bool:
         age_ms = self._age_ms(message)
@@ -123,5 +171,5 @@ def _image(message: Any) -> UInt8Array:
     return image_from_message(message) if hasattr(message, 'encoding') else image_from_compressed(message)
 
 
-def _chosen(images: Mapping[str, UInt8Array | None], names: set[str]) -> dict[str, UInt8Array]:
+def _chosen(images: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
     return {name: image for name, image in images.items() if name in names and image is not None}

@@ -6,18 +6,18 @@ import torch
 from torch import Tensor
 
 from seg_ros.errors import UnavailableError
-from seg_ros.image import ImageNetwork
+from seg_ros.image import FrameNetwork
 
 
 class Backend(Protocol):
     """Runs one network at one input size.
 
-    A backend is built from an ImageNetwork in evaluation mode that already computes in the wanted precision,
+    A backend is built from a FrameNetwork in evaluation mode that already computes in the wanted precision,
     the (height, width) of its input, a device and a number of threads.
     """
 
     def __init__(
-        self, network: ImageNetwork, input_size: tuple[int, int], device: torch.device, n_threads: int
+        self, network: FrameNetwork, input_size: tuple[int, int], device: torch.device, n_threads: int
     ) -> None: ...
 
     @staticmethod
@@ -25,14 +25,14 @@ class Backend(Protocol):
         """Why this computer cannot run it, with what to do about it; None where it can."""
         ...
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """Scores of images.
+    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        """What the network says about images.
 
         Args:
             images: (1, height, width, 3) uint8 RGB on the CPU, contiguous.
 
         Returns:
-            (1, K, height, width) float32 scores on the device.
+            As ``FrameNetwork.forward``, on the device.
         """
         ...
 

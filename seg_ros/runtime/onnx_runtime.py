@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seg_ros.image import ImageNetwork
+from seg_ros.image import FrameNetwork
 
 PACKAGES = ('onnx', 'onnxscript', 'onnxruntime')
 
@@ -16,7 +16,7 @@ class OnnxRuntimeBackend:
     """ONNX Runtime on its CPU or CUDA provider; see seg_ros.runtime.backend.Backend."""
 
     def __init__(
-        self, network: ImageNetwork, input_size: tuple[int, int], device: torch.device, n_threads: int
+        self, network: FrameNetwork, input_size: tuple[int, int], device: torch.device, n_threads: int
     ) -> None:
         import onnxruntime
 
@@ -28,6 +28,7 @@ class OnnxRuntimeBackend:
         provider: str | tuple[str, dict[str, int]] = 'CPUExecutionProvider'
         if device.type == 'cuda':
             provider = ('CUDAExecutionProvider', {'device_id': device.index or 0})
+        self._names = answer_names(network)
         self._session = onnxruntime.InferenceSession(export_onnx(network, input_size), options, [provider])
 
     @staticmethod
@@ -44,19 +45,35 @@ class OnnxRuntimeBackend:
                 return 'has no CUDA provider here: pip install onnxruntime-gpu'
         return None
 
-    def __call__(self, images: Tensor) -> Tensor:
-        (scores,) = self._session.run(None, {'images': images.numpy()})
-        return torch.from_numpy(np.asarray(scores))
+    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        answers = self._session.run(self._names, {'images': images.numpy()})
+        return {
+            name: torch.from_numpy(np.asarray(answer))
+            for name, answer in zip(self._names, answers, strict=True)
+        }
 
 
-def export_onnx(network: ImageNetwork, input_size: tuple[int, int]) -> bytes:
-    """An ONNX model of fixed size: ``images`` (1, H, W, 3) uint8 to ``scores`` (1, K, H, W) float32."""
+def answer_names(network: FrameNetwork) -> list[str]:
+    """Names of what the network gives, in its order."""
+    return [
+        *(['scores'] if network.has_scores else []),
+        *(['codes'] if network.codes is not None else []),
+    ]
+
+
+def export_onnx(network: FrameNetwork, input_size: tuple[int, int]) -> bytes:
+    """An ONNX model of fixed size: ``images`` (1, H, W, 3) uint8 to what ``FrameNetwork.forward`` gives."""
     network = network.cpu()
     images = torch.zeros(1, *input_size, 3, dtype=torch.uint8)
     with warnings.catch_warnings():  # the exporter warns about its own internals
         warnings.simplefilter('ignore')
         program = torch.onnx.export(
-            network, (images,), input_names=['images'], output_names=['scores'], dynamo=True, verbose=False
+            network,
+            (images,),
+            input_names=['images'],
+            output_names=answer_names(network),
+            dynamo=True,
+            verbose=False,
         )
     assert program is not None
     return bytes(program.model_proto.SerializeToString())

@@ -7,7 +7,7 @@ import shutil
 
 import torch
 
-from seg_ros.image import ImageNetwork
+from seg_ros.image import FrameNetwork
 from seg_ros.runtime.torch_eager import TorchBackend
 
 COMPILERS = ('g++', 'clang++', 'c++')
@@ -17,7 +17,7 @@ class CompiledBackend(TorchBackend):
     """torch.compile with freezing; see seg_ros.runtime.backend.Backend."""
 
     def __init__(
-        self, network: ImageNetwork, input_size: tuple[int, int], device: torch.device, n_threads: int
+        self, network: FrameNetwork, input_size: tuple[int, int], device: torch.device, n_threads: int
     ) -> None:
         super().__init__(network, input_size, device, n_threads)
         # Each model starts afresh: what an earlier one compiled does not count against the recompile limit.

@@ -3,14 +3,14 @@
 import torch
 from torch import Tensor
 
-from seg_ros.image import ImageNetwork
+from seg_ros.image import FrameNetwork
 
 
 class TorchBackend:
     """Eager PyTorch; see seg_ros.runtime.backend.Backend."""
 
     def __init__(
-        self, network: ImageNetwork, input_size: tuple[int, int], device: torch.device, n_threads: int
+        self, network: FrameNetwork, input_size: tuple[int, int], device: torch.device, n_threads: int
     ) -> None:
         if n_threads:
             torch.set_num_threads(n_threads)
@@ -22,6 +22,6 @@ class TorchBackend:
         return None
 
     @torch.no_grad()  # not inference_mode: freezing, in the compiled form, refuses it
-    def __call__(self, images: Tensor) -> Tensor:
-        scores: Tensor = self._run(images.to(self._device))
-        return scores
+    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        answers: dict[str, Tensor] = self._run(images.to(self._device))
+        return answers

@@ -73,18 +73,33 @@ def test_the_layer_gives_the_estimators_bits() -> None:
     x = vectors()
     unit = x / np.linalg.norm(x, axis=1, keepdims=True)
     itq = ITQ(16).fit(unit)
-    layer = BinaryLayer.from_itq(itq)
+    layer = BinaryLayer.from_itq(itq, [20])
     features = torch.from_numpy(x.T.astype(np.float32)).reshape(1, 20, 30, 20)
     with torch.no_grad():
-        logits = layer(features)[0].reshape(16, -1).T.numpy()
-        soft = layer.soft_bits(features)[0].reshape(16, -1).T.numpy()
+        logits = layer([features], (30, 20))[0].reshape(16, -1).T.numpy()
     np.testing.assert_allclose(logits, itq.transform(unit), atol=1e-4)
-    assert np.array_equal(soft > 0.5, logits > 0)
+
+
+def test_several_maps_are_one_column() -> None:
+    """The sum of a convolution a map is that of the stacked maps: Hariharan et al. 2015, section 3.2."""
+    torch.manual_seed(0)
+    fine, coarse, colours = torch.randn(1, 5, 8, 8), torch.randn(1, 7, 4, 4), torch.randn(64, 9)
+    itq = ITQ(8).fit(np.random.default_rng(0).standard_normal((200, 21)))
+    layer = BinaryLayer.from_itq(itq, [5, 7], has_colour=True)
+    unit = [part / part.norm(dim=1, keepdim=True) for part in (fine, coarse)]
+    unit[1] = torch.nn.functional.interpolate(unit[1], (8, 8), mode='bilinear')
+    column = torch.cat([part[0].flatten(1).T for part in unit] + [colours], 1)
+    with torch.no_grad():
+        logits = layer([fine, coarse], (8, 8))[0].flatten(1).T + layer.of_colour(colours)
+    np.testing.assert_allclose(logits.numpy(), itq.transform(column.numpy()), atol=1e-4)
+    with torch.no_grad():
+        small = layer([fine, coarse], (4, 4))
+    assert small.shape == (1, 8, 4, 4)
 
 
 def test_the_layer_learns() -> None:
-    layer = BinaryLayer(6, 8)
-    layer.soft_bits(torch.randn(1, 6, 4, 4)).sum().backward()
+    layer = BinaryLayer([6, 3], 8)
+    layer([torch.randn(1, 6, 4, 4), torch.randn(1, 3, 8, 8)], (4, 4)).sigmoid().sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in layer.parameters())
 
 
@@ -109,4 +124,9 @@ def test_bad_lengths_are_refused(n_bits: int) -> None:
     with pytest.raises(ParameterError, match=r'8\.\.256'):
         ITQ(n_bits)
     with pytest.raises(ParameterError, match=r'8\.\.256'):
-        BinaryLayer(4, n_bits)
+        BinaryLayer([4], n_bits)
+
+
+def test_a_layer_needs_maps() -> None:
+    with pytest.raises(ParameterError, match='one map or more'):
+        BinaryLayer([], 8)

@@ -1,0 +1,135 @@
+"""From an image and what a network says about it to segments with codes: superpixels, means, joining."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from seg_ros.regions.coder import Coder
+from seg_ros.regions.colour import lab_planes
+from seg_ros.regions.geometry import Regions, find_borders, pool
+from seg_ros.regions.graph import join_alike
+from seg_ros.regions.hamming import pack
+from seg_ros.regions.superpixels import SUPERPIXELS
+from seg_ros.types import UNLABELLED, UInt8Array
+
+Int32Array = npt.NDArray[np.int32]
+Float32Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class SegmentRules:
+    """How segments are found.
+
+    Attributes:
+        superpixels: name in seg_ros.regions.superpixels.SUPERPIXELS.
+        region_size: of the superpixels, in pixels of the network's input.
+        merge_limit: share of bits, 0..1, up to which touching segments are joined; 0 joins equal codes only.
+        size_power: 0 = by the codes alone; more joins small segments before large ones.
+    """
+
+    superpixels: str = 'slic'
+    region_size: int = 16
+    merge_limit: float = 0.1
+    size_power: float = 0.0
+
+
+@dataclass(frozen=True)
+class Segments:
+    """The segments of an image, the largest first.
+
+    Attributes:
+        regions: which pixel belongs to which.
+        codes: (S, n_bits / 8) uint8.
+        means: (S, n_bits) float32, the bits before the threshold.
+        class_ids: (S,) uint8, the class with the largest mean score, 255 = none.
+    """
+
+    regions: Regions
+    codes: UInt8Array
+    means: Float32Array
+    class_ids: UInt8Array
+
+    @property
+    def n(self) -> int:
+        """Number of segments."""
+        return self.regions.n
+
+    def resized(self, height: int, width: int) -> 'Segments':
+        """The same for an image of (height, width) pixels; a segment may lose all of them."""
+        ids = self.regions.ids
+        if ids.shape == (height, width):
+            return self
+        rows = (np.arange(height) * 2 + 1) * ids.shape[0] // (2 * height)
+        columns = (np.arange(width) * 2 + 1) * ids.shape[1] // (2 * width)
+        ids = np.ascontiguousarray(ids[rows[:, None], columns])
+        sizes = np.bincount(ids.ravel(), minlength=self.n)
+        return _in_order(Regions(ids, self.n), sizes, self.codes, self.means, self.class_ids)
+
+    def refine(self, labels: UInt8Array) -> UInt8Array:
+        """Labels, (H, W) uint8, in which a segment has one class; pixels without a class stay as they are."""
+        refined = self.class_ids[self.regions.ids]
+        return np.where((labels == UNLABELLED) | (refined == UNLABELLED), labels, refined)
+
+
+def find_segments(
+    image: UInt8Array,
+    logits: torch.Tensor,
+    scores: torch.Tensor | None,
+    coder: Coder,
+    rules: SegmentRules,
+    n_threads: int = 0,
+) -> Segments:
+    """Cut an image into segments of like codes.
+
+    Args:
+        image: (H, W, 3) uint8 RGB, the network's input.
+        logits: (h, w, n_bits) float32, what the bits are the signs of.
+        scores: (K, h, w) float32, or None for a model without classes.
+        coder: of the model.
+        rules: how to.
+        n_threads: 0 = one for every core.
+    """
+    superpixels = SUPERPIXELS[rules.superpixels](image, region_size=rules.region_size, n_threads=n_threads)
+    means = coder.means(logits, lab_planes(image), superpixels, n_threads)
+    sizes = np.bincount(superpixels.ids.ravel(), minlength=superpixels.n)
+    shares = (sizes / sizes.sum()).astype(np.float32)
+    of_superpixel, n = join_alike(
+        find_borders(superpixels).pairs,
+        means * shares[:, None],
+        shares.copy(),
+        True,
+        np.float32(rules.merge_limit),
+        np.float32(rules.size_power),
+    )
+    joined = np.bincount(of_superpixel, sizes, n).astype(np.int64)
+    means = _sum_up(of_superpixel, means * sizes[:, None], n) / joined.astype(np.float32)[:, None]
+    class_ids = np.full(n, UNLABELLED, np.uint8)
+    if scores is not None:
+        of_class = pool(scores.detach().permute(1, 2, 0).contiguous().cpu().numpy(), superpixels, n_threads)
+        sums = _sum_up(of_superpixel, of_class * sizes[:, None], n)
+        class_ids = np.where(np.isfinite(sums).all(1), sums.argmax(1), UNLABELLED).astype(np.uint8)
+    regions = Regions(of_superpixel[superpixels.ids], n)
+    return _in_order(regions, joined, pack(means > 0), means, class_ids)
+
+
+def _sum_up(group: Int32Array, values: Float32Array, n: int) -> Float32Array:
+    """Sum of the (S, C) values of each of n groups."""
+    sums = np.zeros((n, values.shape[1]), np.float32)
+    np.add.at(sums, group, values.astype(np.float32))
+    return sums
+
+
+def _in_order(
+    regions: Regions,
+    sizes: npt.NDArray[np.number],
+    codes: UInt8Array,
+    means: Float32Array,
+    class_ids: UInt8Array,
+) -> Segments:
+    """Number segments by size, the largest first, without those of size 0."""
+    order = np.argsort(-sizes, kind='stable')[: int((sizes > 0).sum())]
+    new = np.full(regions.n, -1, np.int32)
+    new[order] = np.arange(len(order), dtype=np.int32)
+    return Segments(Regions(new[regions.ids], len(order)), codes[order], means[order], class_ids[order])

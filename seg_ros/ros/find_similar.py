@@ -1,0 +1,57 @@
+"""The service ``~/find_similar``: which segments of the last frames look like this one."""
+
+from typing import Any
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from rclpy.node import Node
+
+from seg_ros.errors import ParameterError
+from seg_ros.msg import SegmentSighting
+from seg_ros.regions.history import CodeHistory
+from seg_ros.srv import FindSimilar
+
+_NS_PER_S = 1_000_000_000
+
+
+class FindSimilarService:
+    """Answers while it exists.
+
+    Args:
+        node: to serve from.
+        history: what is searched.
+    """
+
+    def __init__(self, node: Node, history: CodeHistory) -> None:
+        self._node, self._history = node, history
+        self._service = node.create_service(FindSimilar, '~/find_similar', self._answer)
+
+    def close(self) -> None:
+        """End the service."""
+        self._node.destroy_service(self._service)
+
+    def _answer(self, request: Any, response: Any) -> Any:
+        response.codebook = self._history.codebook
+        try:
+            response.sightings = self._search(request)
+        except ParameterError as err:
+            response.message = str(err)
+        else:
+            response.success = True
+        return response
+
+    def _search(self, request: Any) -> list[SegmentSighting]:
+        if len(request.code):
+            code, codebook = np.array(request.code, np.uint8), request.codebook
+        else:
+            code, codebook = self._history.code_of(request.segment_id - 1), self._history.codebook
+        found = self._history.search(code, codebook, radius=request.radius, count=request.max_count)
+        return [
+            SegmentSighting(
+                stamp=Time(sec=s.stamp_ns // _NS_PER_S, nanosec=s.stamp_ns % _NS_PER_S),
+                id=s.segment + 1,
+                track_id=s.number,
+                distance=s.distance,
+            )
+            for s in found
+        ]
