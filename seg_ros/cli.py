@@ -16,6 +16,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     'make-bag': ('seg_ros.make_bag_command', 'make a bag from a folder of images'),
     'evaluate': ('seg_ros.evaluate.command', 'measure accuracy on a data set'),
     'train': ('seg_ros.train.command', 'train a network from a recipe'),
+    'fit-codes': ('seg_ros.train.codes_command', 'give a model binary codes for segments'),
+    'evaluate-segments': ('seg_ros.evaluate.segments_command', 'compare segments with those people drew'),
+    'match': ('seg_ros.match_command', 'find segments of two images or bags that look alike'),
     'info': ('seg_ros.info_command', 'say what is in a model file'),
     'params': ('seg_ros.params_command', "print the node's parameters"),
 }

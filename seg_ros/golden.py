@@ -11,9 +11,10 @@ import torch
 from torch.nn import functional as F
 
 from seg_ros.checkpoint import Golden
-from seg_ros.image import ImageNetwork, Normalisation, resize_image
+from seg_ros.image import FrameNetwork, ImageNetwork, Normalisation, resize_image
+from seg_ros.regions.coder import Coder
 from seg_ros.rendered import RenderedDrive
-from seg_ros.types import UInt8Array
+from seg_ros.types import UNLABELLED, UInt8Array
 
 GOLDEN_SIZE = (54, 72)
 N_SCENES = 2
@@ -79,6 +80,30 @@ def make_golden(network: ImageNetwork, images: UInt8Array, input_size: tuple[int
         ModelFileError: the record is larger than a model file may hold.
     """
     return Golden(images, np.stack([label_image(network, image, input_size) for image in images]))
+
+
+def make_code_golden(frames: FrameNetwork, input_size: tuple[int, int], golden: Golden | None) -> Golden:
+    """A record with codes as well.
+
+    Args:
+        frames: with a binary layer, in evaluation mode, float32, on the CPU.
+        input_size: (height, width) of its input.
+        golden: the record of labels; None for a model without classes.
+
+    Raises:
+        ModelFileError: the record is larger than a model file may hold.
+    """
+    images = candidate_scenes()[:N_SCENES] if golden is None else golden.images
+    labels = np.full(images.shape[:3], UNLABELLED, np.uint8) if golden is None else golden.labels
+    assert frames.codes is not None
+    coder = Coder.of(frames.codes)
+    codes = []
+    for image in images:
+        resized = np.array(resize_image(image, *input_size))
+        with torch.no_grad():
+            logits = frames(torch.from_numpy(resized)[None])['codes'][0]
+        codes.append(coder.golden(logits, resized))
+    return Golden(images, labels, np.stack(codes))
 
 
 def agreement(labels: UInt8Array, golden_labels: UInt8Array) -> float:

@@ -109,8 +109,9 @@ class FrameNetwork(nn.Module):
         self.codes = None if codes is None else codes.to(network.dtype)
         self.taps = list(taps)
         self._maps: dict[str, Tensor] = {}
-        for name in taps:
-            network.network.get_submodule(name).register_forward_hook(self._remember(name))
+        self._hooks = [
+            network.network.get_submodule(name).register_forward_hook(self._remember(name)) for name in taps
+        ]
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """What is said about a batch of images.
@@ -124,11 +125,10 @@ class FrameNetwork(nn.Module):
             model has.
         """
         answers = {}
-        scores = self.network(images)
+        scores, maps = self._run(images)
         if self.has_scores:
             answers['scores'] = scores
         if self.codes is not None:
-            maps = [self._maps.pop(name) for name in self.taps]
             height, width = -(-images.shape[1] // CODE_STRIDE), -(-images.shape[2] // CODE_STRIDE)
             fits = [m.shape[-2:] for m in maps if m.shape[-2] < 2 * height]
             size = max(fits) if fits else (height, width)
@@ -136,6 +136,19 @@ class FrameNetwork(nn.Module):
             # What the network padded is cut off; maps coarser than every fourth pixel have nothing to cut.
             answers['codes'] = logits[..., :height, :width].permute(0, 2, 3, 1).float()
         return answers
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """The maps that codes are read from, (B, C, h, w) each, of (B, H, W, 3) uint8 RGB images."""
+        return self._run(images)[1]
+
+    def close(self) -> None:
+        """Stop listening to the sub-modules, so that another may listen to the same network."""
+        for hook in self._hooks:
+            hook.remove()
+
+    def _run(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        scores = self.network(images)
+        return scores, [self._maps.pop(name) for name in self.taps]
 
     def _remember(self, name: str) -> Callable[..., None]:
         def hook(_module: nn.Module, _inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:

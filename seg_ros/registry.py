@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -11,6 +12,13 @@ from seg_ros.data.camvid import CamVid
 from seg_ros.data.dataset import Dataset
 from seg_ros.data.folder import FolderDataset
 from seg_ros.data.rendered import RenderedDataset
+from seg_ros.data.segmented import (
+    BSDS500,
+    LabelledAsSegments,
+    MSRCv2,
+    SegmentedImages,
+    SegmentFolder,
+)
 from seg_ros.data.squares import SquaresDataset
 from seg_ros.errors import UnknownNameError
 from seg_ros.models.alexnet import AlexNetFeatures
@@ -45,6 +53,15 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
     'squares': SquaresDataset,
 }
 """Data sets by name; each is called with its root folder, the split, and its own keyword arguments."""
+
+
+SEGMENTED: dict[str, Callable[[Path | None, str], SegmentedImages]] = {
+    'bsds500': BSDS500,
+    'camvid': lambda root, split: LabelledAsSegments(CamVid(root, split)),
+    'folder': SegmentFolder,
+    'msrc_v2': MSRCv2,
+}
+"""Images cut into segments, by name; each is called with its root folder and the split."""
 
 
 @dataclass(frozen=True)

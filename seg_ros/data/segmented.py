@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from seg_ros.data.dataset import existing_folder, images_by_stem, pairs_of_split, read_image
+from seg_ros.data.dataset import Dataset, existing_folder, images_by_stem, pairs_of_split, read_image
 from seg_ros.errors import DatasetError, UnavailableError
-from seg_ros.types import UInt8Array
+from seg_ros.types import UNLABELLED, UInt8Array
 
 Int32Array = npt.NDArray[np.int32]
 
@@ -103,6 +103,25 @@ class MSRCv2(SegmentFolder):
 
     def __init__(self, root: Path | None, split: str) -> None:
         super().__init__(root, split, classes='classes')
+
+
+class LabelledAsSegments:
+    """A data set of classes as one of segments: all pixels of a class in an image are one segment.
+
+    Args:
+        dataset: with classes.
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+        self.names = dataset.names
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, index: int) -> tuple[UInt8Array, list[Int32Array]]:
+        image, labels = self._dataset[index]
+        return image, [_numbered(labels, void=UNLABELLED)]
 
 
 def _numbered(values: npt.NDArray[np.integer], void: int | None = None) -> Int32Array:

@@ -19,6 +19,7 @@ from seg_ros.ros.diagnostics import STAGES
 from seg_ros.types import UInt8Array
 
 LABELS, MODEL_INFO, DIAGNOSTICS = '/seg_ros/labels', '/seg_ros/model_info', '/diagnostics'
+SEGMENTS_OVERLAY = '/seg_ros/segments_overlay'
 
 Key = tuple[int, int]
 
@@ -107,7 +108,7 @@ class Recording:
         truth: BagReader | None = None,
         truth_topic: str = '',
     ) -> None:
-        """Draw frames picked evenly: image, overlay, and the true labels if there are any.
+        """Draw frames picked evenly: image, overlay, segments and the true labels if there are any.
 
         Raises:
             BagError: there is no labelled frame, or the file cannot be written.
@@ -120,14 +121,16 @@ class Recording:
         images = _pictures(self._messages(self.image_topic), picked)
         labels = _pictures(self._messages(LABELS), picked)
         exact = _pictures(truth.messages(truth_topic), picked) if truth else {}
+        segments = _pictures(self._messages(SEGMENTS_OVERLAY), picked)
         overlay, rows = Overlay(self.classes), []
         for key in picked:
             # Frames that share a stamp may be confused if some were dropped.
             if key in images and images[key].shape == labels[key].shape:
                 coloured = overlay(images[key], labels[key][..., 0], opacity=opacity, legend=True)
-                true = [colourise(exact[key][..., 0], self.classes)] if key in exact else []
-                rows.append([images[key], coloured, *true])
-        columns = ['image', 'overlay', 'truth'] if truth else ['image', 'overlay']
+                further = [segments[key]] if key in segments else []
+                further += [colourise(exact[key][..., 0], self.classes)] if key in exact else []
+                rows.append([images[key], coloured, *further])
+        columns = ['image', 'overlay', *(['segments'] if segments else []), *(['truth'] if truth else [])]
         sheet = contact_sheet(rows, columns, _COLUMN_WIDTH * len(columns))
         if not cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR)):
             raise BagError(f'{path} cannot be written')

@@ -29,8 +29,9 @@ from tqdm import tqdm
 from seg_ros.bags import COMPRESSED_IMAGE, BagReader, BagWriter, Message, Topic, stamp_ns
 from seg_ros.errors import UnavailableError
 from seg_ros.evaluate.ledger import FrameLedger
-from seg_ros.msg import ModelInfo
+from seg_ros.msg import ModelInfo, SegmentCodeArray
 from seg_ros.ros.node_process import NODE_NAME, NodeProcess
+from seg_ros.ros.outputs import OF_SEGMENTS
 
 DIAGNOSTICS_PERIOD_S = 0.25
 """Of a node that is started for a replay, which may be short."""
@@ -54,6 +55,7 @@ class ReplayOptions:
         limit: largest number of frames; None = all.
         confidence: whether to ask for, and record, the confidence.
         overlay: whether to ask for, and record, the overlay.
+        segments: whether to ask for, and record, segments, their ids, and their overlay.
     """
 
     rate: float = 1.0
@@ -62,11 +64,13 @@ class ReplayOptions:
     limit: int | None = None
     confidence: bool = False
     overlay: bool = False
+    segments: bool = False
 
     @property
     def outputs(self) -> list[str]:
         """The topics of the node that carry a result for every frame."""
         wanted = {'labels': True, 'confidence': self.confidence, 'overlay': self.overlay}
+        wanted |= dict.fromkeys(sorted(OF_SEGMENTS), self.segments)
         return [f'/{NODE_NAME}/{name}' for name, is_wanted in wanted.items() if is_wanted]
 
 
@@ -220,7 +224,8 @@ class Replay:
         results = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         for topic in self._options.outputs:
-            yield self._record(Image, topic, results)
+            is_list = topic == f'/{NODE_NAME}/segments'
+            yield self._record(SegmentCodeArray if is_list else Image, topic, results)
         yield self._record(ModelInfo, f'/{NODE_NAME}/model_info', latched)
         yield self._record(DiagnosticArray, '/diagnostics', results)
         with contextlib.suppress(ImportError):

@@ -40,6 +40,7 @@ def add_replay_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--limit', type=int, metavar='N', help='play the first N frames only')
     group.add_argument('--confidence', action='store_true', help='record the confidence as well')
     group.add_argument('--overlay', action='store_true', help='record the overlay as well')
+    group.add_argument('--segments', action='store_true', help='record and draw segments and codes as well')
     group.add_argument(
         '--domain',
         type=int,
@@ -85,6 +86,7 @@ def replay(arguments: argparse.Namespace, bag: Path, output: Path, **how: Any) -
         limit=arguments.limit,
         confidence=arguments.confidence,
         overlay=arguments.overlay,
+        segments=arguments.segments,
     )
     node = {'domain': arguments.domain, 'own_node': not arguments.no_node}
     return job.replay_bag(bag, output, settings_from(arguments), options, **node, **how)
