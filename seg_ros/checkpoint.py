@@ -49,6 +49,7 @@ class CodeDescription:
         region_size: of the superpixels, in pixels of the network's input.
         merge_limit: share of bits, 0..1, up to which touching segments are joined.
         size_power: how much more readily small segments join than large ones, 0 = not at all.
+        border_share: 0..1, how much the codes along a border count against those of whole segments.
     """
 
     taps: dict[str, int]
@@ -58,6 +59,7 @@ class CodeDescription:
     region_size: int = 16
     merge_limit: float = 0.1
     size_power: float = 0.0
+    border_share: float = 0.0
 
     def build(self) -> BinaryLayer:
         """The binary layer with untrained weights."""
@@ -74,9 +76,12 @@ class CodeDescription:
             region_size=int(content['region_size']),
             merge_limit=float(content['merge_limit']),
             size_power=float(content['size_power']),
+            border_share=float(content['border_share']),
         )
         if not (2 <= description.region_size <= SIZE_LIMIT and 0 <= description.merge_limit <= 1):
             raise ValueError(f'region_size {description.region_size}, merge_limit {description.merge_limit}')
+        if not 0 <= description.border_share <= 1:
+            raise ValueError(f'border_share {description.border_share}')
         if not (0 <= description.size_power <= 10 and max(description.taps.values()) <= _CHANNEL_LIMIT):
             raise ValueError(f'size_power {description.size_power}, taps {description.taps}')
         look_up(SUPERPIXELS, description.superpixels, 'kind of superpixels')

@@ -243,6 +243,7 @@ def segment_rules(description: ModelDescription, settings: Settings) -> SegmentR
         region_size=settings.segments_region_size or own.region_size,
         merge_limit=own.merge_limit if settings.segments_merge_limit < 0 else settings.segments_merge_limit,
         size_power=own.size_power,
+        border_share=own.border_share,
     )
 
 

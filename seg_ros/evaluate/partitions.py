@@ -27,7 +27,7 @@ Int32Array = npt.NDArray[np.int32]
 Float32Array = npt.NDArray[np.float32]
 Settings = Mapping[str, float]
 
-_SOFTNESS = 4.0
+_SOFTNESS = 15.0
 """Slope of the sigmoid that makes the float parents of codes: as in fine-tuning, far from a threshold."""
 
 
@@ -76,7 +76,7 @@ class Cutter:
         return found
 
     def codes(self, settings: Settings) -> Int32Array:
-        """Superpixels joined by their codes; ``region_size``, ``merge_limit`` and ``size_power``."""
+        """Superpixels joined by their codes; ``region_size`` and those of ``join_alike``."""
         described = self._describe(int(settings['region_size']))
         return self._join(described, described.means, True, settings)
 
@@ -109,11 +109,13 @@ class Cutter:
     ) -> Int32Array:
         of_superpixel, _ = join_alike(
             described.borders.pairs,
+            described.borders.lengths,
             np.asarray(means * described.shares[:, None], np.float32),
             described.shares.copy(),
             binary,
             np.float32(settings['merge_limit']),
             np.float32(settings['size_power']),
+            np.float32(settings['border_share']),
         )
         ids: Int32Array = of_superpixel[described.superpixels.ids]
         return ids
@@ -144,13 +146,14 @@ def grid(**choices: tuple[float, ...]) -> Iterator[dict[str, float]]:
 
 
 _REGION_SIZES = (10, 14, 20)
-_LIMITS = (0.06, 0.08, 0.1, 0.12, 0.14, 0.16, 0.18, 0.2, 0.22, 0.25)
+_LIMITS = (0.04, 0.06, 0.08, 0.09, 0.1, 0.11, 0.12, 0.13, 0.14, 0.15, 0.16, 0.18, 0.2, 0.23)
+_JOINING = {'merge_limit': _LIMITS, 'size_power': (0.0, 0.1), 'border_share': (0.0, 0.5, 1.0)}
 GRIDS: dict[str, list[dict[str, float]]] = {
     'slic': list(grid(region_size=(20, 30, 40, 60, 80, 120, 160))),
     'egs_default': [{'sigma': 1.0, 'k': 100, 'min_size': 20}],
     'egs_tuned': list(grid(sigma=(0.8, 1.0), k=(100, 200, 300, 500, 800), min_size=(20, 50, 150, 500))),
-    'codes': list(grid(region_size=_REGION_SIZES, merge_limit=_LIMITS, size_power=(0.0, 0.07, 0.15))),
-    'features': list(grid(region_size=_REGION_SIZES, merge_limit=_LIMITS, size_power=(0.0, 0.07, 0.15))),
+    'codes': list(grid(region_size=_REGION_SIZES, **_JOINING)),
+    'features': list(grid(region_size=_REGION_SIZES, **_JOINING)),
 }
 """Settings to choose from when a method is tuned; k-means takes those of codes."""
 

@@ -139,10 +139,8 @@ def _describe(sums: Float32Array, size: Any, mean: Float32Array, words: UInt64Ar
 
 
 @compiled_where_possible
-def _distance(
-    means: Float32Array, words: UInt64Array, sizes: Float32Array, one: Any, other: Any, size_power: np.float32
-) -> np.float32:
-    """Share of bits in which two regions differ, or mean difference, times their sizes' mean to a power."""
+def _unlike(means: Float32Array, words: UInt64Array, one: Any, other: Any) -> np.float32:
+    """Share of bits in which two regions differ, or their mean difference where there are no bits."""
     total = np.float32(0)
     if words.shape[1]:
         n_unlike = 0
@@ -152,10 +150,28 @@ def _distance(
     else:
         for c in range(means.shape[1]):
             total += abs(means[one, c] - means[other, c])
-    total /= np.float32(means.shape[1])
+    return np.float32(total / np.float32(means.shape[1]))
+
+
+@compiled_where_possible
+def _distance(
+    means: Float32Array,
+    words: UInt64Array,
+    sizes: Float32Array,
+    border: Float32Array,
+    one: Any,
+    other: Any,
+    size_power: np.float32,
+    border_share: np.float32,
+) -> np.float32:
+    """How far apart two regions are: between their descriptions and along their border, by their sizes."""
+    between = np.float32(0)
+    if border_share < 1:
+        between += (np.float32(1) - border_share) * _unlike(means, words, one, other)
+    between += border_share * border[1] / border[0]
     if size_power > 0:
-        total *= (np.float32(2) * sizes[one] * sizes[other] / (sizes[one] + sizes[other])) ** size_power
-    return np.float32(total)
+        between *= (np.float32(2) * sizes[one] * sizes[other] / (sizes[one] + sizes[other])) ** size_power
+    return np.float32(between)
 
 
 @compiled_where_possible
@@ -196,18 +212,29 @@ def _unlist(
     last: Int32Array,
     following: Int32Array,
     seen: Int32Array,
+    kept: Int32Array,
+    borders: Float32Array,
 ) -> None:
-    """Leave one half-edge to each neighbour in a region's list, none to itself; ``mark`` is a new number."""
+    """Leave one half-edge to each neighbour in a region's list, none to itself; ``mark`` is a new number.
+
+    What lies along edges that now lead to the same neighbour is summed up in the one that stays.
+    """
     before, half = np.int32(-1), first[one]
     while half >= 0:
-        near = root_of(parent, pairs[half // 2, 1 - half % 2])
-        if near != one and seen[near] != mark:
-            seen[near] = mark
+        edge = half // 2
+        near = root_of(parent, pairs[edge, 1 - half % 2])
+        if borders[edge, 0] > 0 and near != one and seen[near] != mark:
+            seen[near], kept[near] = mark, edge
             before = half
-        elif before < 0:
-            first[one] = following[half]
         else:
-            following[before] = following[half]
+            if borders[edge, 0] > 0 and near != one:
+                borders[kept[near], 0] += borders[edge, 0]
+                borders[kept[near], 1] += borders[edge, 1]
+            borders[edge, 0] = 0
+            if before < 0:
+                first[one] = following[half]
+            else:
+                following[before] = following[half]
         half = following[half]
     last[one] = before
 
@@ -215,26 +242,31 @@ def _unlist(
 @compiled_where_possible
 def join_alike(
     pairs: Int32Array,
+    lengths: Int32Array,
     sums: Float32Array,
     sizes: Float32Array,
     binary: bool,
     limit: np.float32,
     size_power: np.float32,
+    border_share: np.float32,
 ) -> tuple[Int32Array, int]:
     """Join the two touching regions that are most alike, again and again, until the best are too unlike.
 
-    A joined region is described by the mean over its pixels. Regions are as far apart as their descriptions,
-    times a power of the harmonic mean of their sizes: small regions are joined before large ones. Of equally
-    near pairs the one of the lowest regions is joined first.
+    A joined region is described by the mean over its pixels. Regions are as far apart as their descriptions
+    are, mixed with the mean, along their border, of how far apart the regions were that touched there at the
+    start; times a power of the harmonic mean of their sizes, which joins small regions before large ones. Of
+    equally near pairs the one of the lowest regions is joined first.
 
     Args:
         pairs: (E, 2) int32, regions that touch, each pair once.
+        lengths: (E,) int32, how far they touch.
         sums: (n, C) float32, of the values of each region's pixels; changed.
         sizes: (n,) float32, of the regions, as shares of the image; changed.
         binary: describe a region by the signs of its means, which makes distances Hamming distances as
             shares of all bits; else by the means, and distances are mean absolute differences.
         limit: regions further apart than this stay apart.
         size_power: 0 = sizes do not matter.
+        border_share: 0..1, how much the border counts.
 
     Returns:
         (n,) int32 new region of each region, numbered in the order of their first ones; their number.
@@ -247,7 +279,11 @@ def join_alike(
         _describe(sums[region], sizes[region], means[region], words[region])
     first, last, following = _list_halves(n, pairs)
     # Each region knows its likest neighbour; a tournament over regions knows the likest pair of all.
-    seen, nearest = np.full(n, -1, np.int32), np.full(n, -1, np.int32)
+    seen, nearest, kept = np.full(n, -1, np.int32), np.full(n, -1, np.int32), np.full(n, -1, np.int32)
+    borders = np.empty((pairs.shape[0], 2), np.float32)
+    for k in range(pairs.shape[0]):
+        borders[k, 0] = lengths[k]
+        borders[k, 1] = lengths[k] * _unlike(means, words, pairs[k, 0], pairs[k, 1])
     apart = np.full(n + 1, _UNREACHED, np.float32)
     n_leaves = 1
     while n_leaves < n:
@@ -262,11 +298,12 @@ def join_alike(
             one = stale[k]
             nearest[one], apart[one] = -1, _UNREACHED
             mark += 1
-            _unlist(one, mark, parent, pairs, first, last, following, seen)
+            _unlist(one, mark, parent, pairs, first, last, following, seen, kept, borders)
             half = first[one]
             while half >= 0:
                 near = root_of(parent, pairs[half // 2, 1 - half % 2])
-                between = _distance(means, words, sizes, one, near, size_power)
+                border = borders[half // 2]
+                between = _distance(means, words, sizes, border, one, near, size_power, border_share)
                 if between < apart[one] or (between == apart[one] and near < nearest[one]):
                     nearest[one], apart[one] = near, between
                 half = following[half]
@@ -286,11 +323,12 @@ def join_alike(
         _climb(winners, apart, other)
         stale[0], n_stale = one, 1
         mark += 1
-        _unlist(one, mark, parent, pairs, first, last, following, seen)
+        _unlist(one, mark, parent, pairs, first, last, following, seen, kept, borders)
         half = first[one]
         while half >= 0:
             near = root_of(parent, pairs[half // 2, 1 - half % 2])
-            between = _distance(means, words, sizes, one, near, size_power)
+            border = borders[half // 2]
+            between = _distance(means, words, sizes, border, one, near, size_power, border_share)
             if nearest[near] == one or nearest[near] == other:
                 stale[n_stale] = near
                 n_stale += 1

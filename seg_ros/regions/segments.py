@@ -27,12 +27,14 @@ class SegmentRules:
         region_size: of the superpixels, in pixels of the network's input.
         merge_limit: share of bits, 0..1, up to which touching segments are joined; 0 joins equal codes only.
         size_power: 0 = by the codes alone; more joins small segments before large ones.
+        border_share: 0..1, how much the codes along the border count against those of the whole segments.
     """
 
     superpixels: str = 'slic'
     region_size: int = 16
     merge_limit: float = 0.1
     size_power: float = 0.0
+    border_share: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -95,13 +97,16 @@ def find_segments(
     means = coder.means(logits, lab_planes(image), superpixels, n_threads)
     sizes = np.bincount(superpixels.ids.ravel(), minlength=superpixels.n)
     shares = (sizes / sizes.sum()).astype(np.float32)
+    borders = find_borders(superpixels)
     of_superpixel, n = join_alike(
-        find_borders(superpixels).pairs,
+        borders.pairs,
+        borders.lengths,
         means * shares[:, None],
         shares.copy(),
         True,
         np.float32(rules.merge_limit),
         np.float32(rules.size_power),
+        np.float32(rules.border_share),
     )
     joined = np.bincount(of_superpixel, sizes, n).astype(np.int64)
     means = _sum_up(of_superpixel, means * sizes[:, None], n) / joined.astype(np.float32)[:, None]

@@ -70,6 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=defaults.encoder_learning_rate,
         help='of the network below the layer; 0 leaves it, and its classes, as they are (%(default)s)',
     )
+    group.add_argument('--balance', type=float, default=defaults.balance, help='(%(default)s)')
     group.add_argument('--sharpness', type=float, default=defaults.sharpness, help='(%(default)s)')
     group.add_argument('--seed', type=int, default=defaults.seed, help='(%(default)s)')
     group.add_argument('--region-size', type=int, default=16, help='of superpixels later on (%(default)s)')
@@ -99,6 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
         epochs=arguments.epochs,
         learning_rate=arguments.learning_rate,
         encoder_learning_rate=arguments.encoder_learning_rate,
+        balance=arguments.balance,
         sharpness=arguments.sharpness,
         seed=arguments.seed,
     )
@@ -188,6 +190,7 @@ def _story(arguments: argparse.Namespace, sources: Sequence[SegmentedImages]) ->
         'epochs': arguments.epochs,
         'learning_rate': arguments.learning_rate,
         'encoder_learning_rate': arguments.encoder_learning_rate,
+        'balance': arguments.balance,
         'sharpness': arguments.sharpness,
         'seed': arguments.seed,
     }

@@ -58,13 +58,23 @@ def test_alone_nothing_joins(graph) -> None:
     one, colour = np.ones(1, np.int32), np.ones((1, 3), np.float32)
     assert graph.join_small(none, one, colour, 50)[1] == 1
     assert graph.join_pairs(3, none)[1] == 3
-    assert graph.join_alike(none, colour, one.astype(np.float32), True, np.float32(1), np.float32(0))[1] == 1
+    sizes, limit, zero = one.astype(np.float32), np.float32(1), np.float32(0)
+    assert graph.join_alike(none, none[:, 0], colour, sizes, True, limit, zero, zero)[1] == 1
 
 
 def slow_join(
-    pairs: Pairs, sums: np.ndarray, sizes: np.ndarray, binary: bool, limit: float, power: float
+    pairs: Pairs,
+    lengths: np.ndarray,
+    sums: np.ndarray,
+    sizes: np.ndarray,
+    binary: bool,
+    limit: float,
+    power: float,
+    border_share: float,
 ) -> list[set[int]]:
     """Look at all touching groups, join the nearest two, start again."""
+    first = sums / sizes[:, None]
+    first = (first > 0).astype(float) if binary else first
     groups = [{k} for k in range(len(sizes))]
     while True:
         best = None
@@ -76,7 +86,12 @@ def slow_join(
             size = [sizes[list(g)].sum() for g in (groups[i], groups[j])]
             mean = [sums[list(g)].sum(0) / s for g, s in zip((groups[i], groups[j]), size, strict=True)]
             mean = [(m > 0).astype(float) for m in mean] if binary else mean
-            apart = np.abs(mean[0] - mean[1]).mean() * (2 * size[0] * size[1] / sum(size)) ** power
+            along = [k for k, (a, b) in enumerate(pairs) if {a, b} <= groups[i] | groups[j]]
+            along = [k for k in along if (pairs[k][0] in groups[i]) != (pairs[k][1] in groups[i])]
+            there = [np.abs(first[pairs[k][0]] - first[pairs[k][1]]).mean() for k in along]
+            apart = (1 - border_share) * np.abs(mean[0] - mean[1]).mean()
+            apart += border_share * np.average(there, weights=lengths[along])
+            apart = round(float(apart), 6) * (2 * size[0] * size[1] / sum(size)) ** power
             if apart <= limit and (best is None or apart < best[0]):
                 best = apart, i, j
         if best is None:
@@ -86,16 +101,17 @@ def slow_join(
 
 @pytest.mark.parametrize('seed', range(10))
 @pytest.mark.parametrize('power', [0.0, 0.5])
+@pytest.mark.parametrize('share', [0.0, 0.3, 1.0])
 @pytest.mark.parametrize('binary', [False, True])
-def test_the_likest_join_first(graph, seed: int, power: float, binary: bool) -> None:
+def test_the_likest_join_first(graph, seed: int, power: float, binary: bool, share: float) -> None:
     rng = np.random.default_rng(seed)
     pairs, n = random_pairs(seed, 9, 0.4), 9
     sizes = rng.uniform(0.05, 0.2, n).astype(np.float32)
     sums = (rng.standard_normal((n, 64)) * sizes[:, None]).astype(np.float32)
     limit = 0.9 * float(np.abs(sums[0] / sizes[0] - sums[1] / sizes[1]).mean()) if not binary else 0.4
     limit *= 0.1**power
-    expected = slow_join(pairs.tolist(), sums, sizes, binary, limit, power)
-    region, count = graph.join_alike(
-        pairs, sums.copy(), sizes.copy(), binary, np.float32(limit), np.float32(power)
-    )
+    lengths = rng.integers(1, 9, len(pairs)).astype(np.int32)
+    expected = slow_join(pairs.tolist(), lengths, sums, sizes, binary, limit, power, share)
+    numbers = np.float32(limit), np.float32(power), np.float32(share)
+    region, count = graph.join_alike(pairs, lengths, sums.copy(), sizes.copy(), binary, *numbers)
     assert sorted(map(sorted, expected)) == [np.flatnonzero(region == k).tolist() for k in range(count)]
