@@ -1,12 +1,14 @@
 import os
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
 from seg_ros.checkpoint import Golden, ModelDescription, save_model
+from seg_ros.cli import main
 from seg_ros.image import ImageNetwork, resize_image
 from seg_ros.labels import ClassSet
 from seg_ros.rendered import RenderedDrive
@@ -55,6 +57,23 @@ def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp('models') / 'tiny.safetensors'
     save_model(path, network, description, Golden(golden, np.stack(labels)))
     return path
+
+
+@pytest.fixture(scope='session')
+def coded_model_file(tmp_path_factory: pytest.TempPathFactory, model_file: Path) -> Path:
+    """The same ENet with codes of 32 bits, learned from a street."""
+    folder = tmp_path_factory.mktemp('street')
+    drive = RenderedDrive(3, 4, 96, 128)
+    for name in ('images', 'regions'):
+        (folder / name).mkdir()
+    for index in range(4):
+        image, labels = drive[index]
+        cv2.imwrite(str(folder / f'images/{index}.png'), image[..., ::-1])
+        cv2.imwrite(str(folder / f'regions/{index}.png'), labels + 1)
+    output = tmp_path_factory.mktemp('models') / 'coded.safetensors'
+    words = ['fit-codes', 'folder', '--data', str(folder), '--model', str(model_file), '--bits', '32']
+    assert main([*words, '--epochs', '1', '--region-size', '8', '-o', str(output)]) == 0
+    return output
 
 
 @pytest.fixture(scope='session')

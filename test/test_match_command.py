@@ -14,22 +14,6 @@ from seg_ros.regions.segments import Segments
 from seg_ros.rendered import RenderedDrive
 
 
-@pytest.fixture(scope='module')
-def coded(tmp_path_factory: pytest.TempPathFactory, model_file: Path) -> Path:
-    folder = tmp_path_factory.mktemp('set')
-    drive = RenderedDrive(3, 4, 96, 128)
-    for name in ('images', 'regions'):
-        (folder / name).mkdir()
-    for index in range(4):
-        image, labels = drive[index]
-        cv2.imwrite(str(folder / f'images/{index}.png'), image[..., ::-1])
-        cv2.imwrite(str(folder / f'regions/{index}.png'), labels + 1)
-    output = tmp_path_factory.mktemp('models') / 'coded.safetensors'
-    words = ['fit-codes', 'folder', '--data', str(folder), '--model', str(model_file), '--bits', '32']
-    assert main([*words, '--epochs', '1', '-o', str(output)]) == 0
-    return output
-
-
 def frames(folder: Path) -> list[Path]:
     drive, paths = RenderedDrive(3, 4, 96, 128), []
     for index in (0, 1):
@@ -38,10 +22,10 @@ def frames(folder: Path) -> list[Path]:
     return paths
 
 
-def test_an_image_matches_itself(coded: Path, tmp_path: Path) -> None:
+def test_an_image_matches_itself(coded_model_file: Path, tmp_path: Path) -> None:
     image, _ = frames(tmp_path)
     out, picture = tmp_path / 'out.json', tmp_path / 'match.png'
-    words = ['match', str(image), str(image), '--model', str(coded), '--backend', 'torch']
+    words = ['match', str(image), str(image), '--model', str(coded_model_file), '--backend', 'torch']
     assert main([*words, '--json', str(out), '-o', str(picture)]) == 0
     report = json.loads(out.read_text())
     assert report['matches']
@@ -50,14 +34,16 @@ def test_an_image_matches_itself(coded: Path, tmp_path: Path) -> None:
     assert cv2.imread(str(picture)).shape == (96, 256, 3)
 
 
-def test_frames_of_bags_match(coded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_frames_of_bags_match(
+    coded_model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     first, second = frames(tmp_path)
     (tmp_path / 'two').mkdir()
     for path in (first, second):
         path.rename(tmp_path / 'two' / path.name)
     bag = tmp_path / 'two.mcap'
     assert main(['make-bag', str(tmp_path / 'two'), '-o', str(bag)]) == 0
-    words = ['match', str(bag), str(bag), '--model', str(coded), '--backend', 'torch']
+    words = ['match', str(bag), str(bag), '--model', str(coded_model_file), '--backend', 'torch']
     assert main([*words, '--frame', '0', '1', '-o', str(tmp_path / 'm.png')]) == 0
     capsys.readouterr()
     assert main([*words, '--frame', '0', '9', '-o', str(tmp_path / 'm.png')]) == 1

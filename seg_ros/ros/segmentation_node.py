@@ -161,6 +161,10 @@ class SegmentationNode(LifecycleNode):
             f'{pipeline.device}, at {width}x{height}; it gives the recorded label for '
             f'{pipeline.agreement:.1%} of its golden pixels'
         )
+        if not pipeline.coder:
+            self.get_logger().info(
+                'the model has no codes: nothing will come on ~/segments, ~/segment_ids, ~/segments_overlay'
+            )
         self.get_logger().info(f'licence of its weights: {pipeline.model.description.licence or "not said"}')
 
     def _activate(self, state: LifecycleState) -> None:
