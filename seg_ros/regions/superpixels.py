@@ -1,6 +1,6 @@
 """Superpixels: small connected regions of like colour.
 
-R. Achanta et al., "SLIC superpixels compared to state-of-the-art superpixel methods", 2012. Deliberate
+SLIC: R. Achanta et al., "SLIC superpixels compared to state-of-the-art superpixel methods", 2012. Deliberate
 differences: the first iterations look at every second row only, and a small part is joined to the neighbour
 of the most similar colour, not to the one before.
 """
@@ -15,6 +15,7 @@ from seg_ros.errors import ImageError, ParameterError
 from seg_ros.regions.colour import lab_planes
 from seg_ros.regions.geometry import KERNELS, Regions, connected, find_borders
 from seg_ros.regions.graph import join_small
+from seg_ros.regions.seeds import N_LEVELS, count_colours, exchange_blocks, exchange_pixels, quantise
 from seg_ros.types import UInt8Array
 
 Int32Array = npt.NDArray[np.int32]
@@ -83,6 +84,48 @@ def slic(
         if not is_last:
             filled = sums[:, 5] > 0
             centres[filled] = sums[filled, :5] / sums[filled, 5:]
+    return _without_small(connected(labels), planes, round(min_size * region_size**2))
+
+
+def seeds(
+    image: UInt8Array,
+    *,
+    region_size: int = 20,
+    n_iterations: int = 4,
+    min_size: float = 0.25,
+    n_threads: int = 0,
+) -> Regions:
+    """SEEDS superpixels, see ``seg_ros.regions.seeds``.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        region_size: side of the blocks that superpixels begin as, in pixels, 2 or more.
+        n_iterations: at each size of the pieces, 1 or more.
+        min_size: connected parts smaller than this share of ``region_size`` squared join another one.
+        n_threads: not used; here so that all superpixels are called alike.
+
+    Raises:
+        ImageError: the image has another shape or type.
+        ParameterError: an argument is out of range.
+    """
+    import_kernels(*KERNELS)  # warns where loops run uncompiled
+    start = blocks(image, region_size=region_size)
+    if n_iterations < 1 or min_size < 0:
+        raise ParameterError(
+            f'n_iterations {n_iterations}, min_size {min_size}; expected 1 or more, 0 or more'
+        )
+    planes, labels = lab_planes(image), start.ids.copy()
+    bins = quantise(planes)
+    histograms = np.zeros((start.n, N_LEVELS**3), np.float32)
+    sizes = np.zeros(start.n, np.float32)
+    count_colours(bins, labels, histograms, sizes)
+    block = region_size // 2
+    while block > 1:
+        for _ in range(n_iterations):
+            exchange_blocks(bins, labels, block, histograms, sizes)
+        block //= 2
+    for _ in range(n_iterations):
+        exchange_pixels(bins, labels, histograms, sizes)
     return _without_small(connected(labels), planes, round(min_size * region_size**2))
 
 
@@ -195,5 +238,5 @@ def _sum_planes(planes: Float32Array, ids: Int32Array, sums: Float32Array, sizes
     sizes += np.bincount(ids.ravel(), minlength=len(sizes)).astype(np.int32)
 
 
-SUPERPIXELS: dict[str, Callable[..., Regions]] = {'slic': slic, 'blocks': blocks}
+SUPERPIXELS: dict[str, Callable[..., Regions]] = {'slic': slic, 'seeds': seeds, 'blocks': blocks}
 """Superpixel methods by name; each is called with an image, ``region_size`` and ``n_threads``."""

@@ -3,7 +3,7 @@ import pytest
 
 from seg_ros.errors import ImageError, ParameterError
 from seg_ros.regions import geometry, superpixels
-from seg_ros.regions.superpixels import SUPERPIXELS, blocks, slic
+from seg_ros.regions.superpixels import SUPERPIXELS, blocks, seeds, slic
 from seg_ros.types import UInt8Array
 
 
@@ -95,7 +95,24 @@ def test_small_parts_join_their_likest_neighbour() -> None:
     assert ids[11, 28] == ids[11, 31] != ids[11, 24]
 
 
+def test_seeds_exchange_blocks_until_they_keep_to_edges() -> None:
+    truth = np.zeros((64, 64), int)
+    truth[:, 27:] = 1  # through the middle of blocks of 16 pixels
+    image = np.array([[200, 40, 40], [40, 60, 200]], np.uint8)[truth]
+    image = np.clip(image + np.random.default_rng(0).normal(0, 4, image.shape), 0, 255).astype(np.uint8)
+
+    def n_wrong(ids: np.ndarray) -> int:
+        table = np.zeros((ids.max() + 1, 2), int)
+        np.add.at(table, (ids.ravel(), truth.ravel()), 1)
+        return int(table.min(1).sum())
+
+    assert n_wrong(blocks(image, region_size=16).ids) == 64 * 5
+    assert n_wrong(seeds(image, region_size=16).ids) < 20
+
+
 def test_bad_input_is_told() -> None:
+    with pytest.raises(ParameterError, match='n_iterations 0'):
+        seeds(scene(), n_iterations=0)
     with pytest.raises(ImageError, match=r'\(5, 5\) uint8; expected \(H, W, 3\)'):
         slic(np.zeros((5, 5), np.uint8))
     with pytest.raises(ImageError, match='float64'):

@@ -1,0 +1,149 @@
+"""How well codes tell the same thing in the next frame from other things: ROC curve and AUC.
+
+Things are the connected parts of one class in CamVid's labels; the same thing is the part of the same class
+in the next frame that it overlaps most. Each is described by its mean over all its pixels, as a code and as
+the numbers that the code is made of. Pairs of the same thing should be nearer than pairs of two things:
+
+    python benchmarks/codes_over_time.py --data DIR --split val --model enet_camvid --plot roc.png
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from seg_ros.data.camvid import CamVid
+from seg_ros.image import resize_image
+from seg_ros.model_arguments import add_model_arguments, settings_from
+from seg_ros.pipeline import Pipeline
+from seg_ros.regions.coder import Coder
+from seg_ros.regions.colour import lab_planes
+from seg_ros.regions.geometry import Regions, connected
+from seg_ros.types import UNLABELLED, UInt8Array
+
+FloatArray = npt.NDArray[np.float64]
+
+
+def things(labels: UInt8Array, min_area: int) -> tuple[Regions, list[int]]:
+    """Connected parts of the labels, and those of them that are large enough and of a class."""
+    regions = connected(labels.astype(np.int32))
+    sizes = np.bincount(regions.ids.ravel())
+    first = np.unique(regions.ids.ravel(), return_index=True)[1]
+    classes = labels.ravel()[first]
+    return regions, [k for k in range(regions.n) if sizes[k] >= min_area and classes[k] != UNLABELLED]
+
+
+def describe(pipeline: Pipeline, coder: Coder, image: UInt8Array, regions: Regions) -> FloatArray:
+    """Means before the threshold, (S, n_bits)."""
+    import torch
+
+    resized = np.array(resize_image(image, *pipeline.input_size))
+    logits = pipeline.backend(torch.from_numpy(resized)[None])['codes'][0]
+    return coder.means(logits, lab_planes(resized), regions).astype(np.float64)
+
+
+def roc(same: FloatArray, different: FloatArray) -> tuple[FloatArray, FloatArray, float]:
+    """False and true positive rates over all thresholds, and the area below: small distance = same."""
+    values = np.concatenate([same, different])
+    truth = np.concatenate([np.ones(len(same)), np.zeros(len(different))])
+    order = np.argsort(values, kind='stable')
+    values, truth = values[order], truth[order]
+    ends = np.flatnonzero(np.append(np.diff(values) > 0, True))
+    hits, misses = np.cumsum(truth)[ends] / len(same), np.cumsum(1 - truth)[ends] / len(different)
+    hits, misses = np.insert(hits, 0, 0), np.insert(misses, 0, 0)
+    area = float(((misses[1:] - misses[:-1]) * (hits[1:] + hits[:-1]) / 2).sum())
+    return misses, hits, area
+
+
+def main() -> None:
+    """Measure, print, draw."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--data', type=Path, required=True)
+    parser.add_argument('--split', default='val')
+    parser.add_argument('--min-area', type=int, default=150, help='in pixels')
+    parser.add_argument('--json', type=Path)
+    parser.add_argument('--plot', type=Path)
+    add_model_arguments(parser)
+    arguments = parser.parse_args()
+    pipeline = Pipeline.load(settings_from(arguments))
+    coder = pipeline.coder
+    if coder is None:
+        raise SystemExit('the model has no codes')
+    data = CamVid(arguments.data, arguments.split)
+    drives = [name.partition('_')[0] for name in data.names]
+    distances: dict[str, dict[bool, list[float]]] = {
+        kind: {True: [], False: []} for kind in ('codes', 'features')
+    }
+    before = None
+    for index in tqdm(range(len(data))):
+        image, labels = data[index]
+        regions, chosen = things(labels, arguments.min_area)
+        means = describe(pipeline, coder, image, regions)
+        now = regions, chosen, means, labels, drives[index]
+        if before is not None and before[4] == now[4]:
+            compare(before, now, distances)
+        before = now
+    curves = {kind: roc(np.array(d[True]), np.array(d[False])) for kind, d in distances.items()}
+    report = {
+        'model': str(pipeline.model.path),
+        'n_same': len(distances['codes'][True]),
+        'n_different': len(distances['codes'][False]),
+        'auc': {kind: curve[2] for kind, curve in curves.items()},
+        'median_bits': {
+            str(kind): coder.n_bits * float(np.median(distances['codes'][kind])) for kind in (True, False)
+        },
+    }
+    print(json.dumps(report, indent=2))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(report, indent=2) + '\n')
+    if arguments.plot:
+        draw(arguments.plot, curves)
+
+
+def compare(before: tuple, now: tuple, distances: dict[str, dict[bool, list[float]]]) -> None:  # type: ignore[type-arg]
+    """Distances between all things of one frame and all of the next."""
+    regions, chosen, means, labels, _ = before
+    next_regions, next_chosen, next_means, next_labels, _ = now
+    for a in chosen:
+        mask = regions.ids == a
+        class_id = labels[mask][0]
+        overlap = np.bincount(next_regions.ids[mask], minlength=next_regions.n)
+        successors = [
+            b for b in next_chosen if overlap[b] and next_labels[next_regions.ids == b][0] == class_id
+        ]
+        successor = max(successors, key=lambda b: int(overlap[b]), default=None)
+        for b in next_chosen:
+            if b != successor and overlap[b] and b in successors:
+                continue  # a part of the same thing, perhaps
+            is_same = b == successor
+            one, other = means[a], next_means[b]
+            distances['codes'][is_same].append(float(((one > 0) != (other > 0)).mean()))
+            cosine = one @ other / (np.linalg.norm(one) * np.linalg.norm(other) + 1e-9)
+            distances['features'][is_same].append(1 - float(cosine))
+
+
+def draw(path: Path, curves: dict[str, tuple[FloatArray, FloatArray, float]]) -> None:
+    """The ROC curves as PNG."""
+    import matplotlib
+
+    matplotlib.use('Agg')
+    from matplotlib import pyplot
+
+    figure, axis = pyplot.subplots(figsize=(5, 5))
+    for kind, (misses, hits, area) in curves.items():
+        axis.plot(misses, hits, label=f'{kind}, AUC {area:.4f}')
+    axis.set(xlabel='other things taken for the same', ylabel='same things recognised', xscale='symlog')
+    axis.set_xscale('symlog', linthresh=1e-3)
+    axis.legend()
+    axis.grid(alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,117 @@
+"""Times of the steps from a frame to the message with its segments, and of what the codes add to the network.
+
+Run it when nothing else runs:
+
+    python benchmarks/segments.py --model enet_camvid --image FRAME.png --json out.json
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from std_msgs.msg import Header
+
+from seg_ros.data.dataset import read_image
+from seg_ros.image import resize_image
+from seg_ros.model_arguments import add_model_arguments, settings_from
+from seg_ros.pipeline import Pipeline
+from seg_ros.regions.colour import colour_moments, lab_planes
+from seg_ros.regions.geometry import describe, find_borders, pool
+from seg_ros.regions.graph import join_alike
+from seg_ros.regions.segments import find_segments
+from seg_ros.regions.superpixels import SUPERPIXELS
+from seg_ros.rendered import RenderedDrive
+from seg_ros.ros.messages import segment_array, segment_ids
+
+_RUNS = 60
+
+
+def median_ms(step: Callable[[], Any]) -> float:
+    """Median time of a step, after a warm-up."""
+    for _ in range(5):
+        step()
+    times = []
+    for _ in range(_RUNS):
+        started = time.perf_counter()
+        step()
+        times.append(1e3 * (time.perf_counter() - started))
+    return round(float(np.median(times)), 2)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--image', type=Path, help='a frame (default: a rendered one)')
+    parser.add_argument('--json', type=Path)
+    add_model_arguments(parser)
+    arguments = parser.parse_args()
+    pipeline = Pipeline.load(settings_from(arguments))
+    coder, rules = pipeline.coder, pipeline.rules
+    if coder is None:
+        raise SystemExit('the model has no codes')
+    image = read_image(arguments.image) if arguments.image else RenderedDrive(5, 2, 480, 640)[1][0]
+    image = np.array(resize_image(image, *pipeline.input_size))
+    frames = torch.from_numpy(image)[None]
+    answers = {k: v.clone() for k, v in pipeline.backend(frames).items()}
+    logits = answers['codes'][0]
+    scores = answers['scores'][0] if 'scores' in answers else None
+    superpixels = SUPERPIXELS[rules.superpixels](image, region_size=rules.region_size)
+    planes, borders = lab_planes(image), find_borders(superpixels)
+    means = coder.means(logits, planes, superpixels)
+    sizes = np.bincount(superpixels.ids.ravel(), minlength=superpixels.n)
+    shares = (sizes / sizes.sum()).astype(np.float32)
+    sums = means * shares[:, None]
+    numbers = [np.float32(v) for v in (rules.merge_limit, rules.size_power, rules.border_share)]
+    segments = find_segments(image, logits, scores, coder, rules)
+    confidence = np.zeros(image.shape[:2], np.uint8)
+    identities = np.ones(segments.n, np.uint64)
+
+    def join() -> Any:
+        return join_alike(borders.pairs, borders.lengths, sums.copy(), shares.copy(), True, *numbers)
+
+    def message() -> Any:
+        segment_ids(segments)
+        return segment_array(
+            segments,
+            confidence=confidence,
+            numbers=identities,
+            codebook=pipeline.codebook,
+            max_count=500,
+            header=Header(),
+        )
+
+    steps: dict[str, Callable[[], Any]] = {
+        'network with codes': lambda: pipeline.backend(frames),
+        'superpixels': lambda: SUPERPIXELS[rules.superpixels](image, region_size=rules.region_size),
+        'lab': lambda: lab_planes(image),
+        'colour': lambda: colour_moments(planes, superpixels),
+        'bits': lambda: pool(logits.numpy(), superpixels),
+        'borders': lambda: find_borders(superpixels),
+        'join': join,
+        'scores': lambda: (
+            None if scores is None else pool(scores.permute(1, 2, 0).contiguous().numpy(), superpixels)
+        ),
+        'all segments': lambda: find_segments(image, logits, scores, coder, rules),
+        'describe': lambda: describe(segments.regions),
+        'message': message,
+    }
+    report = {
+        'n_bits': coder.n_bits,
+        'n_superpixels': superpixels.n,
+        'n_segments': segments.n,
+        'milliseconds': {name: median_ms(step) for name, step in steps.items()},
+    }
+    print(json.dumps(report, indent=2))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(report, indent=2) + '\n')
+
+
+if __name__ == '__main__':
+    main()
