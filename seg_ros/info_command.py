@@ -3,7 +3,7 @@
 import argparse
 import json
 
-from seg_ros.checkpoint import Model, load_model
+from seg_ros.checkpoint import CodeDescription, Model, load_model
 from seg_ros.pipeline import find_model
 
 
@@ -31,13 +31,24 @@ def summary(model: Model) -> str:
         'architecture': f'{about.architecture}, {model.n_parameters} parameters, {about.quantization}',
         'input': f'{width} x {height} pixels, {about.normalisation.channel_order}, '
         f'mean {about.normalisation.mean}, std {about.normalisation.std}',
-        'classes': ', '.join(about.classes.names),
+        'classes': ', '.join(about.classes.names) or 'none',
         'golden record': f'{len(model.golden.images)} images of {model.golden.images.shape[2]} x '
         f'{model.golden.images.shape[1]} pixels',
+        'codes': _codes(about.codes),
         'trained on': str(about.training.get('data', 'not said')),
         'figures': ', '.join(
             f'{k} {v:.4g}' if isinstance(v, float) else f'{k} {v}' for k, v in figures.items()
         ),
         'licence': about.licence or 'not said',
     }
-    return '\n'.join(f'{name:14} {value}' for name, value in rows.items())
+    return '\n'.join(f'{name:14} {value}' for name, value in rows.items() if value)
+
+
+def _codes(about: CodeDescription | None) -> str:
+    if about is None:
+        return ''
+    read = [*about.taps, *(['colour'] if about.has_colour else [])]
+    return (
+        f'{about.n_bits} bits from {", ".join(read)}; {about.superpixels} of {about.region_size} pixels, '
+        f'joined up to {about.merge_limit:.1%} of the bits'
+    )

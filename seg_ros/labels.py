@@ -90,5 +90,6 @@ class ClassSet:
     def palette(self) -> UInt8Array:
         """(256, 3) uint8 RGB, a colour for every value of a label image; black where there is no class."""
         table = np.zeros((256, 3), np.uint8)
-        table[: len(self)] = [c.colour for c in self.classes]
+        for row in self.classes:
+            table[row.id] = row.colour
         return table

@@ -56,7 +56,7 @@ class Overlay:
         blended = cv2.addWeighted(image, 1 - opacity, colourise(labels, self.classes), opacity, 0)
         cv2.copyTo(image, cv2.inRange(labels, len(self.classes), 255), blended)
         picture = blended.astype(np.uint8, copy=False)
-        if legend:
+        if legend and len(self.classes):
             self._draw_legend(picture, labels)
         return picture
 

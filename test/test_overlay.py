@@ -7,9 +7,11 @@ import pytest
 
 from seg_ros.errors import ImageError, ParameterError
 from seg_ros.labels import ClassInfo, ClassSet
-from seg_ros.overlay import Overlay, colourise, contact_sheet
+from seg_ros.overlay import Overlay, code_colours, colourise, contact_sheet, draw_segments
+from seg_ros.regions.geometry import Regions
+from seg_ros.regions.segments import Segments
 from seg_ros.rendered import RenderedDrive
-from seg_ros.types import UInt8Array
+from seg_ros.types import UNLABELLED, UInt8Array
 
 COLOURS = [(200, 0, 0), (0, 200, 0), (10, 20, 250)]
 CLASSES = ClassSet(tuple(ClassInfo(k, name, COLOURS[k]) for k, name in enumerate(['road', 'sky', 'a_car'])))
@@ -167,3 +169,31 @@ def test_impossible_contact_sheets_are_refused() -> None:
         contact_sheet([[picture(4, 4).astype(np.float32)]], ['a'], 100)
     with pytest.raises(ParameterError, match='width is 20'):
         contact_sheet([[picture(4, 4)] * 2], ['a', 'b'], 20)
+
+
+def test_without_classes_the_image_stays() -> None:
+    image = np.random.default_rng(0).integers(0, 255, (60, 80, 3)).astype(np.uint8)
+    nothing = np.full((60, 80), UNLABELLED, np.uint8)
+    assert np.array_equal(Overlay(ClassSet(()))(image, nothing, opacity=0.5, legend=True), image)
+
+
+def test_near_codes_get_near_colours() -> None:
+    codes = np.zeros((3, 16), np.uint8)
+    codes[1, 0], codes[2] = 1, 0xFF
+    colours = code_colours(codes).astype(int)
+    assert np.abs(colours[0] - colours[1]).max() < 40 < np.abs(colours[0] - colours[2]).max()
+
+
+def test_segments_are_outlined() -> None:
+    ids = np.zeros((20, 30), np.int32)
+    ids[:, 15:] = 1
+    segments = Segments(
+        Regions(ids, 2), np.array([[0], [255]], np.uint8), np.zeros((2, 8), np.float32), np.zeros(2, np.uint8)
+    )
+    image = np.full((20, 30, 3), 100, np.uint8)
+    picture = draw_segments(image, segments, opacity=0.0)
+    changed = (picture != image).any(2)
+    assert changed[:, 14].all()
+    assert changed.sum() == 20
+    solid = draw_segments(image, segments, opacity=1.0)
+    assert (solid[:, :14] == code_colours(segments.codes)[0]).all()

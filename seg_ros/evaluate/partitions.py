@@ -145,15 +145,24 @@ def grid(**choices: tuple[float, ...]) -> Iterator[dict[str, float]]:
         yield dict(zip(choices, values, strict=True))
 
 
-_REGION_SIZES = (10, 14, 20)
-_LIMITS = (0.04, 0.06, 0.08, 0.09, 0.1, 0.11, 0.12, 0.13, 0.14, 0.15, 0.16, 0.18, 0.2, 0.23)
-_JOINING = {'merge_limit': _LIMITS, 'size_power': (0.0, 0.1), 'border_share': (0.0, 0.5, 1.0)}
+_REGION_SIZES = (10.0, 14.0)
+_LIMITS = (0.08, 0.1, 0.11, 0.12, 0.13, 0.14, 0.15, 0.16, 0.18, 0.2, 0.23)
+_SOFT_LIMITS = (0.08, 0.1, 0.12, 0.14, 0.16, 0.18, 0.2)
 GRIDS: dict[str, list[dict[str, float]]] = {
     'slic': list(grid(region_size=(20, 30, 40, 60, 80, 120, 160))),
     'egs_default': [{'sigma': 1.0, 'k': 100, 'min_size': 20}],
-    'egs_tuned': list(grid(sigma=(0.8, 1.0), k=(100, 200, 300, 500, 800), min_size=(20, 50, 150, 500))),
-    'codes': list(grid(region_size=_REGION_SIZES, **_JOINING)),
-    'features': list(grid(region_size=_REGION_SIZES, **_JOINING)),
+    'egs_tuned': list(grid(sigma=(0.8, 1.0), k=(100, 200, 300, 500, 800), min_size=(50, 150, 500))),
+    'codes': list(
+        grid(
+            region_size=_REGION_SIZES,
+            merge_limit=_LIMITS,
+            size_power=(0.0, 0.1),
+            border_share=(0.3, 0.6, 0.8),
+        )
+    ),
+    'features': list(
+        grid(region_size=_REGION_SIZES, merge_limit=_SOFT_LIMITS, size_power=(0.0, 0.1), border_share=(0.6,))
+    ),
 }
 """Settings to choose from when a method is tuned; k-means takes those of codes."""
 

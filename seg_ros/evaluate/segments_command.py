@@ -73,8 +73,8 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.tune == arguments.split:
             raise ParameterError(f'--tune {arguments.tune} is the split to measure on; choose another')
         tuned = tune(open_set(arguments.data, arguments.tune), frames, arguments.methods, arguments.limit)
-        arguments.settings.parent.mkdir(parents=True, exist_ok=True)
-        arguments.settings.write_text(json.dumps(tuned, indent=2) + '\n')
+        kept = json.loads(arguments.settings.read_text()) if arguments.settings.exists() else {}
+        write_json(arguments.settings, {**kept, **tuned})
     settings = read_settings(arguments.settings, arguments.dataset)
     images = open_set(arguments.data, arguments.split)
     figures = measure(images, frames, settings, arguments.methods, arguments.limit)
