@@ -154,17 +154,17 @@ def _unlike(means: Float32Array, words: UInt64Array, one: Any, other: Any) -> np
 
 
 @compiled_where_possible
-def _distance(
-    means: Float32Array,
-    words: UInt64Array,
-    sizes: Float32Array,
-    border: Float32Array,
-    one: Any,
-    other: Any,
-    size_power: np.float32,
-    border_share: np.float32,
-) -> np.float32:
-    """How far apart two regions are: between their descriptions and along their border, by their sizes."""
+def _distance(described: Any, border: Float32Array, one: Any, other: Any, rule: Any) -> np.float32:
+    """How far apart two regions are.
+
+    Args:
+        described: means, words and sizes of all regions.
+        border: length of their border, and sum along it of how unlike the first regions were there.
+        one, other: the regions.
+        rule: size_power and border_share of :func:`join_alike`.
+    """
+    means, words, sizes = described
+    size_power, border_share = rule
     between = np.float32(0)
     if border_share < 1:
         between += (np.float32(1) - border_share) * _unlike(means, words, one, other)
@@ -208,28 +208,34 @@ def _unlist(
     mark: int,
     parent: Int32Array,
     pairs: Int32Array,
-    first: Int32Array,
-    last: Int32Array,
-    following: Int32Array,
+    lists: Any,
     seen: Int32Array,
-    kept: Int32Array,
     borders: Float32Array,
 ) -> None:
-    """Leave one half-edge to each neighbour in a region's list, none to itself; ``mark`` is a new number.
+    """Leave one half-edge to each neighbour in a region's list, and none to itself.
 
     What lies along edges that now lead to the same neighbour is summed up in the one that stays.
+
+    Args:
+        one: the region.
+        mark: a number never used before.
+        parent: (n,) int32, the forest of joined regions.
+        pairs: (E, 2) int32.
+        lists: from :func:`_list_halves`, changed.
+        seen: (n, 2) int32, changed: the last mark, and the edge kept then.
+        borders: (E, 2) float32, changed; an edge of length 0 is in no list any more.
     """
+    first, last, following = lists
     before, half = np.int32(-1), first[one]
     while half >= 0:
         edge = half // 2
         near = root_of(parent, pairs[edge, 1 - half % 2])
-        if borders[edge, 0] > 0 and near != one and seen[near] != mark:
-            seen[near], kept[near] = mark, edge
+        if borders[edge, 0] > 0 and near != one and seen[near, 0] != mark:
+            seen[near, 0], seen[near, 1] = mark, edge
             before = half
         else:
             if borders[edge, 0] > 0 and near != one:
-                borders[kept[near], 0] += borders[edge, 0]
-                borders[kept[near], 1] += borders[edge, 1]
+                borders[seen[near, 1]] += borders[edge]
             borders[edge, 0] = 0
             if before < 0:
                 first[one] = following[half]
@@ -237,6 +243,43 @@ def _unlist(
                 following[before] = following[half]
         half = following[half]
     last[one] = before
+
+
+@compiled_where_possible
+def _nearest(
+    one: Any,
+    parent: Int32Array,
+    pairs: Int32Array,
+    lists: Any,
+    borders: Float32Array,
+    described: Any,
+    rule: Any,
+) -> tuple[Any, np.float32]:
+    """The neighbour that a region is least apart from, of equal ones the lowest, and how far that is."""
+    first, _, following = lists
+    nearest, apart = np.int32(-1), _UNREACHED
+    half = first[one]
+    while half >= 0:
+        near = root_of(parent, pairs[half // 2, 1 - half % 2])
+        between = _distance(described, borders[half // 2], one, near, rule)
+        if between < apart or (between == apart and near < nearest):
+            nearest, apart = np.int32(near), between
+        half = following[half]
+    return nearest, apart
+
+
+@compiled_where_possible
+def _join(one: Any, other: Any, parent: Int32Array, lists: Any, sums: Float32Array, described: Any) -> None:
+    """Make two regions one, under the number of the first."""
+    first, last, following = lists
+    means, words, sizes = described
+    parent[other] = one
+    following[last[one]] = first[other]
+    last[one] = last[other]
+    sizes[one] += sizes[other]
+    for c in range(sums.shape[1]):
+        sums[one, c] += sums[other, c]
+    _describe(sums[one], sizes[one], means[one], words[one])
 
 
 @compiled_where_possible
@@ -277,13 +320,14 @@ def join_alike(
     words = np.zeros((n, (n_channels + 63) // 64 if binary else 0), np.uint64)
     for region in range(n):
         _describe(sums[region], sizes[region], means[region], words[region])
-    first, last, following = _list_halves(n, pairs)
-    # Each region knows its likest neighbour; a tournament over regions knows the likest pair of all.
-    seen, nearest, kept = np.full(n, -1, np.int32), np.full(n, -1, np.int32), np.full(n, -1, np.int32)
+    described, rule = (means, words, sizes), (size_power, border_share)
     borders = np.empty((pairs.shape[0], 2), np.float32)
     for k in range(pairs.shape[0]):
         borders[k, 0] = lengths[k]
         borders[k, 1] = lengths[k] * _unlike(means, words, pairs[k, 0], pairs[k, 1])
+    lists = _list_halves(n, pairs)
+    # Each region knows its likest neighbour; a tournament over regions knows the likest pair of all.
+    seen, nearest = np.full((n, 2), -1, np.int32), np.full(n, -1, np.int32)
     apart = np.full(n + 1, _UNREACHED, np.float32)
     n_leaves = 1
     while n_leaves < n:
@@ -296,43 +340,28 @@ def join_alike(
     while True:
         for k in range(n_stale):
             one = stale[k]
-            nearest[one], apart[one] = -1, _UNREACHED
             mark += 1
-            _unlist(one, mark, parent, pairs, first, last, following, seen, kept, borders)
-            half = first[one]
-            while half >= 0:
-                near = root_of(parent, pairs[half // 2, 1 - half % 2])
-                border = borders[half // 2]
-                between = _distance(means, words, sizes, border, one, near, size_power, border_share)
-                if between < apart[one] or (between == apart[one] and near < nearest[one]):
-                    nearest[one], apart[one] = near, between
-                half = following[half]
+            _unlist(one, mark, parent, pairs, lists, seen, borders)
+            nearest[one], apart[one] = _nearest(one, parent, pairs, lists, borders, described, rule)
             _climb(winners, apart, one)
         one = winners[1]
         if one == n or apart[one] > limit:
             return number_trees(parent)
         other = nearest[one]
-        parent[other] = one
-        following[last[one]] = first[other]
-        last[one] = last[other]
-        sizes[one] += sizes[other]
-        for c in range(n_channels):
-            sums[one, c] += sums[other, c]
-        _describe(sums[one], sizes[one], means[one], words[one])
+        _join(one, other, parent, lists, sums, described)
         apart[other] = _UNREACHED
         _climb(winners, apart, other)
         stale[0], n_stale = one, 1
         mark += 1
-        _unlist(one, mark, parent, pairs, first, last, following, seen, kept, borders)
-        half = first[one]
+        _unlist(one, mark, parent, pairs, lists, seen, borders)
+        half = lists[0][one]
         while half >= 0:
             near = root_of(parent, pairs[half // 2, 1 - half % 2])
-            border = borders[half // 2]
-            between = _distance(means, words, sizes, border, one, near, size_power, border_share)
+            between = _distance(described, borders[half // 2], one, near, rule)
             if nearest[near] == one or nearest[near] == other:
                 stale[n_stale] = near
                 n_stale += 1
             elif between < apart[near] or (between == apart[near] and one < nearest[near]):
                 nearest[near], apart[near] = one, between
                 _climb(winners, apart, near)
-            half = following[half]
+            half = lists[2][half]

@@ -142,6 +142,26 @@ def test_figures_and_pictures(recorded: tuple[Path, dict[str, object]], drive_ba
     assert cv2.imread(str(output.with_name('truth.png'))).shape[1] == 1440
 
 
+def test_segments_are_recorded_and_drawn(drive_bag: Path, coded_model_file: Path, tmp_path: Path) -> None:
+    output = tmp_path / 'segments.mcap'
+    options = ['--topic', TOPIC, '--every-frame', '--segments', '--limit', 3, '--timeout', 60]
+    assert replay(drive_bag, output, coded_model_file, *options) == 0
+    with BagReader(output) as bag:
+        arrays, ids, pictures = (
+            [m.decode() for m in bag.messages(f'/seg_ros/{name}')]
+            for name in ('segments', 'segment_ids', 'segments_overlay')
+        )
+    assert len(arrays) == len(ids) == len(pictures) == 3
+    for told, image in zip(arrays, ids, strict=True):
+        assert told.header.stamp == image.header.stamp
+        pixels = image.data.view(np.uint16).reshape(image.height, image.width)
+        assert {s.id: s.area for s in told.segments} == dict(
+            zip(*(part.tolist() for part in np.unique(pixels, return_counts=True)), strict=True)
+        )
+    sheet = cv2.imread(str(output.with_suffix('.png')))
+    assert sheet.shape[1] == 3 * 480
+
+
 def test_the_bag_is_one_that_others_read(recorded: tuple[Path, dict[str, object]]) -> None:
     make_reader = pytest.importorskip('mcap.reader').make_reader
     with recorded[0].open('rb') as file:
