@@ -73,9 +73,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--balance', type=float, default=defaults.balance, help='(%(default)s)')
     group.add_argument('--sharpness', type=float, default=defaults.sharpness, help='(%(default)s)')
     group.add_argument('--seed', type=int, default=defaults.seed, help='(%(default)s)')
-    group.add_argument('--region-size', type=int, default=16, help='of superpixels later on (%(default)s)')
+    group = parser.add_argument_group('how segments are found later on')
+    group.add_argument('--region-size', type=int, default=16, help='of superpixels (%(default)s)')
     group.add_argument('--merge-limit', type=float, default=0.1, help='(%(default)s)')
-    group.add_argument('--licence', default='', help='of the weights, for the model file')
+    group.add_argument('--size-power', type=float, default=0.1, help='(%(default)s)')
+    group.add_argument('--border-share', type=float, default=0.6, help='(%(default)s)')
+    parser.add_argument('--licence', default='', help='of the weights, for the model file')
     parser.add_argument('-o', '--output', type=Path, required=True, metavar='FILE')
 
 
@@ -171,6 +174,8 @@ def _layer(
         has_colour=not arguments.without_colour,
         region_size=arguments.region_size,
         merge_limit=arguments.merge_limit,
+        size_power=arguments.size_power,
+        border_share=arguments.border_share,
     )
     return about.build(), about
 
