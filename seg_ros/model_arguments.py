@@ -13,7 +13,7 @@ NAMES = (
     'input_height',
     'input_width',
     'n_threads',
-    'segments.refine_labels',
+    'segments.refinement',
     'segments.superpixels',
     'segments.region_size',
     'segments.merge_limit',
@@ -28,9 +28,6 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         parameter = BY_NAME[name]
         constraint = f' [{parameter.constraint}]' if parameter.constraint and not parameter.choices else ''
         option = f'--{field_of(name).replace("_", "-")}'
-        if isinstance(parameter.default, bool):
-            group.add_argument(option, action='store_true', default=parameter.default, help=parameter.doc)
-            continue
         group.add_argument(
             option,
             type=type(parameter.default),

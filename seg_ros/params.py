@@ -158,9 +158,11 @@ PARAMETERS: tuple[Parameter, ...] = (
     ),
     Parameter('overlay_legend', True, 'Whether the overlay names the classes in sight.'),
     Parameter(
-        'segments.refine_labels',
-        False,
-        'Whether a segment gets one class in labels, by its summed scores; needs a model with codes.',
+        'segments.refinement',
+        0.0,
+        "Weight of a segment's mean scores against a pixel's own in labels; needs a model with codes.",
+        minimum=0.0,
+        maximum=1000.0,
     ),
     Parameter(
         'segments.superpixels',
@@ -236,7 +238,7 @@ class Settings:
     confidence_threshold: float = 0.0
     overlay_opacity: float = 0.5
     overlay_legend: bool = True
-    segments_refine_labels: bool = False
+    segments_refinement: float = 0.0
     segments_superpixels: str = 'auto'
     segments_region_size: int = 0
     segments_merge_limit: float = -1.0

@@ -65,6 +65,8 @@ class Pipeline:
         agreement: share of golden pixels that got their recorded label, or of golden bits that are as
             recorded if that is lower.
         rules: how segments are found, for a model with codes; may change between frames.
+        refinement: weight of a segment's scores in the labels of its pixels, 0 = none; needs codes; may
+            change between frames.
         codebook: digest that its codes belong to; '' for a model without codes.
         times: of the last frame.
     """
@@ -79,6 +81,7 @@ class Pipeline:
     confidence_threshold: float = 0.0
     agreement: float = 0.0
     rules: SegmentRules = field(default_factory=SegmentRules)
+    refinement: float = 0.0
     codebook: str = ''
     times: StageTimes = field(default_factory=StageTimes)
 
@@ -88,7 +91,8 @@ class Pipeline:
 
         Raises:
             ModelFileError: the file cannot be used; SelfCheckError if it disagrees with its own record.
-            UnavailableError: backend, device or quantisation level cannot be had; lists those that can.
+            UnavailableError: backend, device or quantisation level cannot be had; lists those that can. Or
+                labels are to be refined, and the model has no codes.
             UnknownNameError: a name is in no table.
         """
         model = load_model(find_model(settings.model))
@@ -105,6 +109,12 @@ class Pipeline:
         pipeline.codebook = model.codebook(size)
         pipeline.agreement = pipeline.self_check()
         pipeline.confidence_threshold = settings.confidence_threshold
+        pipeline.refinement = settings.segments_refinement
+        if pipeline.refinement > 0 and pipeline.coder is None:
+            raise UnavailableError(
+                f'segments.refinement is set, but model {model.path} has no codes; '
+                'seg_ros fit-codes adds them'
+            )
         return pipeline
 
     @property
@@ -135,7 +145,6 @@ class Pipeline:
         *,
         with_confidence: bool = False,
         with_segments: bool = False,
-        refine_labels: bool = False,
     ) -> SegmentedPrediction:
         """Segment one image.
 
@@ -143,7 +152,6 @@ class Pipeline:
             image: (H, W, 3) uint8 RGB of any size.
             with_confidence: whether to compute the confidence as well.
             with_segments: whether to find segments and their codes as well.
-            refine_labels: whether to give all pixels of a segment one class.
 
         Returns:
             Labels, and confidence and segments if asked for, at the image's size.
@@ -158,19 +166,22 @@ class Pipeline:
         resized_at = time.perf_counter()
         answers = self.backend(torch.from_numpy(resized)[None])
         scored_at = time.perf_counter()
+        segments = None
+        if with_segments or self.refinement > 0:
+            segments = self._find_segments(resized, answers)
+            if self.refinement > 0 and 'scores' in answers:
+                refined = segments.refine(answers['scores'][0], self.refinement)
+                answers = {**answers, 'scores': refined[None]}
+            segments = segments.resized(*image.shape[:2])
+        segmented_at = time.perf_counter()
         decided = self._decide(answers, image.shape[0], image.shape[1], with_confidence)
-        decided_at = time.perf_counter()
-        labels, segments = decided.labels, None
-        if with_segments or refine_labels:
-            segments = self._find_segments(resized, answers).resized(*image.shape[:2])
-            labels = segments.refine(labels) if refine_labels else labels
         self.times = StageTimes(
             resize_ms=1e3 * (resized_at - started),
             network_ms=1e3 * (scored_at - resized_at),
-            decide_ms=1e3 * (decided_at - scored_at),
-            segments_ms=1e3 * (time.perf_counter() - decided_at),
+            segments_ms=1e3 * (segmented_at - scored_at),
+            decide_ms=1e3 * (time.perf_counter() - segmented_at),
         )
-        return SegmentedPrediction(labels, decided.confidence, segments)
+        return SegmentedPrediction(decided.labels, decided.confidence, segments)
 
     def _decide(
         self, answers: dict[str, torch.Tensor], height: int, width: int, with_confidence: bool

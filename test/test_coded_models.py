@@ -141,3 +141,25 @@ def test_a_coder_without_colour_reads_the_maps_alone() -> None:
     logits = torch.ones(4, 4, 8)
     regions = Regions(np.zeros((8, 8), np.int32), 1)
     assert coder.means(logits, np.zeros((3, 8, 8), np.float32), regions).tolist() == [[1.0] * 8]
+
+
+def test_the_shipped_model_without_classes_runs() -> None:
+    pipeline = Pipeline.load(Settings(model='segments', backend='torch', device='cpu'))
+    assert pipeline.agreement > 0.99
+    prediction = pipeline(RenderedDrive(9, 2, 240, 320)[1][0], with_segments=True, with_confidence=True)
+    assert prediction.segments is not None
+    assert 2 < prediction.segments.n < 200
+    assert (prediction.labels == 255).all()
+    assert prediction.confidence is not None
+    assert not prediction.confidence.any()
+
+
+def test_refining_adds_the_mean_of_the_segment(coded_model_file: Path) -> None:
+    pipeline = load(coded_model_file)
+    segments = pipeline(IMAGE, with_segments=True).segments
+    assert segments is not None
+    scores = pipeline.backend(torch.from_numpy(IMAGE.copy())[None])['scores'][0]
+    refined = segments.refine(scores, 2.0).numpy()
+    mask = segments.regions.ids == 1
+    own = scores.numpy()[:, mask]
+    np.testing.assert_allclose(refined[:, mask], own + 2 * own.mean(1, keepdims=True), atol=1e-3)

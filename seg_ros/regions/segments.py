@@ -1,6 +1,6 @@
 """From an image and what a network says about it to segments with codes: superpixels, means, joining."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -46,12 +46,14 @@ class Segments:
         codes: (S, n_bits / 8) uint8.
         means: (S, n_bits) float32, the bits before the threshold.
         class_ids: (S,) uint8, the class with the largest mean score, 255 = none.
+        scores: (S, K) float32, mean scores; None for a model without classes.
     """
 
     regions: Regions
     codes: UInt8Array
     means: Float32Array
     class_ids: UInt8Array
+    scores: Float32Array | None = None
 
     @property
     def n(self) -> int:
@@ -60,19 +62,38 @@ class Segments:
 
     def resized(self, height: int, width: int) -> 'Segments':
         """The same for an image of (height, width) pixels; a segment may lose all of them."""
+        if self.regions.ids.shape == (height, width):
+            return self
+        ids = self._ids_of_size(height, width)
+        sizes = np.bincount(ids.ravel(), minlength=self.n)
+        return _in_order(replace(self, regions=Regions(ids, self.n)), sizes)
+
+    def refine(self, scores: torch.Tensor, weight: float) -> torch.Tensor:
+        """Scores to which those of the segment are added.
+
+        Args:
+            scores: (K, h, w) float32, of the image.
+            weight: of the mean over the segment, against the pixel's own; a large one gives each segment one
+                class.
+
+        Returns:
+            (K, h, w) float32, on the same device.
+        """
+        if self.scores is None:
+            return scores
+        ids = torch.from_numpy(self._ids_of_size(scores.shape[1], scores.shape[2]))
+        means = np.where(np.isfinite(self.scores), self.scores, 0) * np.float32(weight)
+        spread = torch.from_numpy(means)[ids.long()].permute(2, 0, 1)
+        return scores + spread.to(scores.device)
+
+    def _ids_of_size(self, height: int, width: int) -> Int32Array:
+        """The ids of the nearest pixels, (height, width) int32."""
         ids = self.regions.ids
         if ids.shape == (height, width):
-            return self
+            return ids
         rows = (np.arange(height) * 2 + 1) * ids.shape[0] // (2 * height)
         columns = (np.arange(width) * 2 + 1) * ids.shape[1] // (2 * width)
-        ids = np.ascontiguousarray(ids[rows[:, None], columns])
-        sizes = np.bincount(ids.ravel(), minlength=self.n)
-        return _in_order(Regions(ids, self.n), sizes, self.codes, self.means, self.class_ids)
-
-    def refine(self, labels: UInt8Array) -> UInt8Array:
-        """Labels, (H, W) uint8, in which a segment has one class; pixels without a class stay as they are."""
-        refined = self.class_ids[self.regions.ids]
-        return np.where((labels == UNLABELLED) | (refined == UNLABELLED), labels, refined)
+        return np.ascontiguousarray(ids[rows[:, None], columns])
 
 
 def find_segments(
@@ -110,31 +131,33 @@ def find_segments(
     )
     joined = np.bincount(of_superpixel, sizes, n).astype(np.int64)
     means = _sum_up(of_superpixel, means * sizes[:, None], n) / joined.astype(np.float32)[:, None]
-    class_ids = np.full(n, UNLABELLED, np.uint8)
+    class_ids, of_segment = np.full(n, UNLABELLED, np.uint8), None
     if scores is not None:
         of_class = pool(scores.detach().permute(1, 2, 0).contiguous().cpu().numpy(), superpixels, n_threads)
-        sums = _sum_up(of_superpixel, of_class * sizes[:, None], n)
-        class_ids = np.where(np.isfinite(sums).all(1), sums.argmax(1), UNLABELLED).astype(np.uint8)
+        of_segment = _sum_up(of_superpixel, of_class * sizes[:, None], n) / joined.astype(np.float32)[:, None]
+        is_known = np.isfinite(of_segment).all(1)
+        class_ids = np.where(is_known, of_segment.argmax(1), UNLABELLED).astype(np.uint8)
     regions = Regions(of_superpixel[superpixels.ids], n)
-    return _in_order(regions, joined, pack(means > 0), means, class_ids)
+    return _in_order(Segments(regions, pack(means > 0), means, class_ids, of_segment), joined)
 
 
 def _sum_up(group: Int32Array, values: Float32Array, n: int) -> Float32Array:
     """Sum of the (S, C) values of each of n groups."""
-    sums = np.zeros((n, values.shape[1]), np.float32)
-    np.add.at(sums, group, values.astype(np.float32))
+    order = np.argsort(group, kind='stable')
+    starts = np.searchsorted(group[order], np.arange(n))
+    sums: Float32Array = np.add.reduceat(values[order].astype(np.float32), starts, axis=0)
     return sums
 
 
-def _in_order(
-    regions: Regions,
-    sizes: npt.NDArray[np.number],
-    codes: UInt8Array,
-    means: Float32Array,
-    class_ids: UInt8Array,
-) -> Segments:
-    """Number segments by size, the largest first, without those of size 0."""
+def _in_order(segments: Segments, sizes: npt.NDArray[np.int64]) -> Segments:
+    """The same, numbered by size, the largest first, without those of size 0."""
     order = np.argsort(-sizes, kind='stable')[: int((sizes > 0).sum())]
-    new = np.full(regions.n, -1, np.int32)
+    new = np.full(segments.n, -1, np.int32)
     new[order] = np.arange(len(order), dtype=np.int32)
-    return Segments(Regions(new[regions.ids], len(order)), codes[order], means[order], class_ids[order])
+    return Segments(
+        Regions(new[segments.regions.ids], len(order)),
+        segments.codes[order],
+        segments.means[order],
+        segments.class_ids[order],
+        None if segments.scores is None else segments.scores[order],
+    )

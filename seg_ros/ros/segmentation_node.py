@@ -19,7 +19,7 @@ from rclpy.clock_type import ClockType
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
-from seg_ros.errors import ImageError, ParameterError, SegRosError
+from seg_ros.errors import ImageError, SegRosError
 from seg_ros.pipeline import Pipeline
 from seg_ros.regions.history import CodeHistory
 from seg_ros.ros.camera import Camera
@@ -137,10 +137,6 @@ class SegmentationNode(LifecycleNode):
             if pipeline.coder:
                 history = CodeHistory(pipeline.codebook, pipeline.coder.n_bits, settings.segments_history)
                 self._find_similar = FindSimilarService(self, history)
-            elif settings.segments_refine_labels:
-                raise ParameterError(
-                    f'segments.refine_labels is set, but model {pipeline.model.path} has no codes'
-                )
             return Segmenter(
                 pipeline,
                 history if pipeline.coder else None,

@@ -83,11 +83,11 @@ class Segmenter:
         self._pipeline.confidence_threshold = settings.confidence_threshold
         self._pipeline.rules = segment_rules(self._pipeline.model.description, settings)
         can_segment = self._history is not None
+        self._pipeline.refinement = settings.segments_refinement if can_segment else 0.0
         prediction = self._pipeline(
             image,
             with_confidence=bool(wanted & {'confidence', 'segments'}),
             with_segments=can_segment and bool(wanted & OF_SEGMENTS),
-            refine_labels=can_segment and settings.segments_refine_labels,
         )
         results: dict[str, Any] = {'labels': prediction.labels, 'confidence': prediction.confidence}
         stopwatch.lap('', asdict(self._pipeline.times))

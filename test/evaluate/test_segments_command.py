@@ -92,3 +92,24 @@ def test_every_method_gives_a_partition(coded: Path) -> None:
         ids = cut(cutter, method, settings)
         assert ids.shape == (60, 76)
         assert sorted(np.unique(ids)) == list(range(ids.max() + 1))
+
+
+def test_the_shipped_model_wins_on_real_images(data_folder: Path, tmp_path: Path) -> None:
+    """Both measures of both sets above EGS, every method with settings chosen on other images."""
+    pytest.importorskip('skimage', reason='EGS needs scikit-image')
+    for name in ('bsds500', 'msrc_v2'):
+        out = tmp_path / f'{name}.json'
+        words = [
+            'evaluate-segments',
+            name,
+            '--data',
+            str(data_folder / name),
+            '--split',
+            'val',
+            '--limit',
+            '10',
+        ]
+        assert main([*words, '--methods', 'egs_tuned', 'codes', '--json', str(out)]) == 0
+        methods = json.loads(out.read_text())['methods']
+        for measure in ('per_segment', 'covering'):
+            assert methods['codes'][measure]['value'] > methods['egs_tuned'][measure]['value']

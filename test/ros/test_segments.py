@@ -121,13 +121,17 @@ def test_hard_images_do_not_kill_the_node(robot: Any, coded_model_file: Path) ->
 
 
 def test_labels_can_be_refined(robot: Any, pipeline: Pipeline) -> None:
-    robot.start_active(model=str(pipeline.model.path), **{'segments.refine_labels': True})
+    robot.start_active(model=str(pipeline.model.path), **{'segments.refinement': 5.0})
     labels, camera = robot.listen(Image, '/seg_ros/labels'), robot.camera()
     camera.publish(robot.message(IMAGES[2], SECOND))
     robot.wait(lambda: labels)
     got = np.frombuffer(labels[0].data, np.uint8).reshape(90, 120)
-    np.testing.assert_array_equal(got, pipeline(IMAGES[2], refine_labels=True).labels)
-    assert (got != pipeline(IMAGES[2]).labels).any()
+    plain = pipeline(IMAGES[2]).labels
+    pipeline.refinement = 5.0
+    refined = pipeline(IMAGES[2]).labels
+    pipeline.refinement = 0.0
+    assert (got == refined).mean() > 0.999
+    assert (got != plain).any()
 
 
 def test_a_model_without_codes_gives_labels_and_no_segments(robot: Any) -> None:
@@ -141,7 +145,7 @@ def test_a_model_without_codes_gives_labels_and_no_segments(robot: Any) -> None:
 
 
 def test_refining_needs_codes(robot: Any) -> None:
-    robot.start(**{'segments.refine_labels': True})
+    robot.start(**{'segments.refinement': 0.5})
     assert not robot.change_state('configure')
     assert robot.state() == 'unconfigured'
 

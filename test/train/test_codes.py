@@ -129,8 +129,11 @@ def test_a_model_keeps_its_classes(folder: Path, tmp_path: Path, model_file: Pat
     assert np.array_equal(plain(image).labels, prediction.labels)
     assert prediction.segments is not None
     assert set(prediction.segments.class_ids) <= set(range(11))
-    refined = coded(image, refine_labels=True).labels
-    assert np.array_equal(refined, prediction.segments.class_ids[prediction.segments.regions.ids])
+    coded.refinement = 1000.0
+    refined = coded(image, with_segments=True)
+    assert refined.segments is not None
+    one_class = refined.segments.class_ids[refined.segments.regions.ids]
+    assert (refined.labels == one_class).mean() > 0.97  # but for interpolation along their edges
 
 
 @pytest.mark.parametrize(
