@@ -73,14 +73,20 @@ def join_small(
     parent = np.arange(n).astype(np.int32)
     nearest = np.empty(n, np.int32)
     least = np.empty(n, np.float32)
+    # Only edges of small regions matter, and fewer do each time.
+    edges, n_edges = np.arange(pairs.shape[0]), pairs.shape[0]
     changed = True
     while changed:
         changed = False
         nearest[:] = -1
-        for k in range(pairs.shape[0]):
+        n_before, n_edges = n_edges, 0
+        for place in range(n_before):
+            k = edges[place]
             one, other = root_of(parent, pairs[k, 0]), root_of(parent, pairs[k, 1])
             if one == other or (sizes[one] >= min_size and sizes[other] >= min_size):
                 continue
+            edges[n_edges] = k
+            n_edges += 1
             distance = np.float32(0)
             for c in range(colours.shape[1]):
                 difference = colours[one, c] / sizes[one] - colours[other, c] / sizes[other]
@@ -154,12 +160,15 @@ def _unlike(means: Float32Array, words: UInt64Array, one: Any, other: Any) -> np
 
 
 @compiled_where_possible
-def _distance(described: Any, border: Float32Array, one: Any, other: Any, rule: Any) -> np.float32:
+def _distance(
+    described: Any, borders: Float32Array, edge: Any, one: Any, other: Any, rule: Any
+) -> np.float32:
     """How far apart two regions are.
 
     Args:
         described: means, words and sizes of all regions.
-        border: length of their border, and sum along it of how unlike the first regions were there.
+        borders: (E, 2) float32, length of each border, and sum along it of how unlike the first regions were.
+        edge: their border.
         one, other: the regions.
         rule: size_power and border_share of :func:`join_alike`.
     """
@@ -168,7 +177,7 @@ def _distance(described: Any, border: Float32Array, one: Any, other: Any, rule: 
     between = np.float32(0)
     if border_share < 1:
         between += (np.float32(1) - border_share) * _unlike(means, words, one, other)
-    between += border_share * border[1] / border[0]
+    between += border_share * borders[edge, 1] / borders[edge, 0]
     if size_power > 0:
         between *= (np.float32(2) * sizes[one] * sizes[other] / (sizes[one] + sizes[other])) ** size_power
     return np.float32(between)
@@ -235,7 +244,8 @@ def _unlist(
             before = half
         else:
             if borders[edge, 0] > 0 and near != one:
-                borders[seen[near, 1]] += borders[edge]
+                borders[seen[near, 1], 0] += borders[edge, 0]
+                borders[seen[near, 1], 1] += borders[edge, 1]
             borders[edge, 0] = 0
             if before < 0:
                 first[one] = following[half]
@@ -261,7 +271,7 @@ def _nearest(
     half = first[one]
     while half >= 0:
         near = root_of(parent, pairs[half // 2, 1 - half % 2])
-        between = _distance(described, borders[half // 2], one, near, rule)
+        between = _distance(described, borders, half // 2, one, near, rule)
         if between < apart or (between == apart and near < nearest):
             nearest, apart = np.int32(near), between
         half = following[half]
@@ -326,42 +336,48 @@ def join_alike(
         borders[k, 0] = lengths[k]
         borders[k, 1] = lengths[k] * _unlike(means, words, pairs[k, 0], pairs[k, 1])
     lists = _list_halves(n, pairs)
-    # Each region knows its likest neighbour; a tournament over regions knows the likest pair of all.
+    # Each region knows its likest neighbour; a tournament over regions knows the likest pair of all. Where
+    # that neighbour has gone further away, its former distance stays as a bound until it matters.
     seen, nearest = np.full((n, 2), -1, np.int32), np.full(n, -1, np.int32)
-    apart = np.full(n + 1, _UNREACHED, np.float32)
+    apart, is_bound = np.full(n + 1, _UNREACHED, np.float32), np.zeros(n, np.bool_)
     n_leaves = 1
     while n_leaves < n:
         n_leaves *= 2
     winners = np.full(2 * n_leaves, n, np.int32)
     for region in range(n):
         winners[n_leaves + region] = region
-    stale = np.arange(n).astype(np.int32)
-    n_stale, mark = n, 0
+        nearest[region], apart[region] = _nearest(region, parent, pairs, lists, borders, described, rule)
+        _climb(winners, apart, region)
+    mark = 0
     while True:
-        for k in range(n_stale):
-            one = stale[k]
-            mark += 1
-            _unlist(one, mark, parent, pairs, lists, seen, borders)
-            nearest[one], apart[one] = _nearest(one, parent, pairs, lists, borders, described, rule)
-            _climb(winners, apart, one)
         one = winners[1]
         if one == n or apart[one] > limit:
             return number_trees(parent)
+        mark += 1
+        if is_bound[one]:
+            _unlist(one, mark, parent, pairs, lists, seen, borders)
+            nearest[one], apart[one] = _nearest(one, parent, pairs, lists, borders, described, rule)
+            is_bound[one] = False
+            _climb(winners, apart, one)
+            continue
         other = nearest[one]
         _join(one, other, parent, lists, sums, described)
         apart[other] = _UNREACHED
         _climb(winners, apart, other)
-        stale[0], n_stale = one, 1
-        mark += 1
         _unlist(one, mark, parent, pairs, lists, seen, borders)
+        nearest[one], apart[one] = -1, _UNREACHED
         half = lists[0][one]
         while half >= 0:
             near = root_of(parent, pairs[half // 2, 1 - half % 2])
-            between = _distance(described, borders[half // 2], one, near, rule)
-            if nearest[near] == one or nearest[near] == other:
-                stale[n_stale] = near
-                n_stale += 1
-            elif between < apart[near] or (between == apart[near] and one < nearest[near]):
-                nearest[near], apart[near] = one, between
+            between = _distance(described, borders, half // 2, one, near, rule)
+            if between < apart[one] or (between == apart[one] and near < nearest[one]):
+                nearest[one], apart[one] = near, between
+            was_nearest = nearest[near] == one or nearest[near] == other
+            is_tie = between == apart[near] and not is_bound[near] and one < nearest[near]
+            if between < apart[near] or is_tie or (was_nearest and between == apart[near]):
+                nearest[near], apart[near], is_bound[near] = one, between, False
                 _climb(winners, apart, near)
+            elif was_nearest:
+                nearest[near], is_bound[near] = -1, True
             half = lists[2][half]
+        _climb(winners, apart, one)
