@@ -114,8 +114,11 @@ def find_segments(
         rules: how to.
         n_threads: 0 = one for every core.
     """
-    superpixels = SUPERPIXELS[rules.superpixels](image, region_size=rules.region_size, n_threads=n_threads)
-    means = coder.means(logits, lab_planes(image), superpixels, n_threads)
+    planes = lab_planes(image)
+    superpixels = SUPERPIXELS[rules.superpixels](
+        image, region_size=rules.region_size, n_threads=n_threads, planes=planes
+    )
+    means = coder.means(logits, planes, superpixels, n_threads)
     sizes = np.bincount(superpixels.ids.ravel(), minlength=superpixels.n)
     shares = (sizes / sizes.sum()).astype(np.float32)
     borders = find_borders(superpixels)

@@ -22,13 +22,19 @@ Int32Array = npt.NDArray[np.int32]
 Float32Array = npt.NDArray[np.float32]
 
 
-def blocks(image: UInt8Array, *, region_size: int = 20, n_threads: int = 0) -> Regions:
+def blocks(
+    image: UInt8Array,
+    *,
+    region_size: int = 20,
+    n_threads: int = 0,
+    planes: Float32Array | None = None,
+) -> Regions:
     """Rectangles of about ``region_size`` pixels each way, whatever the image shows.
 
     Args:
         image: (H, W, 3) uint8.
         region_size: in pixels, 2 or more.
-        n_threads: not used; here so that all superpixels are called alike.
+        n_threads, planes: not used; here so that all superpixels are called alike.
     """
     _check(image, region_size)
     height, width = image.shape[:2]
@@ -46,6 +52,7 @@ def slic(
     n_iterations: int = 5,
     min_size: float = 0.25,
     n_threads: int = 0,
+    planes: Float32Array | None = None,
 ) -> Regions:
     """SLIC superpixels.
 
@@ -56,6 +63,7 @@ def slic(
         n_iterations: of the assignment of pixels to centres, 1 or more.
         min_size: connected parts smaller than this share of ``region_size`` squared join another one.
         n_threads: 0 = one for every core.
+        planes: the image from ``lab_planes``, if that is known.
 
     Returns:
         The superpixels; one where the image is smaller than a region.
@@ -70,7 +78,7 @@ def slic(
             f'compactness {compactness}, n_iterations {n_iterations}, min_size {min_size}, n_threads '
             f'{n_threads}; expected more than 0, 1 or more, 0 or more, 0 or more'
         )
-    planes = lab_planes(image)
+    planes = lab_planes(image) if planes is None else planes
     centres = _seed(planes, region_size)
     labels = np.zeros(image.shape[:2], np.int32)
     weight = np.float32((compactness / region_size) ** 2)
@@ -94,6 +102,7 @@ def seeds(
     n_iterations: int = 4,
     min_size: float = 0.25,
     n_threads: int = 0,
+    planes: Float32Array | None = None,
 ) -> Regions:
     """SEEDS superpixels, see ``seg_ros.regions.seeds``.
 
@@ -103,6 +112,7 @@ def seeds(
         n_iterations: at each size of the pieces, 1 or more.
         min_size: connected parts smaller than this share of ``region_size`` squared join another one.
         n_threads: not used; here so that all superpixels are called alike.
+        planes: the image from ``lab_planes``, if that is known.
 
     Raises:
         ImageError: the image has another shape or type.
@@ -114,7 +124,7 @@ def seeds(
         raise ParameterError(
             f'n_iterations {n_iterations}, min_size {min_size}; expected 1 or more, 0 or more'
         )
-    planes, labels = lab_planes(image), start.ids.copy()
+    planes, labels = lab_planes(image) if planes is None else planes, start.ids.copy()
     bins = quantise(planes)
     histograms = np.zeros((start.n, N_LEVELS**3), np.float32)
     sizes = np.zeros(start.n, np.float32)
@@ -239,4 +249,4 @@ def _sum_planes(planes: Float32Array, ids: Int32Array, sums: Float32Array, sizes
 
 
 SUPERPIXELS: dict[str, Callable[..., Regions]] = {'slic': slic, 'seeds': seeds, 'blocks': blocks}
-"""Superpixel methods by name; each is called with an image, ``region_size`` and ``n_threads``."""
+"""Superpixel methods by name; each is called with an image, ``region_size``, ``n_threads`` and ``planes``."""
