@@ -10,6 +10,7 @@ import platform
 import signal
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """Options of mallopt, from the header malloc.h of glibc."""
@@ -52,6 +53,7 @@ def _run(words: Sequence[str]) -> int:
     from seg_ros.errors import ParameterError
     from seg_ros.ros.segmentation_node import SegmentationNode
 
+    sys.unraisablehook = _report_unraisable
     rclpy.init(args=list(words))
     node = None
     try:
@@ -76,6 +78,12 @@ def _run(words: Sequence[str]) -> int:
                 node.destroy_node()
         rclpy.try_shutdown()
     return 0
+
+
+def _report_unraisable(problem: Any) -> None:
+    """Report what a destructor raises, but for rclpy's loggers that a signal has left half built."""
+    if not (isinstance(problem.exc_value, AttributeError) and 'RcutilsLogger' in repr(problem.object)):
+        sys.__unraisablehook__(problem)
 
 
 if __name__ == '__main__':

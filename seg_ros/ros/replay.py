@@ -42,6 +42,7 @@ _CONFIGURE_TIMEOUT_S = 600.0
 _CONNECT_TIMEOUT_S = 20.0
 _SETTLE_S = 0.5
 _ASK_PERIOD_S = 1.0
+_N_REQUESTS = 3
 
 
 @dataclass(frozen=True)
@@ -151,13 +152,21 @@ class Replay:
         ask: Any = self._node.create_client(GetState, f'/{NODE_NAME}/get_state')
         for client in (change, ask):
             self._wait(client.service_is_ready, _START_TIMEOUT_S, f'the node {NODE_NAME} does not appear')
-        for name, transition, goal in (
-            ('configure', Transition.TRANSITION_CONFIGURE, State.PRIMARY_STATE_INACTIVE),
-            ('activate', Transition.TRANSITION_ACTIVATE, State.PRIMARY_STATE_ACTIVE),
+        unconfigured, inactive, active = (
+            State.PRIMARY_STATE_UNCONFIGURED,
+            State.PRIMARY_STATE_INACTIVE,
+            State.PRIMARY_STATE_ACTIVE,
+        )
+        for name, transition, start, goal in (
+            ('configure', Transition.TRANSITION_CONFIGURE, unconfigured, inactive),
+            ('activate', Transition.TRANSITION_ACTIVATE, inactive, active),
         ):
-            answer = change.call_async(ChangeState.Request(transition=Transition(id=transition)))
-            state = _StateWatch(ask, answer)
-            self._wait(state.is_settled, _CONFIGURE_TIMEOUT_S, f'the node {NODE_NAME} does not {name}')
+            for _ in range(_N_REQUESTS):
+                answer = change.call_async(ChangeState.Request(transition=Transition(id=transition)))
+                state = _StateWatch(ask, answer)
+                self._wait(state.is_settled, _CONFIGURE_TIMEOUT_S, f'the node {NODE_NAME} does not {name}')
+                if answer.done() or state.current != start:
+                    break  # else the request got lost, as answers may
             succeeded = answer.result().success if answer.done() else state.current == goal
             if not self._stop.is_set() and not succeeded:
                 raise self.failure(f'the node {NODE_NAME} could not {name}')

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from seg_ros.image import ImageNetwork, Normalisation
+from seg_ros.image import FrameNetwork, ImageNetwork, Normalisation
 from seg_ros.models.enet import Bottleneck, DownsamplingBottleneck, ENet, UpsamplingBottleneck
 from seg_ros.runtime.onnx_runtime import export_onnx
 
@@ -136,9 +136,9 @@ def test_onnx_agrees_with_eager(network: ENet, size: tuple[int, int]) -> None:
     onnxruntime = pytest.importorskip('onnxruntime', reason='ONNX Runtime is not installed')
     pytest.importorskip('onnxscript', reason='onnxscript is not installed')
     images = np.random.default_rng(0).integers(0, 256, (1, *size, 3), np.uint8)
-    whole = ImageNetwork(network, Normalisation()).eval()
+    whole = FrameNetwork(ImageNetwork(network, Normalisation())).eval()
     session = onnxruntime.InferenceSession(export_onnx(whole, size), providers=['CPUExecutionProvider'])
     (scores,) = session.run(None, {'images': images})
     with torch.no_grad():
         expected = whole(torch.from_numpy(images))
-    np.testing.assert_allclose(scores, expected.numpy(), rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(scores, expected['scores'].numpy(), rtol=1e-3, atol=1e-3)
