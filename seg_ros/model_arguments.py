@@ -33,7 +33,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
             type=type(parameter.default),
             default=parameter.default,
             choices=parameter.choices,
-            metavar=None if parameter.choices else name.rpartition('_')[2].upper(),
+            metavar=None if parameter.choices else field_of(name).rpartition('_')[2].upper(),
             help=f'{parameter.doc}{constraint} (default: %(default)s)',
         )
 

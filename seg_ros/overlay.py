@@ -10,6 +10,7 @@ import numpy as np
 from seg_ros.errors import ImageError, ParameterError
 from seg_ros.image import resize_image
 from seg_ros.labels import ClassSet
+from seg_ros.regions.geometry import boundary
 from seg_ros.regions.hamming import unpack
 from seg_ros.regions.segments import Segments
 from seg_ros.types import UInt8Array
@@ -92,10 +93,7 @@ def draw_segments(image: UInt8Array, segments: Segments, *, opacity: float) -> U
     """
     ids = segments.regions.ids
     picture = cv2.addWeighted(image, 1 - opacity, code_colours(segments.codes)[ids], opacity, 0)
-    edge = np.zeros(ids.shape, bool)
-    edge[:, :-1] |= ids[:, 1:] != ids[:, :-1]
-    edge[:-1] |= ids[1:] != ids[:-1]
-    picture[edge] = _LIGHT
+    picture[boundary(ids)] = _LIGHT
     return picture.astype(np.uint8, copy=False)
 
 

@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from seg_ros.errors import ImageError
+from seg_ros.regions.geometry import boundary
 
 Int32Array = npt.NDArray[np.int32]
 Float64Array = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
 
 
 def overlaps(found: Int32Array, drawn: Int32Array) -> npt.NDArray[np.int64]:
@@ -93,10 +93,10 @@ def boundary_recall(found: Int32Array, drawn: Int32Array, tolerance: int = 2) ->
 
     1 where nothing is drawn.
     """
-    wanted = _boundary(drawn)
+    wanted = boundary(drawn)
     if not wanted.any():
         return 1.0
-    away = np.where(_boundary(found), 0, 255).astype(np.uint8)
+    away = np.where(boundary(found), 0, 255).astype(np.uint8)
     distance = cv2.distanceTransform(away, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     return float((distance[wanted] <= tolerance).mean())
 
@@ -106,11 +106,3 @@ def undersegmentation_error(found: Int32Array, drawn: Int32Array) -> float:
     table = overlaps(found, drawn)
     leaks = np.minimum(table, table.sum(0) - table)
     return float(leaks.sum() / max(table.sum(), 1))
-
-
-def _boundary(ids: Int32Array) -> BoolArray:
-    """Pixels whose right or lower neighbour has another id."""
-    edge = np.zeros(ids.shape, bool)
-    edge[:, :-1] |= ids[:, 1:] != ids[:, :-1]
-    edge[:-1] |= ids[1:] != ids[:-1]
-    return edge

@@ -81,6 +81,14 @@ def find_borders(regions: Regions) -> Borders:
         room *= 4
 
 
+def boundary(ids: Int32Array) -> npt.NDArray[np.bool_]:
+    """Pixels of (H, W) ids whose right or lower neighbour has another id: (H, W) bool."""
+    edge = np.zeros(ids.shape, bool)
+    edge[:, :-1] |= ids[:, 1:] != ids[:, :-1]
+    edge[:-1] |= ids[1:] != ids[:-1]
+    return edge
+
+
 def describe(regions: Regions) -> Shapes:
     """Area, box and centroid of every region."""
     ids, n = regions.ids, regions.n
