@@ -24,6 +24,7 @@ from seg_ros.errors import UnknownNameError
 from seg_ros.models.alexnet import AlexNetFeatures
 from seg_ros.models.efficientnet import EfficientNetLitePyramid
 from seg_ros.models.enet import ENet
+from seg_ros.models.segnet import SegNet, SegNetBasic, SegNetSmall
 from seg_ros.models.squeezenet import SqueezeNetFeatures, SqueezeNetPyramid
 from seg_ros.runtime.backend import Backend
 from seg_ros.runtime.onnx_runtime import OnnxRuntimeBackend
@@ -35,6 +36,9 @@ T = TypeVar('T')
 MODELS: dict[str, Callable[..., nn.Module]] = {
     'efficientnet_lite_pyramid': EfficientNetLitePyramid,
     'enet': ENet,
+    'segnet': SegNet,
+    'segnet_basic': SegNetBasic,
+    'segnet_small': SegNetSmall,
     'squeezenet_pyramid': SqueezeNetPyramid,
 }
 """Architectures by name; each is called with the number of classes and its own keyword arguments."""

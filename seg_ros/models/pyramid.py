@@ -7,47 +7,28 @@ Deliberate differences: the pyramid is narrow, goes down to half the input's siz
 where most of its work lies; each level is upsampled by repetition, whose backward pass compilers fuse.
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from pathlib import Path
+from abc import abstractmethod
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seg_ros.errors import ModelFileError
 from seg_ros.models.layers import pad_to_multiple
+from seg_ros.models.pretrained import Pretrained
 
 
-class Encoder(nn.Module, ABC):
+class Encoder(Pretrained):
     """A network for classification without its head.
 
     Attributes:
         channels: of the maps that :meth:`forward` returns, from half the input's size on, halving each time.
-        trained_on: what its public weights are called.
     """
 
     channels: tuple[int, ...]
-    trained_on: str
 
     @abstractmethod
     def forward(self, x: Tensor) -> list[Tensor]:
         """Features at 1/2, 1/4, ... of (B, 3, H, W) float, H and W multiples of 2 ** len(channels)."""
-
-    @abstractmethod
-    def adopt(self, state: Mapping[str, Tensor]) -> None:
-        """Take over public weights, under the names they are published with."""
-
-    def load_weights(self, path: Path) -> None:
-        """Load ImageNet weights from a file of torch.save that holds tensors alone.
-
-        Raises:
-            ModelFileError: the file is missing, is no plain state dict, or is of another network.
-        """
-        try:
-            self.adopt(torch.load(path, map_location='cpu', weights_only=True))
-        except Exception as err:  # torch raises many kinds for a damaged file
-            raise ModelFileError(f'{path} holds no weights of {self.trained_on}: {err}') from err
 
 
 def _conv_norm_act(in_channels: int, out_channels: int, kernel: int) -> nn.Sequential:

@@ -10,7 +10,7 @@ from seg_ros.checkpoint import Model, ModelDescription, load_model
 from seg_ros.data.dataset import Dataset
 from seg_ros.errors import RecipeError, UnavailableError
 from seg_ros.image import ImageNetwork
-from seg_ros.models.pyramid import Encoder
+from seg_ros.models.pretrained import Pretrained
 from seg_ros.registry import DATASETS, look_up
 from seg_ros.resources import resource
 from seg_ros.train.recipe import Recipe, Source
@@ -73,7 +73,7 @@ def make_network(recipe: Recipe, description: ModelDescription, parent: Model | 
     network = description.build()
     if recipe.encoder_weights:
         encoder = getattr(network, 'encoder', None)
-        if not isinstance(encoder, Encoder):
+        if not isinstance(encoder, Pretrained):
             raise RecipeError(f'encoder_weights: {recipe.model} has no encoder that loads ImageNet weights')
         encoder.load_weights(find_file(recipe.encoder_weights))
     if parent is None:
