@@ -1,0 +1,1 @@
+"""Making networks smaller: pruning, quantisation, weight sharing, storage, and what they cost."""
