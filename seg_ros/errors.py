@@ -10,6 +10,8 @@ Every message says what came, what was expected and what to do::
     ├── ModelFileError      a model file is missing, truncated, hostile or of another kind
     │   └── SelfCheckError  a model does not reproduce its own golden labels
     ├── ParameterError      a parameter value is refused
+    ├── BudgetError         a network cannot be made as small as was asked for
+    ├── CalibrationError    activations were not measured, or not on fitting images
     ├── UnknownNameError    a name is in none of the tables; the message lists the known ones
     └── UnavailableError    this machine or this file cannot give what was asked for
 """
@@ -45,6 +47,14 @@ class SelfCheckError(ModelFileError):
 
 class ParameterError(SegRosError, ValueError):
     """A parameter value is refused."""
+
+
+class BudgetError(SegRosError, ValueError):
+    """A network cannot be made as small, or as fast, as was asked for; the message says how far it goes."""
+
+
+class CalibrationError(SegRosError, ValueError):
+    """What 8-bit computation needs to know of activations is missing, or was measured on unfitting images."""
 
 
 class UnknownNameError(SegRosError, LookupError):
