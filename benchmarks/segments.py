@@ -96,7 +96,7 @@ def main() -> None:
         'borders': lambda: find_borders(superpixels),
         'join': join,
         'scores': lambda: (
-            None if scores is None else pool(scores.permute(1, 2, 0).contiguous().numpy(), superpixels)
+            None if scores is None else pool(scores.permute(1, 2, 0).contiguous().numpy(), segments.regions)
         ),
         'all segments': lambda: find_segments(image, logits, scores, coder, rules),
         'describe': lambda: describe(segments.regions),

@@ -1,9 +1,9 @@
 """A camera through the node: what arrives, how old it is, and what the node adds to the bare network.
 
 Three processes, as on a robot: this one publishes rgb8 frames at a steady rate, the node segments them, a
-third receives labels. Then, in turns and at a rate at which no frame waits for another, the camera publishes
-and the bare backend runs the same frames in this process; the median difference is the node's share. Run it
-when nothing else runs:
+third receives labels, or segments with their codes. Then, in turns and at a rate at which no frame waits for
+another, the camera publishes and the bare backend runs the same frames in this process; the median difference
+is the node's share. Run it when nothing else runs:
 
     python benchmarks/stream.py --seconds 60 --backend torch_compile --json out.json
 """
@@ -15,6 +15,7 @@ import os
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,7 @@ from std_msgs.msg import Header
 
 from seg_ros.image import resize_image
 from seg_ros.model_arguments import add_model_arguments, parameters_from, settings_from
+from seg_ros.msg import SegmentCodeArray
 from seg_ros.pipeline import Pipeline
 from seg_ros.rendered import RenderedDrive
 from seg_ros.ros.conversions import message_from_image
@@ -41,17 +43,20 @@ Times = npt.NDArray[np.float64]
 _TURNS, _TURN_S, _TURN_RATE_HZ = 8, 4.0, 10.0
 
 
-def receive(connection: Connection) -> None:
-    """Send the age of the labels that came, in milliseconds, whenever asked for it; until asked to stop."""
+KINDS: dict[str, Any] = {'labels': Image, 'segments': SegmentCodeArray}
+
+
+def receive(connection: Connection, topic: str) -> None:
+    """Send the ages of what came, in milliseconds, whenever asked for them; until asked to stop."""
     rclpy.init()
     node = rclpy.create_node('receiver')
     ages: list[float] = []
 
-    def on_labels(message: Image) -> None:
+    def on_message(message: Any) -> None:
         stamp = message.header.stamp
         ages.append(1e3 * time.time() - (1e3 * stamp.sec + 1e-6 * stamp.nanosec))
 
-    node.create_subscription(Image, '/seg_ros/labels', on_labels, qos_profile_sensor_data)
+    node.create_subscription(KINDS[topic], f'/seg_ros/{topic}', on_message, qos_profile_sensor_data)
     goes_on = True
     while goes_on:
         rclpy.spin_once(node, timeout_sec=0.1)
@@ -136,6 +141,7 @@ def main() -> None:
     parser.add_argument('--seconds', type=float, default=60)
     parser.add_argument('--rate-hz', type=float, default=30)
     parser.add_argument('--size', type=int, nargs=2, default=(480, 640), metavar=('H', 'W'))
+    parser.add_argument('--topic', choices=KINDS, default='labels', help='what the third process receives')
     parser.add_argument('--json', type=Path)
     add_model_arguments(parser)
     arguments = parser.parse_args()
@@ -148,13 +154,13 @@ def main() -> None:
 
     spawn = multiprocessing.get_context('spawn')
     here, there = spawn.Pipe()
-    receiver = spawn.Process(target=receive, args=(there,), daemon=True)
+    receiver = spawn.Process(target=receive, args=(there, arguments.topic), daemon=True)
     rclpy.init()
     node = rclpy.create_node('camera')
     pipeline = Pipeline.load(settings)
 
     def ages_of(rate_hz: float, n_frames: int) -> Times:
-        """Publish, wait for the last labels, and tell their ages."""
+        """Publish, wait for the last answers, and tell their ages."""
         publish(node, frames, rate_hz, n_frames)
         time.sleep(0.5)
         here.send(True)
@@ -185,6 +191,7 @@ def main() -> None:
     rclpy.try_shutdown()
     report = {
         **pipeline.as_json(),
+        'topic': arguments.topic,
         'frames': {'published': n_frames, 'received': len(ages), 'lost': n_frames - len(ages)},
         'age_ms': {f'p{q}': float(np.percentile(ages, q)) for q in (50, 99)},
         'age_in_turns_ms': float(np.median(in_node)),

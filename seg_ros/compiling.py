@@ -16,18 +16,23 @@ _Function = TypeVar('_Function', bound=Callable[..., Any])
 _FAST_MATH = {'contract'}
 
 
-def compiled(function: _Function) -> _Function:
+def compiled(function: _Function, *, inline: bool = False) -> _Function:
     """``function`` compiled by Numba at its first call, without the GIL, kept on disk where that is writable.
+
+    Args:
+        function: of what Numba knows.
+        inline: make it a part of the compiled functions that call it; for small ones called very often.
 
     Raises:
         ImportError: Numba is missing.
     """
     from numba import njit
 
+    options: dict[str, Any] = {'nogil': True, 'fastmath': _FAST_MATH, 'forceinline': inline}
     try:
-        done = njit(nogil=True, cache=True, fastmath=_FAST_MATH)(function)
+        done = njit(cache=True, **options)(function)
     except RuntimeError:  # Numba found no place for its cache
-        done = njit(nogil=True, fastmath=_FAST_MATH)(function)
+        done = njit(**options)(function)
     return cast(_Function, done)
 
 
@@ -35,6 +40,14 @@ def compiled_where_possible(function: _Function) -> _Function:
     """:func:`compiled`; ``function`` itself, which does the same, where Numba is missing."""
     try:
         return compiled(function)
+    except ImportError:
+        return function
+
+
+def inlined_where_possible(function: _Function) -> _Function:
+    """As :func:`compiled_where_possible`, as a part of the functions that call it."""
+    try:
+        return compiled(function, inline=True)
     except ImportError:
         return function
 

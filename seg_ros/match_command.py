@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from seg_ros.bags import COMPRESSED_IMAGE, BagReader
+from seg_ros.bags import BagReader
 from seg_ros.data.dataset import IMAGE_SUFFIXES, read_image
 from seg_ros.errors import BagError, ImageError, ParameterError, UnavailableError
 from seg_ros.evaluate.report import table, write_json
@@ -18,7 +18,7 @@ from seg_ros.pipeline import Pipeline
 from seg_ros.regions.geometry import Shapes, describe
 from seg_ros.regions.hamming import hamming
 from seg_ros.regions.segments import Segments
-from seg_ros.ros.conversions import image_from_compressed, image_from_message
+from seg_ros.ros.conversions import image_of
 from seg_ros.types import UInt8Array
 
 
@@ -108,9 +108,7 @@ def read_frame(path: Path, index: int, topic: str | None) -> UInt8Array:
         source = bag.image_topic(topic)
         for position, message in enumerate(bag.messages(source.name)):
             if position == index:
-                content = message.decode()
-                is_compressed = message.type == COMPRESSED_IMAGE
-                return image_from_compressed(content) if is_compressed else image_from_message(content)
+                return image_of(message.decode())
     raise BagError(f'bag {path} has {source.n_messages} frames on {source.name}, none of index {index}')
 
 

@@ -16,6 +16,7 @@ NAMES = (
     'segments.refinement',
     'segments.superpixels',
     'segments.region_size',
+    'segments.merge',
     'segments.merge_limit',
 )
 """Parameters that concern the model and not the node."""

@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Any
 
 from seg_ros.errors import ParameterError
+from seg_ros.regions.segments import MERGES
 from seg_ros.regions.superpixels import SUPERPIXELS
 from seg_ros.registry import BACKENDS, QUANTIZATIONS
 
@@ -35,6 +36,7 @@ class Parameter:
         unit: of the value, empty for none.
         minimum: smallest value allowed, None for no range.
         maximum: largest value allowed.
+        zero_too: whether 0, which then has a meaning of its own, is allowed below the minimum.
         choices: the strings allowed, None for any.
         change: when a new value is accepted.
     """
@@ -45,6 +47,7 @@ class Parameter:
     unit: str = ''
     minimum: float | None = None
     maximum: float | None = None
+    zero_too: bool = False
     choices: tuple[str, ...] | None = None
     change: Change = Change.ANY_TIME
 
@@ -55,7 +58,7 @@ class Parameter:
         if self.choices:
             parts.append(' | '.join(self.choices))
         if self.minimum is not None:
-            parts.append(f'{self.minimum:g} .. {self.maximum:g}')
+            parts.append(f'{"0, " if self.zero_too else ""}{self.minimum:g} .. {self.maximum:g}')
         return ' '.join([*parts, self.unit]).strip()
 
 
@@ -175,8 +178,16 @@ PARAMETERS: tuple[Parameter, ...] = (
         0,
         "Size of a superpixel in the network's input; 0 is the model's own.",
         unit='px',
-        minimum=0,
+        minimum=2,
         maximum=256,
+        zero_too=True,
+    ),
+    Parameter(
+        'segments.merge',
+        'alike',
+        'How superpixels become segments: alike joins the two that are most alike, again and again; '
+        'components joins all that touch and are alike at once.',
+        choices=tuple(MERGES),
     ),
     Parameter(
         'segments.merge_limit',
@@ -241,6 +252,7 @@ class Settings:
     segments_refinement: float = 0.0
     segments_superpixels: str = 'auto'
     segments_region_size: int = 0
+    segments_merge: str = 'alike'
     segments_merge_limit: float = -1.0
     segments_max_count: int = 500
     segments_history: int = 20000
@@ -280,6 +292,6 @@ def check(name: str, value: Any) -> Any:
         raise ParameterError(f"{name} is '{value}'; expected one of {', '.join(parameter.choices)}")
     low, high = parameter.minimum, parameter.maximum
     in_range = low is None or high is None or low <= float(value) <= high  # NaN is in no range
-    if not in_range:
+    if not in_range and not (parameter.zero_too and value == 0):
         raise ParameterError(f'{name} is {value}; expected {parameter.constraint}')
     return value

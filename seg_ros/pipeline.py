@@ -252,6 +252,7 @@ def segment_rules(description: ModelDescription, settings: Settings) -> SegmentR
         if settings.segments_superpixels == 'auto'
         else settings.segments_superpixels,
         region_size=settings.segments_region_size or own.region_size,
+        merge=settings.segments_merge,
         merge_limit=own.merge_limit if settings.segments_merge_limit < 0 else settings.segments_merge_limit,
         size_power=own.size_power,
         border_share=own.border_share,

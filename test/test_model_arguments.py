@@ -19,7 +19,7 @@ def test_defaults_are_those_of_the_parameters() -> None:
 
 
 def test_every_argument_reaches_the_settings_with_its_type() -> None:
-    given = ('a.safetensors', 'fp32', 'torch', 'cpu', 0.5, 96, 128, 2, 0.5, 'blocks', 12, 0.25)
+    given = ('a.safetensors', 'fp32', 'torch', 'cpu', 0.5, 96, 128, 2, 0.5, 'blocks', 12, 'components', 0.25)
     values = dict(zip(NAMES, given, strict=True))
     words = []
     for name, value in values.items():

@@ -29,11 +29,18 @@ def test_every_default_is_accepted(name: str) -> None:
         ('n_threads', 1.5, 'expected a int'),
         ('n_threads', True, 'expected a int'),
         ('overlay_legend', 1, 'expected a bool'),
+        ('segments.region_size', 1, r'segments.region_size is 1; expected 0, 2 \.\. 256 px'),
+        ('segments.region_size', -1, 'is -1'),
+        ('segments.merge', 'none', 'expected one of alike, components'),
     ],
 )
 def test_refusals(name: str, value: object, words: str) -> None:
     with pytest.raises(ParameterError, match=words):
         check(name, value)
+
+
+def test_zero_may_mean_something_below_the_minimum() -> None:
+    assert [check('segments.region_size', value) for value in (0, 2, 256)] == [0, 2, 256]
 
 
 def test_an_int_becomes_a_float() -> None:

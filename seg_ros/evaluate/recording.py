@@ -8,13 +8,13 @@ from typing import Any
 import cv2
 import numpy as np
 
-from seg_ros.bags import COMPRESSED_IMAGE, BagReader, Message, numbered
+from seg_ros.bags import BagReader, Message, numbered
 from seg_ros.errors import BagError
 from seg_ros.evaluate.metrics import Counts, confusion_matrix
 from seg_ros.evaluate.report import LabelCounter
 from seg_ros.labels import ClassSet
 from seg_ros.overlay import Overlay, colourise, contact_sheet
-from seg_ros.ros.conversions import image_from_compressed, image_from_message
+from seg_ros.ros.conversions import image_of
 from seg_ros.ros.diagnostics import STAGES
 from seg_ros.types import UInt8Array
 
@@ -147,5 +147,4 @@ def _pictures(messages: Iterable[Message], keys: Collection[Key]) -> dict[Key, U
 
 def _image(message: Message) -> UInt8Array:
     """(H, W, 3) uint8 RGB; a label image has its ids in every channel."""
-    decoded = message.decode()
-    return image_from_compressed(decoded) if message.type == COMPRESSED_IMAGE else image_from_message(decoded)
+    return image_of(message.decode())

@@ -35,23 +35,26 @@ def colour_moments(planes: Float32Array, regions: Regions, n_threads: int = 0) -
     Returns:
         (S, 9) float32.
     """
-    kernels = import_kernels(*KERNELS)
+    kernels, runs = import_kernels(*KERNELS), regions.runs
     sum_moments = kernels.sum_moments if kernels else _sum_moments
+    flat = planes.reshape(3, -1)
 
     def run(start: int, stop: int) -> Float32Array:
         sums = np.zeros((regions.n, 10), np.float32)
-        sum_moments(planes, regions.ids, start, stop, sums)
+        sum_moments(flat, runs.starts, runs.ids, runs.rows[start], runs.rows[stop], sums)
         return sums
 
-    sums = np.sum(run_in_parts(run, regions.ids.shape[0], n_threads or n_cores()), axis=0)
+    sums = np.sum(run_in_parts(run, len(runs.rows) - 1, n_threads or n_cores()), axis=0)
     return np.asarray(sums[:, :9] / sums[:, 9:], np.float32)
 
 
-def _sum_moments(planes: Float32Array, ids: Int32Array, start: int, stop: int, sums: Float32Array) -> None:
+def _sum_moments(
+    planes: Float32Array, starts: Int32Array, ids: Int32Array, first: int, last: int, sums: Float32Array
+) -> None:
     """What the compiled loop of this name does."""
-    flat = ids[start:stop].ravel()
-    scaled = (planes[:, start:stop] - np.float32(_CENTRE)) * _SCALE[:, None, None]
-    light, a, b = (plane.ravel() for plane in scaled)
+    flat = np.repeat(ids[first:last], np.diff(starts[first : last + 1]))
+    scaled = (planes[:, starts[first] : starts[last]] - np.float32(_CENTRE)) * _SCALE[:, None]
+    light, a, b = scaled
     values = (light, a, b, light**2, a**2, b**2, light * a, light * b, a * b, np.ones_like(a))
     for column, value in enumerate(values):
         sums[:, column] += np.bincount(flat, value, len(sums)).astype(np.float32)

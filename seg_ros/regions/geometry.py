@@ -1,6 +1,7 @@
 """What regions look like and what lies in them: neighbours, boxes, areas, means of what a network says."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -8,6 +9,7 @@ import numpy.typing as npt
 from seg_ros.compiling import import_kernels, n_cores, run_in_parts
 from seg_ros.decide import neighbours_1d
 from seg_ros.errors import ImageError
+from seg_ros.regions.runs import Runs, connect, touching
 
 Int32Array = npt.NDArray[np.int32]
 Float32Array = npt.NDArray[np.float32]
@@ -29,6 +31,27 @@ class Regions:
 
     ids: Int32Array
     n: int
+
+    @classmethod
+    def of(cls, runs: Runs, n: int) -> 'Regions':
+        """The regions with these runs."""
+        regions = cls(runs.spread(runs.ids), n)
+        vars(regions)['runs'] = runs  # where cached_property looks
+        return regions
+
+    @cached_property
+    def runs(self) -> Runs:
+        """The runs of the ids."""
+        return Runs.of(self.ids)
+
+    @cached_property
+    def sizes(self) -> npt.NDArray[np.int64]:
+        """(n,) int64, pixels."""
+        return np.bincount(self.runs.ids, self.runs.lengths, self.n).astype(np.int64)
+
+    def renamed(self, of_region: Int32Array, n: int) -> 'Regions':
+        """The regions that these are parts of: (n,) int32 for each the new one, and how many there are."""
+        return Regions.of(self.runs.renamed(of_region[self.runs.ids]), n)
 
 
 @dataclass(frozen=True)
@@ -60,10 +83,11 @@ class Shapes:
 
 
 def connected(labels: Int32Array) -> Regions:
-    """The connected parts of equal labels, (H, W) int32."""
-    kernels = import_kernels(*KERNELS)
-    ids = np.empty_like(labels)
-    return Regions(ids, int((kernels.connect if kernels else _connect)(labels, ids)))
+    """The connected parts of equal labels, (H, W) int32, numbered in the order in which they are met."""
+    runs = Runs.of(labels)
+    alike, _, _ = touching(runs.rows, runs.starts, runs.ids)
+    of_run, n = connect(len(runs.ids), alike)
+    return Regions.of(runs.renamed(of_run), n)
 
 
 def find_borders(regions: Regions) -> Borders:
@@ -71,11 +95,13 @@ def find_borders(regions: Regions) -> Borders:
     kernels = import_kernels(*KERNELS)
     if kernels is None:
         return _find_borders(regions)
+    runs = regions.runs
+    _, unlike, lengths_of_runs = touching(runs.rows, runs.starts, runs.ids)
     room = 3 * regions.n  # the graph of connected parts is planar, and has no more edges than that
     while True:
         pairs, lengths = np.empty((room, 2), np.int32), np.empty(room, np.int32)
         table = np.full(1 << (2 * room).bit_length(), -1, np.int32)
-        count = kernels.neighbours(regions.ids, regions.n, table, pairs, lengths)
+        count = kernels.count_borders(unlike, lengths_of_runs, runs.ids, table, pairs, lengths)
         if count >= 0:
             return Borders(pairs[:count], lengths[:count])
         room *= 4
@@ -91,13 +117,10 @@ def boundary(ids: Int32Array) -> npt.NDArray[np.bool_]:
 
 def describe(regions: Regions) -> Shapes:
     """Area, box and centroid of every region."""
-    ids, n = regions.ids, regions.n
-    boxes, sums = np.empty((n, 4), np.int32), np.zeros((n, 3), np.int64)
+    runs = regions.runs
+    boxes, sums = np.empty((regions.n, 4), np.int32), np.zeros((regions.n, 3), np.int64)
     kernels = import_kernels(*KERNELS)
-    if kernels:
-        kernels.describe(ids, n, boxes, sums)
-    else:
-        _describe(ids, boxes, sums)
+    (kernels.describe if kernels else _describe)(runs.rows, runs.starts, runs.ids, boxes, sums)
     return Shapes(sums[:, 0], boxes, sums[:, :0:-1] / sums[:, :1])
 
 
@@ -117,20 +140,24 @@ def pool(values: Float32Array, regions: Regions, n_threads: int = 0) -> Float32A
     """
     if values.ndim != 3 or values.dtype != np.float32 or not values.size:
         raise ImageError(f'values are {values.shape} {values.dtype}; expected (h, w, C) float32')
-    ids, kernels = regions.ids, import_kernels(*KERNELS)
-    rows = neighbours_1d(values.shape[0], ids.shape[0])
-    columns = neighbours_1d(values.shape[1], ids.shape[1])
-    pool_rows = kernels.pool_rows if kernels else _pool_rows
-    values = np.ascontiguousarray(values)
+    runs, (height, width), n_channels = regions.runs, regions.ids.shape, values.shape[2]
+    rows, columns = neighbours_1d(values.shape[0], height), neighbours_1d(values.shape[1], width)
+    values, kernels = np.ascontiguousarray(values), import_kernels(*KERNELS)
 
     def run(start: int, stop: int) -> Float32Array:
-        sums = np.zeros((regions.n, values.shape[2]), np.float32)
-        pool_rows(values, ids, rows, columns, start, stop, sums)
+        sums = np.zeros((regions.n, n_channels), np.float32)
+        if kernels is None:
+            _pool_rows(values, regions.ids, rows, columns, start, stop, sums)
+        elif values.shape[:2] == regions.ids.shape:
+            first, last = runs.rows[start], runs.rows[stop]
+            kernels.pool_pixels(values.ravel(), runs.starts, runs.ids, n_channels, first, last, sums)
+        else:
+            of_rows = runs.rows, runs.starts, runs.ids
+            kernels.pool_rows(values, of_rows, rows, columns, start, stop, sums)
         return sums
 
-    sums = np.sum(run_in_parts(run, ids.shape[0], n_threads or n_cores()), axis=0)
-    counts = np.bincount(ids.ravel(), minlength=regions.n)[:, None]
-    return np.asarray(sums / counts, np.float32)
+    sums = np.sum(run_in_parts(run, height, n_threads or n_cores()), axis=0)
+    return np.asarray(sums / regions.sizes[:, None], np.float32)
 
 
 def _find_borders(regions: Regions) -> Borders:
@@ -143,16 +170,20 @@ def _find_borders(regions: Regions) -> Borders:
     return Borders(pairs.astype(np.int32), lengths.astype(np.int32))
 
 
-def _describe(ids: Int32Array, boxes: Int32Array, sums: npt.NDArray[np.int64]) -> None:
+def _describe(
+    rows: Int32Array, starts: Int32Array, ids: Int32Array, boxes: Int32Array, sums: npt.NDArray[np.int64]
+) -> None:
     """What the compiled loop of this name does."""
-    y, x = (np.asarray(grid) for grid in np.indices(ids.shape))
-    flat = ids.ravel()
-    boxes[:, :2], boxes[:, 2:] = max(ids.shape), 0
-    for column, where in enumerate((y, x)):
-        np.minimum.at(boxes[:, column], flat, where.ravel())
-        np.maximum.at(boxes[:, column + 2], flat, where.ravel().astype(np.int32) + 1)
-    for column, values in enumerate((np.ones_like(y), y, x)):
-        np.add.at(sums[:, column], flat, values.ravel())
+    y = np.repeat(np.arange(len(rows) - 1), np.diff(rows))
+    left, right = starts[:-1] - y * starts[rows[1]], starts[1:] - y * starts[rows[1]]
+    boxes[:, :2], boxes[:, 2:] = starts[-1], 0
+    for column, where in enumerate((y, left)):
+        np.minimum.at(boxes[:, column], ids, where)
+    for column, where in enumerate((y + 1, right), 2):
+        np.maximum.at(boxes[:, column], ids, where)
+    lengths = right - left
+    for column, values in enumerate((lengths, lengths * y, lengths * (left + right - 1) // 2)):
+        np.add.at(sums[:, column], ids, values)
 
 
 def _pool_rows(
@@ -172,22 +203,3 @@ def _pool_rows(
     wide = values[:, left] * (1 - right) + values[:, next_column] * right
     full = wide[above] * (1 - below) + wide[next_row] * below
     np.add.at(sums, ids[start:stop].ravel(), full.reshape(-1, values.shape[2]))
-
-
-def _connect(labels: Int32Array, ids: Int32Array) -> int:
-    """What the compiled loop of this name does."""
-    roots, previous = np.arange(labels.size, dtype=np.int32).reshape(labels.shape), None
-    same_left, same_above = labels[:, 1:] == labels[:, :-1], labels[1:] == labels[:-1]
-    while previous is None or (roots != previous).any():
-        previous = roots.copy()
-        for here, there, same in (
-            (roots[:, 1:], roots[:, :-1], same_left),
-            (roots[1:], roots[:-1], same_above),
-        ):
-            lowest = np.minimum(here, there)
-            np.minimum(here, lowest, out=here, where=same)
-            np.minimum(there, lowest, out=there, where=same)
-        roots = roots.ravel()[roots]  # every pixel knows a pixel that knows better
-    starts, parts = np.unique(roots, return_inverse=True)
-    ids[:] = parts.reshape(labels.shape)
-    return len(starts)

@@ -5,11 +5,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from seg_ros.compiling import compiled_where_possible
+from seg_ros.compiling import compiled_where_possible, inlined_where_possible
 
 Int32Array = npt.NDArray[np.int32]
 Float32Array = npt.NDArray[np.float32]
 UInt64Array = npt.NDArray[np.uint64]
+
+_UNREACHED = np.float32(np.inf)
+_STEPS, _BLOCK, _LAST = np.float32(256), 32, np.int32(2**31 - 1)
+_LOWER, _NOTHING = np.int64(0xFFFFFFFF), np.int64(2**63 - 1)
 
 
 @compiled_where_possible
@@ -55,15 +59,33 @@ def join_pairs(n: int, pairs: Int32Array) -> tuple[Int32Array, int]:
 
 
 @compiled_where_possible
+def _keep_small(
+    edges: Int32Array, of_node: Int32Array, sizes: Int32Array, min_size: int, kept: Int32Array
+) -> int:
+    """Rename the ends of (E, 2) int32 edges, and keep those with an end below ``min_size``.
+
+    Returns:
+        How many rows of ``kept`` these fill; an edge of a region with itself is none.
+    """
+    n_kept = 0
+    for k in range(edges.shape[0]):
+        one, other = of_node[edges[k, 0]], of_node[edges[k, 1]]
+        kept[n_kept, 0], kept[n_kept, 1] = one, other
+        n_kept += (one != other) & (min(sizes[one], sizes[other]) < min_size)
+    return n_kept
+
+
+@compiled_where_possible
 def join_small(
-    pairs: Int32Array, sizes: Int32Array, colours: Float32Array, min_size: int
+    pairs: Int32Array, of_node: Int32Array, sizes: Int32Array, colours: Float32Array, min_size: int
 ) -> tuple[Int32Array, int]:
     """Join each region below a size to the neighbour of the most similar mean colour, until none is left.
 
     Args:
-        pairs: (E, 2) int32, regions that touch.
+        pairs: (E, 2) int32, nodes that touch; two regions may do so by many.
+        of_node: (N,) int32, the region of each node.
         sizes: (n,) int32, pixels of each region; changed.
-        colours: (n, C) float32, sums over their pixels; changed.
+        colours: (n, 3) float32, sums over their pixels; changed.
         min_size: in pixels.
 
     Returns:
@@ -71,41 +93,38 @@ def join_small(
     """
     n = sizes.size
     parent = np.arange(n).astype(np.int32)
-    nearest = np.empty(n, np.int32)
-    least = np.empty(n, np.float32)
-    # Only edges of small regions matter, and fewer do each time.
-    edges, n_edges = np.arange(pairs.shape[0]), pairs.shape[0]
-    changed = True
-    while changed:
-        changed = False
-        nearest[:] = -1
-        n_before, n_edges = n_edges, 0
-        for place in range(n_before):
-            k = edges[place]
-            one, other = root_of(parent, pairs[k, 0]), root_of(parent, pairs[k, 1])
-            if one == other or (sizes[one] >= min_size and sizes[other] >= min_size):
-                continue
-            edges[n_edges] = k
-            n_edges += 1
-            distance = np.float32(0)
-            for c in range(colours.shape[1]):
-                difference = colours[one, c] / sizes[one] - colours[other, c] / sizes[other]
-                distance += difference * difference
-            if nearest[one] < 0 or distance < least[one]:
-                nearest[one], least[one] = other, distance
-            if nearest[other] < 0 or distance < least[other]:
-                nearest[other], least[other] = one, distance
+    means = np.empty((n, 3), np.float32)
+    for region in range(n):
+        for c in range(3):
+            means[region, c] = colours[region, c] / np.float32(sizes[region])
+    # The distance to the nearest neighbour in steps of 1 / 256, and which that is in the lower 32 bits: the
+    # least of such numbers is found without branches, which would be guessed wrong too often.
+    nearest = np.empty(n, np.int64)
+    edges = np.empty((pairs.shape[0] + 1, 2), np.int32)
+    n_edges = _keep_small(pairs, of_node, sizes, min_size, edges)
+    while n_edges:
+        nearest[:] = _NOTHING
+        for k in range(n_edges):
+            one, other = edges[k, 0], edges[k, 1]
+            first = means[one, 0] - means[other, 0]
+            second = means[one, 1] - means[other, 1]
+            third = means[one, 2] - means[other, 2]
+            distance = np.int64(_STEPS * (first * first + second * second + third * third)) << 32
+            nearest[one] = min(nearest[one], distance | np.int64(other))
+            nearest[other] = min(nearest[other], distance | np.int64(one))
         for region in range(n):
-            if parent[region] != region or sizes[region] >= min_size or nearest[region] < 0:
+            if parent[region] != region or sizes[region] >= min_size or nearest[region] == _NOTHING:
                 continue
-            target = root_of(parent, nearest[region])
-            if target == region:
-                continue
-            parent[region] = target
-            sizes[target] += sizes[region]
-            for c in range(colours.shape[1]):
-                colours[target, c] += colours[region, c]
-            changed = True
+            target = root_of(parent, nearest[region] & _LOWER)
+            if target != region:
+                parent[region] = target
+                sizes[target] += sizes[region]
+                for c in range(3):
+                    colours[target, c] += colours[region, c]
+                    means[target, c] = colours[target, c] / np.float32(sizes[target])
+        for region in range(n):
+            parent[region] = root_of(parent, region)
+        n_edges = _keep_small(edges[:n_edges], parent, sizes, min_size, edges)
     return number_trees(parent)
 
 
@@ -116,10 +135,9 @@ _TWOS, _FOURS, _EIGHTS = (
 )
 _SHIFTS = (np.uint64(1), np.uint64(2), np.uint64(4), np.uint64(8), np.uint64(16), np.uint64(32))
 _COUNT = np.uint64(0x7F)
-_UNREACHED = np.float32(np.inf)
 
 
-@compiled_where_possible
+@inlined_where_possible
 def _n_ones(word: Any) -> int:
     """Set bits of a uint64."""
     word = word - ((word >> _SHIFTS[0]) & _TWOS)
@@ -144,7 +162,7 @@ def _describe(sums: Float32Array, size: Any, mean: Float32Array, words: UInt64Ar
         words[w] = word
 
 
-@compiled_where_possible
+@inlined_where_possible
 def _unlike(means: Float32Array, words: UInt64Array, one: Any, other: Any) -> np.float32:
     """Share of bits in which two regions differ, or their mean difference where there are no bits."""
     total = np.float32(0)
@@ -159,7 +177,7 @@ def _unlike(means: Float32Array, words: UInt64Array, one: Any, other: Any) -> np
     return np.float32(total / np.float32(means.shape[1]))
 
 
-@compiled_where_possible
+@inlined_where_possible
 def _distance(
     described: Any, borders: Float32Array, edge: Any, one: Any, other: Any, rule: Any
 ) -> np.float32:
@@ -184,13 +202,35 @@ def _distance(
 
 
 @compiled_where_possible
-def _climb(winners: Int32Array, apart: Float32Array, region: Any) -> None:
-    """Bring a tournament up to date in which regions play for the least distance, the lower number first."""
-    node = (winners.size // 2 + region) // 2
-    while node:
-        left, right = winners[2 * node], winners[2 * node + 1]
-        winners[node] = left if apart[left] <= apart[right] else right
-        node //= 2
+def _put(ranking: Any, region: Any, distance: Any) -> None:
+    """Note how far a region is apart from its nearest neighbour, and what that makes the least of its block.
+
+    Args:
+        ranking: of all regions: the distances, (n,) float32 filled up to whole blocks; the same memory as
+            int32, which orders numbers of 0 or more alike and is searched faster; the least of each block.
+        region: whose.
+        distance: 0 or more.
+    """
+    apart, bits, least = ranking
+    apart[region] = distance
+    block, lowest = region // _BLOCK, _LAST
+    for value in bits[block * _BLOCK : block * _BLOCK + _BLOCK]:
+        lowest = min(lowest, value)
+    least[block] = lowest
+
+
+@compiled_where_possible
+def _first(ranking: Any) -> int:
+    """The region least apart from its nearest neighbour, of equal ones the lowest."""
+    _, bits, least = ranking
+    best = 0
+    for block in range(least.size):
+        if least[block] < least[best]:
+            best = block
+    region = best * _BLOCK
+    while bits[region] != least[best]:
+        region += 1
+    return region
 
 
 @compiled_where_possible
@@ -221,7 +261,7 @@ def _unlist(
     seen: Int32Array,
     borders: Float32Array,
 ) -> None:
-    """Leave one half-edge to each neighbour in a region's list, and none to itself.
+    """Leave one half-edge to each neighbour in a region's list, with its number of now, and none to itself.
 
     What lies along edges that now lead to the same neighbour is summed up in the one that stays.
 
@@ -229,7 +269,7 @@ def _unlist(
         one: the region.
         mark: a number never used before.
         parent: (n,) int32, the forest of joined regions.
-        pairs: (E, 2) int32.
+        pairs: (E, 2) int32, changed.
         lists: from :func:`_list_halves`, changed.
         seen: (n, 2) int32, changed: the last mark, and the edge kept then.
         borders: (E, 2) float32, changed; an edge of length 0 is in no list any more.
@@ -241,6 +281,7 @@ def _unlist(
         near = root_of(parent, pairs[edge, 1 - half % 2])
         if borders[edge, 0] > 0 and near != one and seen[near, 0] != mark:
             seen[near, 0], seen[near, 1] = mark, edge
+            pairs[edge, 1 - half % 2] = near
             before = half
         else:
             if borders[edge, 0] > 0 and near != one:
@@ -257,23 +298,17 @@ def _unlist(
 
 @compiled_where_possible
 def _nearest(
-    one: Any,
-    parent: Int32Array,
-    pairs: Int32Array,
-    lists: Any,
-    borders: Float32Array,
-    described: Any,
-    rule: Any,
+    one: Any, pairs: Int32Array, lists: Any, borders: Float32Array, described: Any, rule: Any
 ) -> tuple[Any, np.float32]:
     """The neighbour that a region is least apart from, of equal ones the lowest, and how far that is."""
     first, _, following = lists
     nearest, apart = np.int32(-1), _UNREACHED
     half = first[one]
     while half >= 0:
-        near = root_of(parent, pairs[half // 2, 1 - half % 2])
+        near = pairs[half // 2, 1 - half % 2]
         between = _distance(described, borders, half // 2, one, near, rule)
         if between < apart or (between == apart and near < nearest):
-            nearest, apart = np.int32(near), between
+            nearest, apart = near, between
         half = following[half]
     return nearest, apart
 
@@ -290,6 +325,49 @@ def _join(one: Any, other: Any, parent: Int32Array, lists: Any, sums: Float32Arr
     for c in range(sums.shape[1]):
         sums[one, c] += sums[other, c]
     _describe(sums[one], sizes[one], means[one], words[one])
+
+
+@compiled_where_possible
+def _compare(
+    one: Any,
+    other: Any,
+    nearest: Int32Array,
+    is_bound: Any,
+    ranking: Any,
+    pairs: Int32Array,
+    lists: Any,
+    borders: Float32Array,
+    described: Any,
+    rule: Any,
+) -> None:
+    """Let a region that another one has joined, and all its neighbours, know who is nearest to them now.
+
+    Args:
+        one, other: the region and what it has taken in.
+        nearest: (n,) int32, changed.
+        is_bound: (n,) bool, changed: whether a distance is that of a neighbour that has gone further away.
+        ranking: see :func:`_put`, changed.
+        pairs, lists, borders, described, rule: see :func:`_nearest`.
+    """
+    first, _, following = lists
+    apart = ranking[0]
+    likest, least = np.int32(-1), _UNREACHED
+    half = first[one]
+    while half >= 0:
+        near = pairs[half // 2, 1 - half % 2]
+        between = _distance(described, borders, half // 2, one, near, rule)
+        if between < least or (between == least and near < likest):
+            likest, least = near, between
+        was_nearest = nearest[near] == one or nearest[near] == other
+        is_tie = between == apart[near] and not is_bound[near] and one < nearest[near]
+        if between < apart[near] or is_tie or (was_nearest and between == apart[near]):
+            nearest[near], is_bound[near] = one, False
+            _put(ranking, near, between)
+        elif was_nearest:
+            nearest[near], is_bound[near] = -1, True
+        half = following[half]
+    nearest[one] = likest
+    _put(ranking, one, least)
 
 
 @compiled_where_possible
@@ -325,7 +403,7 @@ def join_alike(
         (n,) int32 new region of each region, numbered in the order of their first ones; their number.
     """
     n, n_channels = sums.shape
-    parent = np.arange(n).astype(np.int32)
+    parent, pairs = np.arange(n).astype(np.int32), pairs.copy()
     means = np.empty((n, n_channels), np.float32)
     words = np.zeros((n, (n_channels + 63) // 64 if binary else 0), np.uint64)
     for region in range(n):
@@ -335,49 +413,31 @@ def join_alike(
     for k in range(pairs.shape[0]):
         borders[k, 0] = lengths[k]
         borders[k, 1] = lengths[k] * _unlike(means, words, pairs[k, 0], pairs[k, 1])
-    lists = _list_halves(n, pairs)
-    # Each region knows its likest neighbour; a tournament over regions knows the likest pair of all. Where
-    # that neighbour has gone further away, its former distance stays as a bound until it matters.
-    seen, nearest = np.full((n, 2), -1, np.int32), np.full(n, -1, np.int32)
-    apart, is_bound = np.full(n + 1, _UNREACHED, np.float32), np.zeros(n, np.bool_)
-    n_leaves = 1
-    while n_leaves < n:
-        n_leaves *= 2
-    winners = np.full(2 * n_leaves, n, np.int32)
+    lists, seen = _list_halves(n, pairs), np.full((n, 2), -1, np.int32)
+    # Each region knows its nearest neighbour. Where that has gone further away, the former distance stays as
+    # a bound until it matters.
+    nearest, is_bound = np.full(n, -1, np.int32), np.zeros(n, np.bool_)
+    n_blocks = n // _BLOCK + 1
+    apart = np.full(n_blocks * _BLOCK, _UNREACHED, np.float32)
+    ranking = (apart, apart.view(np.int32), np.empty(n_blocks, np.int32))
     for region in range(n):
-        winners[n_leaves + region] = region
-        nearest[region], apart[region] = _nearest(region, parent, pairs, lists, borders, described, rule)
-        _climb(winners, apart, region)
+        nearest[region], apart[region] = _nearest(region, pairs, lists, borders, described, rule)
+    for block in range(n_blocks):
+        _put(ranking, block * _BLOCK, apart[block * _BLOCK])
     mark = 0
     while True:
-        one = winners[1]
-        if one == n or apart[one] > limit:
+        one = _first(ranking)
+        if apart[one] > limit or apart[one] == _UNREACHED:
             return number_trees(parent)
         mark += 1
         if is_bound[one]:
             _unlist(one, mark, parent, pairs, lists, seen, borders)
-            nearest[one], apart[one] = _nearest(one, parent, pairs, lists, borders, described, rule)
+            nearest[one], between = _nearest(one, pairs, lists, borders, described, rule)
             is_bound[one] = False
-            _climb(winners, apart, one)
+            _put(ranking, one, between)
             continue
         other = nearest[one]
         _join(one, other, parent, lists, sums, described)
-        apart[other] = _UNREACHED
-        _climb(winners, apart, other)
+        _put(ranking, other, _UNREACHED)
         _unlist(one, mark, parent, pairs, lists, seen, borders)
-        nearest[one], apart[one] = -1, _UNREACHED
-        half = lists[0][one]
-        while half >= 0:
-            near = root_of(parent, pairs[half // 2, 1 - half % 2])
-            between = _distance(described, borders, half // 2, one, near, rule)
-            if between < apart[one] or (between == apart[one] and near < nearest[one]):
-                nearest[one], apart[one] = near, between
-            was_nearest = nearest[near] == one or nearest[near] == other
-            is_tie = between == apart[near] and not is_bound[near] and one < nearest[near]
-            if between < apart[near] or is_tie or (was_nearest and between == apart[near]):
-                nearest[near], apart[near], is_bound[near] = one, between, False
-                _climb(winners, apart, near)
-            elif was_nearest:
-                nearest[near], is_bound[near] = -1, True
-            half = lists[2][half]
-        _climb(winners, apart, one)
+        _compare(one, other, nearest, is_bound, ranking, pairs, lists, borders, described, rule)

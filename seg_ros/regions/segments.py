@@ -1,5 +1,6 @@
 """From an image and what a network says about it to segments with codes: superpixels, means, joining."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,8 +10,8 @@ import torch
 from seg_ros.regions.coder import Coder
 from seg_ros.regions.colour import lab_planes
 from seg_ros.regions.geometry import Regions, find_borders, pool
-from seg_ros.regions.graph import join_alike
-from seg_ros.regions.hamming import pack
+from seg_ros.regions.graph import join_alike, join_pairs
+from seg_ros.regions.hamming import hamming_pairs, pack
 from seg_ros.regions.superpixels import SUPERPIXELS
 from seg_ros.types import UNLABELLED, UInt8Array
 
@@ -25,13 +26,18 @@ class SegmentRules:
     Attributes:
         superpixels: name in seg_ros.regions.superpixels.SUPERPIXELS.
         region_size: of the superpixels, in pixels of the network's input.
+        merge: name in MERGES: 'alike' joins the two segments that are most alike, again and again;
+            'components' joins all superpixels that touch and are alike at once, as M. Ravanbakhsh et al. do,
+            "Efficient convolutional neural network with binary quantization layer", 2016.
         merge_limit: share of bits, 0..1, up to which touching segments are joined; 0 joins equal codes only.
-        size_power: 0 = by the codes alone; more joins small segments before large ones.
-        border_share: 0..1, how much the codes along the border count against those of the whole segments.
+        size_power: 0 = by the codes alone; more joins small segments before large ones; of 'alike' only.
+        border_share: 0..1, how much the codes along the border count against those of the whole segments; of
+            'alike' only.
     """
 
     superpixels: str = 'slic'
     region_size: int = 16
+    merge: str = 'alike'
     merge_limit: float = 0.1
     size_power: float = 0.0
     border_share: float = 0.0
@@ -119,29 +125,51 @@ def find_segments(
         image, region_size=rules.region_size, n_threads=n_threads, planes=planes
     )
     means = coder.means(logits, planes, superpixels, n_threads)
-    sizes = np.bincount(superpixels.ids.ravel(), minlength=superpixels.n)
-    shares = (sizes / sizes.sum()).astype(np.float32)
+    of_superpixel, n = MERGES[rules.merge](superpixels, means, rules)
+    joined = np.bincount(of_superpixel, superpixels.sizes, n)
+    order = np.argsort(-joined, kind='stable')
+    of_superpixel = np.argsort(order).astype(np.int32)[of_superpixel]
+    sums = _sum_up(of_superpixel, means * superpixels.sizes[:, None], n)
+    means = np.asarray(sums / joined[order, None], np.float32)
+    regions = superpixels.renamed(of_superpixel, n)
+    class_ids, of_segment = np.full(n, UNLABELLED, np.uint8), None
+    if scores is not None:
+        of_segment = pool(scores.detach().permute(1, 2, 0).contiguous().cpu().numpy(), regions, n_threads)
+        is_known = np.isfinite(of_segment).all(1)
+        class_ids = np.where(is_known, of_segment.argmax(1), UNLABELLED).astype(np.uint8)
+    return Segments(regions, pack(means > 0), means, class_ids, of_segment)
+
+
+def _join_alike(superpixels: Regions, means: Float32Array, rules: SegmentRules) -> tuple[Int32Array, int]:
+    """Join the two that are most alike, again and again; see ``join_alike``."""
     borders = find_borders(superpixels)
-    of_superpixel, n = join_alike(
+    shares = (superpixels.sizes / superpixels.ids.size).astype(np.float32)
+    return join_alike(
         borders.pairs,
         borders.lengths,
         means * shares[:, None],
-        shares.copy(),
+        shares,
         True,
         np.float32(rules.merge_limit),
         np.float32(rules.size_power),
         np.float32(rules.border_share),
     )
-    joined = np.bincount(of_superpixel, sizes, n).astype(np.int64)
-    means = _sum_up(of_superpixel, means * sizes[:, None], n) / joined.astype(np.float32)[:, None]
-    class_ids, of_segment = np.full(n, UNLABELLED, np.uint8), None
-    if scores is not None:
-        of_class = pool(scores.detach().permute(1, 2, 0).contiguous().cpu().numpy(), superpixels, n_threads)
-        of_segment = _sum_up(of_superpixel, of_class * sizes[:, None], n) / joined.astype(np.float32)[:, None]
-        is_known = np.isfinite(of_segment).all(1)
-        class_ids = np.where(is_known, of_segment.argmax(1), UNLABELLED).astype(np.uint8)
-    regions = Regions(of_superpixel[superpixels.ids], n)
-    return _in_order(Segments(regions, pack(means > 0), means, class_ids, of_segment), joined)
+
+
+def _join_components(
+    superpixels: Regions, means: Float32Array, rules: SegmentRules
+) -> tuple[Int32Array, int]:
+    """Connected components of superpixels whose codes differ in few bits, the paper's way."""
+    pairs = find_borders(superpixels).pairs
+    distances = hamming_pairs(pack(means > 0), pairs)
+    return join_pairs(superpixels.n, pairs[distances <= rules.merge_limit * means.shape[1]])
+
+
+MERGES: dict[str, Callable[[Regions, Float32Array, SegmentRules], tuple[Int32Array, int]]] = {
+    'alike': _join_alike,
+    'components': _join_components,
+}
+"""Ways to merge superpixels by name: from these and their mean bits to the segment of each, and how many."""
 
 
 def _sum_up(group: Int32Array, values: Float32Array, n: int) -> Float32Array:
@@ -158,7 +186,7 @@ def _in_order(segments: Segments, sizes: npt.NDArray[np.int64]) -> Segments:
     new = np.full(segments.n, -1, np.int32)
     new[order] = np.arange(len(order), dtype=np.int32)
     return Segments(
-        Regions(new[segments.regions.ids], len(order)),
+        segments.regions.renamed(new, len(order)),
         segments.codes[order],
         segments.means[order],
         segments.class_ids[order],

@@ -13,8 +13,9 @@ import numpy.typing as npt
 from seg_ros.compiling import import_kernels, n_cores, run_in_parts
 from seg_ros.errors import ImageError, ParameterError
 from seg_ros.regions.colour import lab_planes
-from seg_ros.regions.geometry import KERNELS, Regions, connected, find_borders
+from seg_ros.regions.geometry import KERNELS, Regions
 from seg_ros.regions.graph import join_small
+from seg_ros.regions.runs import Runs, connect, touching
 from seg_ros.regions.seeds import N_LEVELS, count_colours, exchange_blocks, exchange_pixels, quantise
 from seg_ros.types import UInt8Array
 
@@ -72,11 +73,10 @@ def slic(
         ImageError: the image has another shape or type.
         ParameterError: an argument is out of range.
     """
-    _check(image, region_size)
-    if compactness <= 0 or n_iterations < 1 or min_size < 0 or n_threads < 0:
+    _check(image, region_size, n_iterations, min_size)
+    if compactness <= 0 or n_threads < 0:
         raise ParameterError(
-            f'compactness {compactness}, n_iterations {n_iterations}, min_size {min_size}, n_threads '
-            f'{n_threads}; expected more than 0, 1 or more, 0 or more, 0 or more'
+            f'compactness {compactness}, n_threads {n_threads}; expected more than 0, 0 or more'
         )
     planes = lab_planes(image) if planes is None else planes
     centres = _seed(planes, region_size)
@@ -85,14 +85,13 @@ def slic(
     kernels = import_kernels(*KERNELS)
     assign = kernels.assign if kernels else _assign
     n_parts = n_threads or n_cores()
-    for iteration in range(n_iterations):
-        is_last = iteration + 1 == n_iterations
-        rows = (0, 1) if is_last else (iteration % 2, 2)
+    for iteration in range(n_iterations - 1):
+        rows = iteration % 2, 2
         sums = _assign_in_parts(assign, planes, centres, region_size, weight, rows, labels, n_parts)
-        if not is_last:
-            filled = sums[:, 5] > 0
-            centres[filled] = sums[filled, :5] / sums[filled, 5:]
-    return _without_small(connected(labels), planes, round(min_size * region_size**2))
+        filled = sums[:, 5] > 0
+        centres[filled] = sums[filled, :5] / sums[filled, 5:]
+    _assign_in_parts(assign, planes, centres, region_size, weight, (0, 1), labels, n_parts, False)
+    return _cleaned(labels, planes, round(min_size * region_size**2))
 
 
 def seeds(
@@ -119,11 +118,8 @@ def seeds(
         ParameterError: an argument is out of range.
     """
     import_kernels(*KERNELS)  # warns where loops run uncompiled
+    _check(image, region_size, n_iterations, min_size)
     start = blocks(image, region_size=region_size)
-    if n_iterations < 1 or min_size < 0:
-        raise ParameterError(
-            f'n_iterations {n_iterations}, min_size {min_size}; expected 1 or more, 0 or more'
-        )
     planes, labels = lab_planes(image) if planes is None else planes, start.ids.copy()
     bins = quantise(planes)
     histograms = np.zeros((start.n, N_LEVELS**3), np.float32)
@@ -136,18 +132,19 @@ def seeds(
         block //= 2
     for _ in range(n_iterations):
         exchange_pixels(bins, labels, histograms, sizes)
-    return _without_small(connected(labels), planes, round(min_size * region_size**2))
+    return _cleaned(labels, planes, round(min_size * region_size**2))
 
 
-def _without_small(regions: Regions, planes: Float32Array, min_size: int) -> Regions:
-    """The same with regions of fewer pixels joined to the neighbour of the most similar colour."""
-    kernels = import_kernels(*KERNELS)
-    sums, sizes = np.zeros((regions.n, len(planes)), np.float32), np.zeros(regions.n, np.int32)
-    (kernels.sum_planes if kernels else _sum_planes)(planes, regions.ids, sums, sizes)
-    if sizes.min() >= min_size:
-        return regions
-    of_region, n = join_small(find_borders(regions).pairs, sizes, sums, min_size)
-    return Regions(of_region[regions.ids], n)
+def _cleaned(labels: Int32Array, planes: Float32Array, min_size: int) -> Regions:
+    """The connected parts of equal labels, small ones joined to the neighbour of the likest colour."""
+    kernels, runs = import_kernels(*KERNELS), Runs.of(labels)
+    alike, unlike, _ = touching(runs.rows, runs.starts, runs.ids)
+    of_run, n = connect(len(runs.ids), alike)
+    sums, sizes = np.zeros((n, 3), np.float32), np.zeros(n, np.int32)
+    sum_planes = kernels.sum_planes if kernels else _sum_planes
+    sum_planes(planes.reshape(3, -1), runs.starts, of_run, sums, sizes)
+    of_part, n = join_small(unlike, of_run, sizes, sums, min_size)
+    return Regions.of(runs.renamed(of_part[of_run]), n)
 
 
 def _assign_in_parts(
@@ -159,12 +156,13 @@ def _assign_in_parts(
     rows: tuple[int, int],
     labels: Int32Array,
     n_parts: int,
+    with_sums: bool = True,
 ) -> Float32Array:
     """One iteration over the rows ``first::step``; the sums of all threads."""
     first, step = rows
 
     def run(start: int, stop: int) -> Float32Array:
-        sums = np.zeros((len(centres), 6), np.float32)
+        sums = np.zeros((len(centres) if with_sums else 0, 6), np.float32)
         start += (first - start) % step
         assign(planes, centres, reach, weight, start, stop, step, labels, sums)
         return sums
@@ -185,25 +183,30 @@ def _seed(planes: Float32Array, region_size: int) -> Float32Array:
     ys = ((np.arange(n_rows) + 0.5) * height / n_rows).astype(np.intp)
     xs = ((np.arange(n_columns) + 0.5) * width / n_columns).astype(np.intp)
     y, x = (grid.ravel() for grid in np.meshgrid(ys, xs, indexing='ij'))
-    candidates = []
-    for dy in (0, -1, 1):
-        for dx in (0, -1, 1):
-            cy, cx = (y + dy).clip(0, height - 1), (x + dx).clip(0, width - 1)
-            down = planes[:, (cy + 1).clip(max=height - 1), cx] - planes[:, (cy - 1).clip(0), cx]
-            right = planes[:, cy, (cx + 1).clip(max=width - 1)] - planes[:, cy, (cx - 1).clip(0)]
-            candidates.append(((down**2 + right**2).sum(0), cy, cx))
-    best = np.argmin([change for change, _, _ in candidates], axis=0)
-    every = np.arange(len(y))
-    y = np.stack([cy for _, cy, _ in candidates])[best, every]
-    x = np.stack([cx for _, _, cx in candidates])[best, every]
-    return np.column_stack([planes[:, y, x].T, y, x]).astype(np.float32)
+    dy, dx = np.array([(dy, dx) for dy in (0, -1, 1) for dx in (0, -1, 1)]).T[:, :, None]
+    y, x = (y + dy).clip(0, height - 1), (x + dx).clip(0, width - 1)
+    flat = planes.reshape(3, -1)
+
+    def colours(y: npt.NDArray[np.intp], x: npt.NDArray[np.intp]) -> Float32Array:
+        found: Float32Array = flat.take(y * width + x, axis=1)
+        return found
+
+    down = colours((y + 1).clip(max=height - 1), x) - colours((y - 1).clip(0), x)
+    right = colours(y, (x + 1).clip(max=width - 1)) - colours(y, (x - 1).clip(0))
+    best = (down**2 + right**2).sum(0).argmin(0)[None]
+    y, x = np.take_along_axis(y, best, 0)[0], np.take_along_axis(x, best, 0)[0]
+    return np.column_stack([colours(y, x).T, y, x]).astype(np.float32)
 
 
-def _check(image: UInt8Array, region_size: int) -> None:
+def _check(image: UInt8Array, region_size: int, n_iterations: int = 1, min_size: float = 0) -> None:
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
         raise ImageError(f'an image is {image.shape} {image.dtype}; expected (H, W, 3) uint8 RGB')
     if region_size < 2:
         raise ParameterError(f'region_size is {region_size}; expected 2 pixels or more')
+    if n_iterations < 1 or min_size < 0:
+        raise ParameterError(
+            f'n_iterations {n_iterations}, min_size {min_size}; expected 1 or more, 0 or more'
+        )
 
 
 def _assign(
@@ -236,16 +239,21 @@ def _assign(
         nearest[window][closer] = distance[closer]
         winner[window][closer] = s
     labels[rows] = winner
+    if not sums.size:
+        return
     y_of, x_of = np.broadcast_to(rows[:, None], winner.shape), np.broadcast_to(columns, winner.shape)
     for column, values in enumerate((*part, y_of, x_of, np.ones(winner.shape))):
         sums[:, column] += np.bincount(winner.ravel(), values.ravel(), len(centres)).astype(np.float32)
 
 
-def _sum_planes(planes: Float32Array, ids: Int32Array, sums: Float32Array, sizes: Int32Array) -> None:
+def _sum_planes(
+    planes: Float32Array, starts: Int32Array, ids: Int32Array, sums: Float32Array, sizes: Int32Array
+) -> None:
     """What the compiled loop of this name does."""
+    of_pixel = np.repeat(ids, np.diff(starts))
     for column, plane in enumerate(planes):
-        sums[:, column] += np.bincount(ids.ravel(), plane.ravel(), len(sums)).astype(np.float32)
-    sizes += np.bincount(ids.ravel(), minlength=len(sizes)).astype(np.int32)
+        sums[:, column] += np.bincount(of_pixel, plane, len(sums)).astype(np.float32)
+    sizes += np.bincount(of_pixel, minlength=len(sizes)).astype(np.int32)
 
 
 SUPERPIXELS: dict[str, Callable[..., Regions]] = {'slic': slic, 'seeds': seeds, 'blocks': blocks}

@@ -163,6 +163,17 @@ def image_from_message(msg: 'Image') -> UInt8Array:
         raise ImageError(f'{_described(msg)} cannot be converted by OpenCV: {err}') from err
 
 
+def image_of(message: 'Image | CompressedImage') -> UInt8Array:
+    """(H, W, 3) uint8 RGB of a raw or a compressed image message, which its fields tell apart.
+
+    Raises:
+        ImageError: see :func:`image_from_message` and :func:`image_from_compressed`.
+    """
+    if hasattr(message, 'encoding'):
+        return image_from_message(cast('Image', message))
+    return image_from_compressed(cast('CompressedImage', message))
+
+
 def image_from_compressed(msg: 'CompressedImage') -> UInt8Array:
     """Decode a compressed image message that holds a JPEG or PNG file.
 

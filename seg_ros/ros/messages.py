@@ -68,8 +68,9 @@ def segment_array(
         max_count: most segments in the message.
         header: of the frame.
     """
-    shapes = describe(segments.regions)
-    sums = np.bincount(segments.regions.ids.ravel(), confidence.ravel(), segments.n)
+    shapes, runs = describe(segments.regions), segments.regions.runs
+    of_runs = np.add.reduceat(confidence.ravel(), runs.starts[:-1], dtype=np.uint32)
+    sums = np.bincount(runs.ids, of_runs, segments.n)
     shares = (sums / (255 * shapes.areas)).tolist()
     tops, lefts, bottoms, rights = shapes.boxes.T.tolist()
     areas, centroids = shapes.areas.tolist(), shapes.centroids.astype(np.float32)
@@ -97,8 +98,8 @@ def segment_array(
 
 def segment_ids(segments: Segments) -> npt.NDArray[np.uint16]:
     """(H, W) uint16: the id of every pixel's segment, 1 .., or 0 for one whose id does not fit."""
-    ids = segments.regions.ids + 1
-    return np.where(ids <= ID_LIMIT, ids, 0).astype(np.uint16)
+    runs = segments.regions.runs
+    return runs.spread(np.where(runs.ids < ID_LIMIT, runs.ids + 1, 0).astype(np.uint16))
 
 
 def label_info(pipeline: Pipeline, threshold: float, stamp: Time) -> Any:

@@ -81,7 +81,8 @@ def descriptor(parameter: Parameter) -> ParameterDescriptor:
         read_only=parameter.change is Change.NEVER,
     )
     if parameter.minimum is not None and parameter.maximum is not None:
-        low, high = parameter.minimum, parameter.maximum
+        # A range cannot leave out what lies between 0 and the minimum; check() does.
+        low, high = 0.0 if parameter.zero_too else parameter.minimum, parameter.maximum
         if type(parameter.default) is float:
             described.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
         else:

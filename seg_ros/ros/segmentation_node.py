@@ -134,6 +134,7 @@ class SegmentationNode(LifecycleNode):
 
         def prepare() -> Segmenter:
             self._pipeline = pipeline = Pipeline.load(settings)
+            self._introduce(pipeline)
             if pipeline.coder:
                 history = CodeHistory(pipeline.codebook, pipeline.coder.n_bits, settings.segments_history)
                 self._find_similar = FindSimilarService(self, history)
@@ -149,8 +150,9 @@ class SegmentationNode(LifecycleNode):
             )
 
         self._worker = Worker(prepare)
-        pipeline = self._pipeline
-        assert pipeline is not None
+
+    def _introduce(self, pipeline: Pipeline) -> None:
+        """Log what runs."""
         height, width = pipeline.input_size
         self.get_logger().info(
             f'model {pipeline.model.path} runs on {pipeline.backend_name}, {pipeline.quantization}, '

@@ -11,11 +11,10 @@ from seg_ros.params import Settings
 from seg_ros.pipeline import Pipeline, SegmentedPrediction, segment_rules
 from seg_ros.regions.history import CodeHistory
 from seg_ros.regions.tracking import Tracker
-from seg_ros.ros.conversions import image_from_compressed, image_from_message
+from seg_ros.ros.conversions import image_of
 from seg_ros.ros.diagnostics import Drop, Statistics
 from seg_ros.ros.messages import ID_LIMIT, segment_array, segment_ids
 from seg_ros.ros.outputs import OF_SEGMENTS
-from seg_ros.types import UInt8Array
 
 if TYPE_CHECKING:
     from seg_ros.ros.outputs import Outputs
@@ -78,7 +77,7 @@ class Segmenter:
         if self._is_too_old(message, settings):
             return Drop.TOO_OLD
         stopwatch = _Stopwatch()
-        image = _image(message)
+        image = image_of(message)
         stopwatch.lap('convert_ms')
         self._pipeline.confidence_threshold = settings.confidence_threshold
         self._pipeline.rules = segment_rules(self._pipeline.model.description, settings)
@@ -164,11 +163,6 @@ class _Stopwatch:
         now = time.perf_counter()
         self.laps_ms |= known_ms if known_ms is not None else {name: 1e3 * (now - self._started)}
         self._started = now
-
-
-def _image(message: Any) -> UInt8Array:
-    """(H, W, 3) uint8 RGB of a raw or compressed image message."""
-    return image_from_message(message) if hasattr(message, 'encoding') else image_from_compressed(message)
 
 
 def _chosen(images: Mapping[str, Any], names: set[str]) -> dict[str, Any]:

@@ -88,6 +88,23 @@ def test_means_are_those_of_the_upsampled_values(size: tuple[int, int]) -> None:
         np.testing.assert_allclose(pool(values, regions, n_threads), expected, atol=1e-5)
 
 
+@pytest.mark.usefixtures('way')
+@pytest.mark.parametrize('n_channels', [1, 3, 11])
+def test_means_over_long_runs(n_channels: int) -> None:
+    ids = (np.arange(7)[:, None] // 3 * 2 + (np.arange(61) > 19)).astype(np.int32)
+    values = np.random.default_rng(1).standard_normal((7, 61, n_channels)).astype(np.float32)
+    expected = np.stack([values[ids == k].mean(0) for k in range(6)])
+    np.testing.assert_allclose(pool(values, Regions(ids, 6), 2), expected, atol=1e-5)
+
+
+def test_renamed_regions_are_as_if_made_anew() -> None:
+    regions, names = random_regions(5), np.array([3, 2, 1, 0, 0, 1, 2, 3, 3], np.int32)
+    renamed = regions.renamed(names, 4)
+    assert np.array_equal(renamed.ids, names[regions.ids])
+    assert np.array_equal(renamed.runs.starts, Regions(renamed.ids, 4).runs.starts)
+    assert renamed.sizes.tolist() == np.bincount(renamed.ids.ravel()).tolist()
+
+
 def test_values_of_another_kind_are_refused() -> None:
     with pytest.raises(ImageError, match='float64'):
         pool(np.zeros((2, 2, 3)), random_regions(0))  # type: ignore[arg-type]

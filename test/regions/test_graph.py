@@ -1,6 +1,6 @@
-import importlib
 import itertools
-import sys
+from collections.abc import Callable
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -10,21 +10,9 @@ from seg_ros.regions import graph as compiled_graph
 Pairs = list[tuple[int, int]]
 
 
-def plain_graph(monkeypatch: pytest.MonkeyPatch) -> object:
-    """The module as it is without Numba."""
-    spec = importlib.util.find_spec('seg_ros.regions.graph')
-    assert spec is not None
-    assert spec.loader is not None
-    with monkeypatch.context() as patch:
-        patch.setitem(sys.modules, 'numba', None)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(params=['compiled', 'plain'])
-def graph(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> object:
-    return compiled_graph if request.param == 'compiled' else plain_graph(monkeypatch)
+def graph(request: pytest.FixtureRequest, plain_modules: Callable[..., ModuleType]) -> ModuleType:
+    return compiled_graph if request.param == 'compiled' else plain_modules('graph')
 
 
 def random_pairs(seed: int, n: int, share: float) -> np.ndarray:
@@ -48,15 +36,16 @@ def test_components_are_what_can_be_reached(graph, seed: int) -> None:
 
 def test_small_regions_join_their_likest_neighbour(graph) -> None:
     pairs = np.array([(0, 1), (1, 2), (2, 3)], np.int32)
-    sizes, colours = np.array([9, 1, 9, 2], np.int32), np.array([9.0, 4.0, 45.0, 2.0], np.float32)[:, None]
-    region, n = graph.join_small(pairs, sizes, colours, 3)  # means 1, 4, 5, 1
+    sizes, colours = np.array([9, 1, 9, 2], np.int32), np.zeros((4, 3), np.float32)
+    colours[:, 1] = 9, 4, 45, 2  # means 1, 4, 5, 1
+    region, n = graph.join_small(pairs, np.arange(4, dtype=np.int32), sizes, colours, 3)
     assert (region.tolist(), n) == ([0, 1, 1, 1], 2)
 
 
 def test_alone_nothing_joins(graph) -> None:
     none = np.zeros((0, 2), np.int32)
     one, colour = np.ones(1, np.int32), np.ones((1, 3), np.float32)
-    assert graph.join_small(none, one, colour, 50)[1] == 1
+    assert graph.join_small(none, np.zeros(1, np.int32), one, colour, 50)[1] == 1
     assert graph.join_pairs(3, none)[1] == 3
     sizes, limit, zero = one.astype(np.float32), np.float32(1), np.float32(0)
     assert graph.join_alike(none, none[:, 0], colour, sizes, True, limit, zero, zero)[1] == 1

@@ -22,7 +22,8 @@ def test_everything_is_declared_and_described(robot: Any) -> None:
         assert descriptor.read_only == (parameter.change is Change.NEVER)
         assert all(choice in descriptor.additional_constraints for choice in parameter.choices or ())
         ranges = [*descriptor.floating_point_range, *descriptor.integer_range]
-        expected = [] if parameter.minimum is None else [(parameter.minimum, parameter.maximum)]
+        least = 0 if parameter.zero_too else parameter.minimum
+        expected = [] if least is None else [(least, parameter.maximum)]
         assert [(r.from_value, r.to_value) for r in ranges] == expected
         assert type(robot.get(parameter.name)) is type(parameter.default)
 
