@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     'evaluate-segments': ('seg_ros.evaluate.segments_command', 'compare segments with those people drew'),
     'match': ('seg_ros.match_command', 'find segments of two images or bags that look alike'),
     'visualize': ('seg_ros.visualize_command', 'show what the units of a layer respond to'),
+    'compare': ('seg_ros.evaluate.compare_command', 'compare models: accuracy, size, speed, memory'),
     'info': ('seg_ros.info_command', 'say what is in a model file'),
     'params': ('seg_ros.params_command', "print the node's parameters"),
 }

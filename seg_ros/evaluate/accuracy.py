@@ -1,6 +1,7 @@
 """Accuracy of a pipeline on a data set."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,10 @@ from seg_ros.errors import DatasetError
 from seg_ros.evaluate.metrics import Counts, class_average, confusion_matrix, iou, mean_iou, pixel_accuracy
 from seg_ros.labels import ClassSet
 from seg_ros.pipeline import Pipeline
+from seg_ros.types import UInt8Array
+
+Watch = Callable[[int, UInt8Array, UInt8Array], None]
+"""Is shown the number of an image, its true labels and those of the model, (H, W) uint8 each."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +69,13 @@ class Accuracy:
         return '\n'.join(lines)
 
 
-def measure_accuracy(pipeline: Pipeline, dataset: Dataset) -> Accuracy:
+def measure_accuracy(pipeline: Pipeline, dataset: Dataset, watch: Watch | None = None) -> Accuracy:
     """One confusion matrix over all images of a data set, void left out.
+
+    Args:
+        pipeline: gives the labels.
+        dataset: images and true labels.
+        watch: is shown each image's labels.
 
     Raises:
         DatasetError: its classes are not the model's.
@@ -84,4 +94,6 @@ def measure_accuracy(pipeline: Pipeline, dataset: Dataset) -> Accuracy:
         prediction = pipeline(image)
         latency_ms[index] = 1e3 * (time.perf_counter() - started)
         matrix += confusion_matrix(truth, prediction.labels, n_classes)
+        if watch is not None:
+            watch(index, truth, prediction.labels)
     return Accuracy(dataset.classes, matrix, latency_ms)

@@ -4,6 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
+from seg_ros.data.dataset import Dataset
 from seg_ros.errors import DatasetError
 from seg_ros.evaluate.accuracy import measure_accuracy
 from seg_ros.model_arguments import add_model_arguments, settings_from
@@ -23,11 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure, print, and write the figures."""
-    options = {'classes': arguments.classes} if arguments.classes else {}
-    try:
-        dataset = look_up(DATASETS, arguments.dataset, 'data set')(arguments.data, arguments.split, **options)
-    except TypeError as err:
-        raise DatasetError(f'data set {arguments.dataset} needs --data or --classes: {err}') from err
+    dataset = open_dataset(arguments.dataset, arguments.data, arguments.split, arguments.classes)
     pipeline = Pipeline.load(settings_from(arguments))
     accuracy = measure_accuracy(pipeline, dataset)
     print(accuracy.as_text())
@@ -41,3 +38,16 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(json.dumps(report, indent=2) + '\n')
     return 0
+
+
+def open_dataset(kind: str, root: Path | None, split: str, classes: str | None) -> Dataset:
+    """A data set as the command line names it.
+
+    Raises:
+        DatasetError: it needs a folder or classes, or the folder is not as it should be.
+        UnknownNameError: there is no such data set.
+    """
+    try:
+        return look_up(DATASETS, kind, 'data set')(root, split, **({'classes': classes} if classes else {}))
+    except TypeError as err:
+        raise DatasetError(f'data set {kind} needs --data or --classes: {err}') from err
