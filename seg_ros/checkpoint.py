@@ -2,7 +2,9 @@
 
 It is a safetensors file. Metadata key ``seg_ros`` holds one JSON object (see :class:`ModelDescription`); the
 tensors are the network's state, and ``golden.images`` with the ``golden.labels`` that a working copy must
-give for them. There is no pickle; nothing is allocated before names and shapes agree with the architecture.
+give for them. Coarse levels keep the state packed, in one tensor ``packed`` (``seg_ros.compress.packing``).
+There is no pickle; nothing is allocated before names and shapes agree with the architecture, of which a
+pruned network may lack channels, and the blocks that its description names.
 """
 
 import hashlib
@@ -12,12 +14,15 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from seg_ros.errors import DatasetError, ModelFileError
+from seg_ros.compress.channels import remove_block, shrink
+from seg_ros.compress.stored import pack_network, unpack_network
+from seg_ros.errors import DatasetError, ModelFileError, ParameterError
 from seg_ros.image import Normalisation
 from seg_ros.labels import ClassSet
 from seg_ros.models.binary_layer import BinaryLayer
@@ -28,6 +33,7 @@ from seg_ros.types import UInt8Array
 FORMAT = 1
 METADATA_KEY = 'seg_ros'
 GOLDEN_IMAGES, GOLDEN_LABELS, GOLDEN_CODES = 'golden.images', 'golden.labels', 'golden.codes'
+PACKED = 'packed'
 GOLDEN_LIMIT_BYTES = 32 * 1024
 SIZE_LIMIT = 8192
 """Largest height or width, in pixels, that a file may name as its input size."""
@@ -98,7 +104,10 @@ class ModelDescription:
         normalisation: of the network's input.
         input_size: (height, width) in pixels that the network was trained for.
         quantization: level of the stored weights, a name in seg_ros.registry.QUANTIZATIONS.
-        calibration: what int8 needs to know of activations; None where there is none.
+        calibration: what int8 needs to know of activations: ``ranges``, name of a layer -> smallest and
+            largest value that comes in, and ``method``, ``data``; None where there is none.
+        pruned: what was taken out of the architecture: ``removed``, names of blocks; channels are told by the
+            shapes of tensors. None where all is there.
         parent: digest and figures of the model this one was made from; None for an original.
         training: data, recipe, seed, commit.
         licence: of the weights, an SPDX identifier and a note.
@@ -113,6 +122,7 @@ class ModelDescription:
     arguments: dict[str, Any] = field(default_factory=dict)
     quantization: str = 'fp32'
     calibration: dict[str, Any] | None = None
+    pruned: dict[str, Any] | None = None
     parent: dict[str, Any] | None = None
     training: dict[str, Any] = field(default_factory=dict)
     licence: str = ''
@@ -120,16 +130,23 @@ class ModelDescription:
     codes: CodeDescription | None = None
 
     def build(self) -> nn.Module:
-        """A network of this architecture with untrained weights.
+        """A network of this architecture with untrained weights; blocks are out, channels are all there.
 
         Raises:
-            ModelFileError: the architecture refuses the arguments.
+            ModelFileError: the architecture refuses the arguments, or has no such block.
             UnknownNameError: there is no such architecture.
         """
         try:
             if not len(self.classes):
-                return look_up(ENCODERS, self.architecture, 'encoder')(**self.arguments)
-            return look_up(MODELS, self.architecture, 'architecture')(len(self.classes), **self.arguments)
+                network = look_up(ENCODERS, self.architecture, 'encoder')(**self.arguments)
+            else:
+                table_entry = look_up(MODELS, self.architecture, 'architecture')
+                network = table_entry(len(self.classes), **self.arguments)
+            for name in (self.pruned or {}).get('removed', []):
+                remove_block(network, str(name))
+            return network
+        except ParameterError as err:
+            raise ModelFileError(f'{self.architecture} without {self.pruned}: {err}') from err
         except (TypeError, ValueError, OverflowError, RuntimeError) as err:
             raise ModelFileError(f'{self.architecture} refuses arguments {self.arguments}: {err}') from err
 
@@ -144,6 +161,7 @@ class ModelDescription:
             'input_size': list(self.input_size),
             'quantization': self.quantization,
             'calibration': self.calibration,
+            'pruned': self.pruned,
             'parent': self.parent,
             'training': self.training,
             'licence': self.licence,
@@ -177,7 +195,8 @@ class ModelDescription:
                 ),
                 input_size=(height, width),
                 quantization=str(content['quantization']),
-                calibration=content['calibration'],
+                calibration=_calibration(content['calibration']),
+                pruned=_pruned(content.get('pruned')),
                 parent=content['parent'],
                 training=dict(content['training']),
                 licence=str(content['licence']),
@@ -284,11 +303,22 @@ def save_model(
 ) -> None:
     """Write a model file; one that is there is replaced only when all is on disk.
 
+    Args:
+        path: of the file.
+        network: at a coarse level with the values that its file keeps, see seg_ros.compress.stored.settled.
+        description: what the file says of it.
+        golden: its proof.
+        codes: its binary layer.
+
     Raises:
-        ModelFileError: a weight is not finite.
+        ModelFileError: a weight is not finite, or not one that the level can hold, or the file cannot be
+            written.
     """
-    state = _named_state(network, codes)
+    kind = look_up(QUANTIZATIONS, description.quantization, 'quantization level').packed_as
+    state = _named_state(None if kind else network, codes)
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in state.items()}
+    if kind:
+        tensors[PACKED] = torch.from_numpy(np.frombuffer(pack_network(network, kind), np.uint8).copy())
     broken = [k for k, v in tensors.items() if v.is_floating_point() and not v.isfinite().all()]
     if broken:
         raise ModelFileError(f'not saved: {broken[0]} holds values that are not finite')
@@ -298,8 +328,12 @@ def save_model(
         tensors[GOLDEN_CODES] = torch.from_numpy(golden.codes.copy())
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + '.partial')
-    save_file(tensors, partial, metadata={METADATA_KEY: json.dumps(description.as_json())})
-    partial.replace(path)
+    try:
+        save_file(tensors, partial, metadata={METADATA_KEY: json.dumps(description.as_json())})
+        partial.replace(path)
+    except (OSError, SafetensorError) as err:
+        partial.unlink(missing_ok=True)
+        raise ModelFileError(f'{path} cannot be written, what was there before is as it was: {err}') from err
 
 
 def load_model(path: Path) -> Model:
@@ -326,8 +360,15 @@ def _load(path: Path) -> Model:
         with torch.device('meta'):
             network = description.build()
             codes = description.codes.build() if description.codes else None
-        _compare(file, _named_state(network, codes), has_codes=codes is not None)
-        state = {k: file.get_tensor(k) for k in _named_state(network, codes)}
+        is_packed = QUANTIZATIONS[description.quantization].packed_as is not None
+        if not is_packed and description.pruned is not None:
+            shrink(network, _shapes(file, network))
+        plain = _named_state(None if is_packed else network, codes)
+        _compare(file, plain, has_codes=codes is not None, is_packed=is_packed)
+        state = {k: file.get_tensor(k) for k in plain}
+        if is_packed:
+            packed = file.get_tensor(PACKED).numpy().tobytes()
+            state.update(unpack_network(packed, network, is_pruned=description.pruned is not None))
         golden = Golden(
             file.get_tensor(GOLDEN_IMAGES).numpy(),
             file.get_tensor(GOLDEN_LABELS).numpy(),
@@ -346,10 +387,32 @@ def _load(path: Path) -> Model:
     return Model(description, network.eval(), golden, path, digest, len(content), codes)
 
 
-def _named_state(network: nn.Module, codes: BinaryLayer | None) -> dict[str, torch.Tensor]:
-    """The tensors of a model file but for the golden record."""
+def _named_state(network: nn.Module | None, codes: BinaryLayer | None) -> dict[str, torch.Tensor]:
+    """The tensors of a model file but for the golden record and what is packed."""
+    of_network = {} if network is None else network.state_dict()
     of_codes = {} if codes is None else codes.state_dict()
-    return {**network.state_dict(), **{f'{_OF_CODES}{k}': v for k, v in of_codes.items()}}
+    return {**of_network, **{f'{_OF_CODES}{k}': v for k, v in of_codes.items()}}
+
+
+def _shapes(file: Any, network: nn.Module) -> dict[str, list[int]]:
+    """Shapes that a file gives the tensors of a network, of those that it has."""
+    present = set(file.keys())
+    return {k: file.get_slice(k).get_shape() for k in network.state_dict() if k in present}
+
+
+def _calibration(content: Any) -> dict[str, Any] | None:
+    """A calibration record, checked; raises KeyError, TypeError or ValueError."""
+    if content is None:
+        return None
+    ranges = {str(k): [float(low), float(high)] for k, (low, high) in content['ranges'].items()}
+    if not all(math.isfinite(low) and math.isfinite(high) and low <= high for low, high in ranges.values()):
+        raise ValueError('calibration: a range is not finite, or upside down')
+    return {**content, 'ranges': ranges}
+
+
+def _pruned(content: Any) -> dict[str, Any] | None:
+    """What was pruned, checked; raises KeyError, TypeError or ValueError."""
+    return None if content is None else {**content, 'removed': [str(name) for name in content['removed']]}
 
 
 def _metadata(metadata: dict[str, str] | None) -> Any:
@@ -361,12 +424,12 @@ def _metadata(metadata: dict[str, str] | None) -> Any:
         raise ModelFileError(f"metadata '{METADATA_KEY}' is no JSON: {err}") from err
 
 
-def _compare(file: Any, state: dict[str, torch.Tensor], *, has_codes: bool) -> None:
+def _compare(file: Any, state: dict[str, torch.Tensor], *, has_codes: bool, is_packed: bool) -> None:
     """Refuse a file whose tensors differ from those of ``state`` in name, shape or type."""
     expected = {k: (tuple(v.shape), v.dtype) for k, v in state.items()}
     present = set(file.keys())
     golden = [GOLDEN_IMAGES, GOLDEN_LABELS, *([GOLDEN_CODES] if has_codes else [])]
-    wanted = {*expected, *golden}
+    wanted = {*expected, *golden, *([PACKED] if is_packed else [])}
     if present != wanted:
         missing, extra = sorted(wanted - present), sorted(present - wanted)
         raise ModelFileError(
@@ -378,6 +441,8 @@ def _compare(file: Any, state: dict[str, torch.Tensor], *, has_codes: bool) -> N
             raise ModelFileError(f'{name} has shape {found}; its architecture has {shape}')
         if dtype.is_floating_point != (file.get_slice(name).get_dtype() in ('F16', 'BF16', 'F32', 'F64')):
             raise ModelFileError(f'{name} has type {file.get_slice(name).get_dtype()}; expected {dtype}')
+    if is_packed and file.get_slice(PACKED).get_dtype() != 'U8':
+        raise ModelFileError(f'{PACKED} has type {file.get_slice(PACKED).get_dtype()}; expected bytes')
     for name in golden:
         part = file.get_slice(name)
         if part.get_dtype() != 'U8' or math.prod(part.get_shape()) > GOLDEN_LIMIT_BYTES:

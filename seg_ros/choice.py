@@ -11,9 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from seg_ros import __version__
-from seg_ros.checkpoint import Model
+from seg_ros.checkpoint import Model, ModelDescription
+from seg_ros.compress.quantize import fold_batch_norms, quantize
 from seg_ros.errors import UnavailableError
 from seg_ros.image import FrameNetwork, ImageNetwork
 from seg_ros.registry import BACKENDS, QUANTIZATIONS, look_up
@@ -35,13 +37,67 @@ def choose_quantization(model: Model, level: str) -> str:
     if level == 'auto':
         return stored
     wanted = look_up(QUANTIZATIONS, level, 'quantization level')
-    if stored not in wanted.derivable_from:
-        possible = [name for name, q in QUANTIZATIONS.items() if stored in q.derivable_from]
+    possible = [name for name in QUANTIZATIONS if _is_derivable(model, name)]
+    if level not in possible:
+        lacks = ' without a calibration record' if stored in wanted.derivable_from else ''
         raise UnavailableError(
-            f'quantization {level} cannot be derived from {model.path}, which holds {stored}; '
+            f'quantization {level} cannot be derived from {model.path}, which holds {stored}{lacks}; '
             f'possible: auto, {", ".join(possible)}'
         )
     return level
+
+
+def _is_derivable(model: Model, level: str) -> bool:
+    """Whether a file gives a level."""
+    about = model.description
+    has_ranges = QUANTIZATIONS[level].dtype != torch.int8 or about.calibration is not None
+    return has_ranges and about.quantization in QUANTIZATIONS[level].derivable_from
+
+
+def frame_network(model: Model, level: str) -> FrameNetwork:
+    """A copy of a model's network, and of its binary layer, that computes at a level.
+
+    Args:
+        model: not changed.
+        level: one that :func:`choose_quantization` gave.
+
+    Returns:
+        In evaluation mode, on the CPU.
+
+    Raises:
+        CalibrationError: the record of activations lacks a layer.
+    """
+    about = model.description
+    frames = FrameNetwork(
+        network_at(model.network, about, level),
+        has_scores=len(about.classes) > 0,
+        codes=copy.deepcopy(model.codes),
+        taps=list(about.codes.taps) if about.codes else [],
+    )
+    return frames.eval()
+
+
+def network_at(network: nn.Module, description: ModelDescription, level: str) -> ImageNetwork:
+    """A network that computes at a level, on the CPU.
+
+    Normalisations are folded into the convolutions that they follow. At int8 the network has its reference
+    form: float operations that give what integers would, which backends replace.
+
+    Args:
+        network: float; not changed.
+        description: gives normalisation and calibration.
+        level: name in seg_ros.registry.QUANTIZATIONS.
+
+    Raises:
+        CalibrationError: the record of activations lacks a layer.
+    """
+    dtype, example = QUANTIZATIONS[level].dtype, torch.zeros(1, 3, 64, 64)
+    if dtype == torch.int8:
+        ranges = (description.calibration or {}).get('ranges', {})
+        return ImageNetwork(quantize(network, ranges, example), description.normalisation).eval()
+    # Inductor folds normalisations too, but into transposed convolutions along the wrong axis (torch 2.13).
+    network = fold_batch_norms(copy.deepcopy(network).eval(), example)
+    return ImageNetwork(network, description.normalisation, dtype).eval()
 
 
 def choose_backend(
@@ -61,17 +117,7 @@ def choose_backend(
     available = [key for key, obstacle in obstacles.items() if obstacle is None]
 
     def build(key: str) -> Backend:
-        network = model.description.build()
-        network.load_state_dict(model.network.state_dict())
-        images = ImageNetwork(network, model.description.normalisation, dtype).eval()
-        about = model.description.codes
-        frames = FrameNetwork(
-            images,
-            has_scores=len(model.description.classes) > 0,
-            codes=copy.deepcopy(model.codes),
-            taps=list(about.taps) if about else [],
-        )
-        return BACKENDS[key](frames.eval(), size, device, n_threads)
+        return BACKENDS[key](frame_network(model, level), size, device, n_threads)
 
     if name != 'auto':
         look_up(BACKENDS, name, 'backend')
@@ -81,6 +127,8 @@ def choose_backend(
                 f'available: auto, {", ".join(available)}'
             )
         return name, build(name)
+    if not available:
+        raise UnavailableError(_no_backend(model, level, device, obstacles))
     memory = _memory_file(model.digest, level, size, str(device), n_threads, available)
     remembered = _recall(memory)
     if remembered in available:
@@ -88,6 +136,19 @@ def choose_backend(
     best, backend = _fastest(dict.fromkeys(available, build), size)
     _remember(memory, best)
     return best, backend
+
+
+def _no_backend(model: Model, level: str, device: torch.device, obstacles: dict[str, str | None]) -> str:
+    """Why a level cannot be had on a device, and which can."""
+    others = [
+        other
+        for other in QUANTIZATIONS
+        if other != level
+        and _is_derivable(model, other)
+        and any(kind.why_not(device, QUANTIZATIONS[other].dtype) is None for kind in BACKENDS.values())
+    ]
+    reasons = '; '.join(f'{key} {obstacle}' for key, obstacle in obstacles.items())
+    return f'no backend runs {level} on {device}: {reasons}. Possible here: {", ".join(others)}'
 
 
 def _fastest(builders: dict[str, Callable[[str], Backend]], size: tuple[int, int]) -> tuple[str, Backend]:

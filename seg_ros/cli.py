@@ -21,6 +21,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     'match': ('seg_ros.match_command', 'find segments of two images or bags that look alike'),
     'visualize': ('seg_ros.visualize_command', 'show what the units of a layer respond to'),
     'compare': ('seg_ros.evaluate.compare_command', 'compare models: accuracy, size, speed, memory'),
+    'prune': ('seg_ros.train.prune_command', 'take channels or blocks out of a network'),
+    'quantize': ('seg_ros.train.quantize_command', 'bring a network to fewer bits'),
+    'share': ('seg_ros.train.share_command', 'let the weights of a network share a few values'),
+    'compress': ('seg_ros.train.compress_command', 'run a recipe of such steps'),
     'info': ('seg_ros.info_command', 'say what is in a model file'),
     'params': ('seg_ros.params_command', "print the node's parameters"),
 }

@@ -18,6 +18,7 @@ LAYERS = [
         'seg_ros.overlay',
         'seg_ros.bags',
         'seg_ros.models',
+        'seg_ros.compress',
         'seg_ros.runtime',
         'seg_ros.data',
         'seg_ros.rendered',

@@ -1,4 +1,5 @@
 import contextlib
+import dataclasses
 import json
 import resource as limits
 from collections.abc import Callable
@@ -22,6 +23,8 @@ from seg_ros.checkpoint import (
     save_model,
     with_figures,
 )
+from seg_ros.compress.channels import remove, trace_channels
+from seg_ros.compress.stored import settled
 from seg_ros.errors import ModelFileError, SegRosError, UnknownNameError
 from seg_ros.image import Normalisation
 from seg_ros.labels import ClassSet
@@ -68,7 +71,7 @@ def forge(good: Path, tmp_path: Path) -> Callable[..., Path]:
 def test_a_round_trip_keeps_everything(name: str, tmp_path: Path) -> None:
     description = describe(
         architecture=name,
-        arguments={'dropout': 0.2},
+        arguments={'width': 8} if name.startswith('segnet') else {'dropout': 0.2},
         normalisation=Normalisation((0.1, 0.2, 0.3), (0.5, 0.6, 0.7), 'bgr'),
         training={'seed': 3, 'recipe': {'epochs': 2}},
         parent={'digest': 'abc', 'figures': {}},
@@ -215,7 +218,7 @@ def test_unknown_names_list_the_known_ones(forge: Callable[..., Path]) -> None:
         load_model(forge({'quantization': 'int1'}))
 
 
-@pytest.mark.parametrize('key', [k for k in describe().as_json() if k not in ('format', 'codes')])
+@pytest.mark.parametrize('key', [k for k in describe().as_json() if k not in ('format', 'codes', 'pruned')])
 def test_a_missing_key_is_named(forge: Callable[..., Path], key: str) -> None:
     content = describe().as_json()
     del content[key]
@@ -247,3 +250,64 @@ def test_wrong_tensors_are_named(
 ) -> None:
     with pytest.raises(ModelFileError, match=message):
         load_model(forge(tensors=change))
+
+
+def pruned_file(tmp_path: Path, **changes: Any) -> Path:
+    """A network that lacks a block and channels."""
+    description = describe(pruned={'removed': ['stage2.1']})
+    torch.manual_seed(0)
+    network = description.build().eval()
+    units = trace_channels(network, torch.zeros(1, 3, 64, 64)).units
+    remove(network, [unit for unit in units if unit.layer == 'stage3.0.extension.0'][:7])
+    save_model(
+        tmp_path / 'pruned.safetensors', network, dataclasses.replace(description, **changes), golden()
+    )
+    return tmp_path / 'pruned.safetensors'
+
+
+def test_a_pruned_network_comes_back(tmp_path: Path) -> None:
+    model = load_model(pruned_file(tmp_path))
+    assert isinstance(model.network.get_submodule('stage2.1'), torch.nn.Identity)
+    assert model.network.get_submodule('stage3.0.extension.0').out_channels == 25
+    with torch.no_grad():
+        assert model.network(torch.zeros(1, 3, 64, 64)).shape == (1, 2, 64, 64)
+
+
+def test_smaller_tensors_of_a_network_that_is_not_pruned_are_refused(tmp_path: Path) -> None:
+    path = pruned_file(tmp_path, pruned=None)
+    with pytest.raises(ModelFileError, match='tensors are not those of its architecture'):
+        load_model(path)
+
+
+@pytest.mark.parametrize(
+    ('metadata', 'message'),
+    [
+        ({'pruned': {'removed': ['stage9']}}, 'without'),
+        ({'pruned': {}}, 'lacks or garbles'),
+        ({'calibration': {'ranges': {'a': [1.0, 0.0]}}}, 'upside down'),
+        ({'calibration': {'ranges': {'a': [0.0, float('inf')]}}}, 'not finite'),
+        ({'calibration': {'method': 'mse'}}, 'lacks or garbles'),
+        ({'quantization': 'int8'}, "missing \\['packed'\\]"),
+    ],
+)
+def test_false_records_of_compression_are_refused(
+    forge: Callable[..., Path], metadata: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ModelFileError, match=message):
+        load_model(forge(metadata))
+
+
+def test_a_damaged_packed_state_is_refused(tmp_path: Path) -> None:
+    description = describe(quantization='int4')
+    torch.manual_seed(0)
+    network = settled(description.build(), 'int4', torch.zeros(1, 3, 64, 64))
+    path = tmp_path / 'packed.safetensors'
+    save_model(path, network, description, golden())
+    loaded = load_model(path).network.state_dict()
+    assert torch.equal(loaded['initial.conv.weight'], network.state_dict()['initial.conv.weight'])
+    content = bytearray(path.read_bytes())
+    place = bytes(content).index(b'seg_ros\x00')
+    content[place + 200] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ModelFileError, match='damaged'):
+        load_model(path)

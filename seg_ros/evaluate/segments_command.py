@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from seg_ros import choice
 from seg_ros.checkpoint import Model, load_model
 from seg_ros.choice import choose_quantization
 from seg_ros.data.segmented import SegmentedImages
@@ -16,9 +17,9 @@ from seg_ros.errors import ParameterError, UnavailableError
 from seg_ros.evaluate.partitions import GRIDS, METHODS, Cutter, cut
 from seg_ros.evaluate.report import table, write_json
 from seg_ros.evaluate.segments import SegmentScores
-from seg_ros.image import FrameNetwork, ImageNetwork
+from seg_ros.image import FrameNetwork
 from seg_ros.pipeline import find_model
-from seg_ros.registry import QUANTIZATIONS, SEGMENTED
+from seg_ros.registry import SEGMENTED
 from seg_ros.resources import resource
 from seg_ros.runtime.backend import choose_device
 
@@ -107,15 +108,10 @@ def frame_network(model: Model, device: str, quantization: str) -> FrameNetwork:
     Raises:
         UnavailableError: the model has no codes.
     """
-    about = model.description.codes
-    if model.codes is None or about is None:
+    if model.codes is None:
         raise UnavailableError(f'model {model.path} has no codes; seg_ros fit-codes adds them')
-    dtype = QUANTIZATIONS[choose_quantization(model, quantization)].dtype
-    images = ImageNetwork(model.network, model.description.normalisation, dtype)
-    frames = FrameNetwork(
-        images, has_scores=len(model.description.classes) > 0, codes=model.codes, taps=list(about.taps)
-    )
-    return frames.eval().to(choose_device(device))
+    level = choose_quantization(model, quantization)
+    return choice.frame_network(model, level).to(choose_device(device))
 
 
 def read_settings(path: Path | None, dataset: str) -> Tuned:

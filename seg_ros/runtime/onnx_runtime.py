@@ -1,6 +1,7 @@
 """ONNX Runtime: exports the network once, then runs without a compiler."""
 
 import importlib.util
+import logging
 import warnings
 
 import numpy as np
@@ -36,8 +37,10 @@ class OnnxRuntimeBackend:
         missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
         if missing:
             return f"needs {', '.join(missing)}: pip install 'seg_ros[onnx]'"
-        if dtype != torch.float32:
-            return 'runs fp32 only'
+        if dtype not in (torch.float32, torch.int8):
+            return 'runs fp32 and int8 only'
+        if dtype == torch.int8 and device.type != 'cpu':
+            return 'runs int8 on CPUs only'
         if device.type == 'cuda':
             import onnxruntime
 
@@ -65,7 +68,9 @@ def export_onnx(network: FrameNetwork, input_size: tuple[int, int]) -> bytes:
     """An ONNX model of fixed size: ``images`` (1, H, W, 3) uint8 to what ``FrameNetwork.forward`` gives."""
     network = network.cpu()
     images = torch.zeros(1, *input_size, 3, dtype=torch.uint8)
-    with warnings.catch_warnings():  # the exporter warns about its own internals
+    for talkative in ('onnx_ir', 'onnxscript', 'torch.onnx'):  # hundreds of lines about their own internals
+        logging.getLogger(talkative).setLevel(logging.ERROR)
+    with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         program = torch.onnx.export(
             network,

@@ -6,6 +6,7 @@ Compiling takes tens of seconds the first time and a few afterwards, from Induct
 import shutil
 
 import torch
+import torch._inductor.config
 
 from seg_ros.image import FrameNetwork
 from seg_ros.runtime.torch_eager import TorchBackend
@@ -22,11 +23,18 @@ class CompiledBackend(TorchBackend):
         super().__init__(network, input_size, device, n_threads)
         # Each model starts afresh: what an earlier one compiled does not count against the recompile limit.
         torch.compiler.reset()
-        self._run = torch.compile(self._run, dynamic=False, options={'freezing': True})
-        self(torch.zeros(1, *input_size, 3, dtype=torch.uint8))
+        # As an option of torch.compile, freezing would come after weights have been made inputs of the graph:
+        # they would be packed anew for every frame, and 8-bit convolutions not be found.
+        with torch._inductor.config.patch(freezing=True):
+            self._run = torch.compile(self._run, dynamic=False)
+            self(torch.zeros(1, *input_size, 3, dtype=torch.uint8))
 
     @staticmethod
     def why_not(device: torch.device, dtype: torch.dtype) -> str | None:
         if device.type == 'cpu' and not any(shutil.which(name) for name in COMPILERS):
             return f'needs a C++ compiler ({", ".join(COMPILERS)}); on Debian and Ubuntu: apt install g++'
+        if dtype == torch.int8 and device.type != 'cpu':
+            return 'has 8-bit convolutions for CPUs only'
+        if dtype == torch.int8 and not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+            return 'has 8-bit convolutions where torch is built with oneDNN only (x86)'
         return None

@@ -19,6 +19,8 @@ class TorchBackend:
 
     @staticmethod
     def why_not(device: torch.device, dtype: torch.dtype) -> str | None:
+        if dtype == torch.int8:
+            return 'computes 8-bit networks in float; take torch_compile or onnxruntime'
         return None
 
     @torch.no_grad()  # not inference_mode: freezing, in the compiled form, refuses it

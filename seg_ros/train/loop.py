@@ -4,7 +4,6 @@ AdamW, a rise and a cosine fall of the learning rate, averaged weights; a killed
 file as if nothing had happened.
 """
 
-import copy
 import logging
 import math
 import time
@@ -20,21 +19,30 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from seg_ros.checkpoint import ModelDescription, load_model, save_model, with_figures
+from seg_ros.checkpoint import ModelDescription, load_model, with_figures
+from seg_ros.compress.stored import plain_copy
 from seg_ros.errors import RecipeError
-from seg_ros.golden import choose_scenes, make_golden
 from seg_ros.image import ImageNetwork
 from seg_ros.train.curves import write_curves
 from seg_ros.train.distributed import Processes
 from seg_ros.train.ema import WeightAverage
+from seg_ros.train.guards import guard_dilated_convolutions
 from seg_ros.train.loader import Augmented, EpochSampler, InMemory, make_loader
 from seg_ros.train.losses import SegmentationLoss, class_counts, class_weights
 from seg_ros.train.recipe import Recipe, Source
 from seg_ros.train.schedule import learning_rate, parameter_groups
-from seg_ros.train.start import describe_sources, load_parent, load_teacher, make_network, open_source
+from seg_ros.train.start import (
+    describe_sources,
+    learn_at,
+    load_parent,
+    load_teacher,
+    make_network,
+    open_source,
+)
 from seg_ros.train.state import read_state, restore_state, save_state
 from seg_ros.train.step import TrainingStep
 from seg_ros.train.validation import as_figures, measure
+from seg_ros.writing import write_model
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +110,9 @@ class Trainer:
             classes=parts[0].classes,
             input_size=recipe.input_size,
             normalisation=recipe.normalisation,
+            quantization=recipe.quantization,
+            calibration=parent.description.calibration if parent else None,
+            pruned=parent.description.pruned if parent else None,
             parent={'digest': parent.digest, 'figures': parent.description.figures} if parent else None,
             training={
                 'data': describe_sources(recipe.train, parts),
@@ -113,7 +124,7 @@ class Trainer:
         )
 
         torch.manual_seed(recipe.seed)
-        network = make_network(recipe, self.description, parent)
+        network = learn_at(make_network(recipe, self.description, parent), recipe.quantization, parent)
         self.network = self._place(ImageNetwork(network, recipe.normalisation))
         self._average = WeightAverage(self.network, recipe.ema)
         self._optimizer = optim.AdamW(parameter_groups(network, recipe.weight_decay), lr=0.0)
@@ -188,6 +199,7 @@ class Trainer:
     def _place(self, network: ImageNetwork) -> ImageNetwork:
         """On the device, in the memory order that convolutions like best."""
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        guard_dilated_convolutions(network)
         return network.to(self.processes.device)
 
     def _make_step(self, parts: list[InMemory]) -> TrainingStep:
@@ -298,10 +310,8 @@ class Trainer:
 
     def _write_model(self, name: str) -> None:
         """The averaged weights as a model file."""
-        network = copy.deepcopy(self._average.network).cpu()
+        network = plain_copy(self._average.network.network).cpu()
         network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-        size = self.recipe.input_size
-        golden = make_golden(network, choose_scenes(network, size), size)
         description = replace(
             self.description, training={**self.description.training, 'epoch': self.progress.epoch}
         )
@@ -310,7 +320,7 @@ class Trainer:
             description = with_figures(
                 description, **self.progress.figures, dataset=source.dataset, split=source.split
             )
-        save_model(self.folder / name, network.network, description, golden)
+        write_model(self.folder / name, network, description)
 
     def _save_state(self) -> None:
         record = {'recipe': self.recipe.as_json(), 'progress': vars(self.progress)}

@@ -14,6 +14,7 @@ import yaml
 
 from seg_ros.errors import ModelFileError, RecipeError
 from seg_ros.image import Normalisation
+from seg_ros.registry import QUANTIZATIONS, look_up
 from seg_ros.train.augment import Augmentation
 
 T = TypeVar('T')
@@ -97,6 +98,8 @@ class Recipe:
         weight_decay: decoupled (AdamW); convolution kernels only.
         ema: decay a step of the averaged weights, which are what is validated and kept.
         precision: 'fp32' or 'bf16' (autocast).
+        quantization: level that the network learns to compute at, and is kept at: rounding in the forward
+            pass (int8, int4) or shared weights whose values are learnt (shared-N); needs ``init``.
         compile: fuse the training step with torch.compile.
         init: model file to start from instead of random weights, a path.
         encoder_weights: ImageNet weights in torchvision's layout for the network's encoder, a path.
@@ -124,6 +127,7 @@ class Recipe:
     weight_decay: float = 1e-2
     ema: float = 0.999
     precision: str = 'bf16'
+    quantization: str = 'fp32'
     compile: bool = False
     init: str | None = None
     encoder_weights: str | None = None
@@ -138,6 +142,13 @@ class Recipe:
     def __post_init__(self) -> None:
         _require(len(self.train) > 0, 'train', list(self.train), 'one source or more')
         _require(self.precision in ('fp32', 'bf16'), 'precision', self.precision, 'fp32 or bf16')
+        look_up(QUANTIZATIONS, self.quantization, 'quantization level')
+        _require(
+            self.quantization == 'fp32' or self.init is not None,
+            'init',
+            self.init,
+            'a trained model to quantise',
+        )
         _require(min(self.input_size) >= 32, 'input_size', self.input_size, '32 pixels or more each way')
         for key in ('epochs', 'batch_size', 'learning_rate', 'validate_every'):
             _require(getattr(self, key) > 0, key, getattr(self, key), 'more than 0')
@@ -163,8 +174,8 @@ class Recipe:
         except (OSError, ValueError, yaml.YAMLError) as err:
             raise RecipeError(f'recipe {path} cannot be read: {err}') from err
         for change in changes:
-            _change(content, change)
-        return _build(cls, content, str(path))
+            change_value(content, change)
+        return build_dataclass(cls, content, str(path))
 
     def as_json(self) -> dict[str, Any]:
         """The form that files keep."""
@@ -187,7 +198,7 @@ def _require(holds: bool, key: str, value: object, expected: str) -> None:
         raise RecipeError(f'{key} is {value!r}; expected {expected}')
 
 
-def _change(content: Any, change: str) -> None:
+def change_value(content: Any, change: str) -> None:
     """Apply one ``key=value`` to what a recipe file holds."""
     path, equals, text = change.partition('=')
     *parents, last = path.split('.')
@@ -203,7 +214,7 @@ def _change(content: Any, change: str) -> None:
         raise RecipeError(f"'{change}' does not fit the recipe: {err}") from err
 
 
-def _build(kind: type[T], content: Any, where: str) -> T:
+def build_dataclass(kind: type[T], content: Any, where: str) -> T:
     """A dataclass from a mapping, strictly: every key known, every type as annotated."""
     if not isinstance(content, dict):
         raise RecipeError(f'{where}: {content!r}; expected keys and values')
@@ -232,7 +243,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     """A YAML value as the annotated type, or a RecipeError."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if dataclasses.is_dataclass(hint):
-        return _build(typing.cast(type, hint), value, where)
+        return build_dataclass(typing.cast(type, hint), value, where)
     if origin in (types.UnionType, typing.Union):
         return None if value is None else _convert(inner[0], value, where)
     if origin is tuple and isinstance(value, list):

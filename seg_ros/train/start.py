@@ -4,14 +4,18 @@ import inspect
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from seg_ros.checkpoint import Model, ModelDescription, load_model
+from seg_ros.compress.channels import shrink
+from seg_ros.compress.quantize import pretend
+from seg_ros.compress.share import share_network
 from seg_ros.data.dataset import Dataset
-from seg_ros.errors import RecipeError, UnavailableError
+from seg_ros.errors import CalibrationError, RecipeError, UnavailableError
 from seg_ros.image import ImageNetwork
 from seg_ros.models.pretrained import Pretrained
-from seg_ros.registry import DATASETS, look_up
+from seg_ros.registry import DATASETS, QUANTIZATIONS, look_up
 from seg_ros.resources import resource
 from seg_ros.train.recipe import Recipe, Source
 
@@ -70,6 +74,8 @@ def make_network(recipe: Recipe, description: ModelDescription, parent: Model | 
         RecipeError: the weights are those of another network.
         ModelFileError: a file cannot be read.
     """
+    if parent is not None and parent.description.pruned is not None:
+        return _pruned_network(recipe, description, parent)
     network = description.build()
     if recipe.encoder_weights:
         encoder = getattr(network, 'encoder', None)
@@ -84,6 +90,44 @@ def make_network(recipe: Recipe, description: ModelDescription, parent: Model | 
     # A head for other classes starts anew.
     network.load_state_dict({k: v if v.shape == own[k].shape else own[k] for k, v in learned.items()})
     return network
+
+
+def _pruned_network(recipe: Recipe, description: ModelDescription, parent: Model) -> nn.Module:
+    """A network as small as the pruned one that it starts from."""
+    about = parent.description
+    if about.architecture != recipe.model or about.classes != description.classes:
+        raise RecipeError(
+            f'init: {parent.path} is a pruned {about.architecture} for {len(about.classes)} classes; '
+            f'expected {recipe.model} for the {len(description.classes)} of the data'
+        )
+    network = description.build()
+    state = parent.network.state_dict()
+    shrink(network, {name: value.shape for name, value in state.items()})
+    network.load_state_dict(state)
+    return network
+
+
+def learn_at(network: nn.Module, level: str, parent: Model | None) -> nn.Module:
+    """Let a network learn to compute at a quantisation level, in place.
+
+    Raises:
+        CalibrationError: int8 is asked for and the model it starts from has no calibration record.
+    """
+    about = QUANTIZATIONS[level]
+    if about.packed_as == 'shared':
+        return share_network(network, about.n_bits)
+    if about.packed_as is None:
+        return network
+    ranges = None
+    if about.dtype == torch.int8:
+        record = parent.description.calibration if parent else None
+        if parent is None or record is None:
+            raise CalibrationError(
+                f'init: {parent and parent.path} has no calibration record, which int8 needs; '
+                'seg_ros quantize --level int8 makes one'
+            )
+        ranges = record['ranges']
+    return pretend(network, ranges, about.n_bits)
 
 
 def load_teacher(recipe: Recipe, description: ModelDescription) -> ImageNetwork | None:

@@ -1,0 +1,58 @@
+"""``seg_ros compress``: run a recipe of steps, each of which makes a model smaller."""
+
+import argparse
+from pathlib import Path
+
+from seg_ros.checkpoint import load_model
+from seg_ros.errors import UnavailableError, UnknownNameError
+from seg_ros.pipeline import find_model
+from seg_ros.resources import resource
+from seg_ros.train.compress_arguments import add_device, report
+from seg_ros.train.compression import CompressionRecipe, compress
+from seg_ros.train.distributed import join, leave
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument('recipe', help='recipe file, or the name of a shipped one')
+    parser.add_argument('--data', type=Path, metavar='DIR', help='root of the data set')
+    parser.add_argument(
+        '-o',
+        '--output',
+        type=Path,
+        metavar='FOLDER',
+        help='folder of the chain (default: runs/NAME); steps that are done there are not done again',
+    )
+    parser.add_argument(
+        '--set', action='append', default=[], metavar='KEY=VALUE', help='change the recipe; may be repeated'
+    )
+    add_device(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the chain."""
+    path = _find_recipe(arguments.recipe)
+    recipe = CompressionRecipe.from_yaml(path, arguments.set)
+    processes = join(arguments.device)
+    try:
+        folder = arguments.output or Path('runs') / path.stem
+        made = compress(recipe, arguments.data, folder, processes)
+    finally:
+        leave()
+    report(load_model(find_model(recipe.model)), load_model(made))
+    return 0
+
+
+def _find_recipe(name: str) -> Path:
+    """The file behind a path or the name of a shipped recipe.
+
+    Raises:
+        UnknownNameError: there is no shipped recipe of that name.
+    """
+    if '/' in name or name.endswith(('.yaml', '.yml')):
+        return Path(name).expanduser()
+    try:
+        return resource(f'config/compress/{name}.yaml')
+    except UnavailableError:
+        shipped = sorted(path.stem for path in resource('config/compress').glob('*.yaml'))
+        raise UnknownNameError('recipe', name, shipped) from None

@@ -1,0 +1,45 @@
+"""From a trained network to a model file at some quantisation level, with the record that proves it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from seg_ros.checkpoint import ModelDescription, save_model
+from seg_ros.choice import network_at
+from seg_ros.compress.stored import settled
+from seg_ros.golden import N_SCENES, choose_scenes, make_golden
+from seg_ros.image import ImageNetwork
+from seg_ros.registry import QUANTIZATIONS
+
+EXAMPLE_SIDE = 64
+
+
+def example_input() -> torch.Tensor:
+    """(1, 3, 64, 64) float zeros: what is passed through a network to see how it is made."""
+    return torch.zeros(1, 3, EXAMPLE_SIDE, EXAMPLE_SIDE)
+
+
+def write_model(path: Path, network: nn.Module, description: ModelDescription) -> None:
+    """Save a network without codes at the level that its description names.
+
+    Args:
+        path: of the file.
+        network: float; what the level cannot hold is rounded.
+        description: its quantization decides how; int8 needs its calibration.
+
+    Raises:
+        CalibrationError: int8 without a range for each layer.
+        ModelFileError: a weight is not finite.
+    """
+    level = QUANTIZATIONS[description.quantization]
+    n_scenes = N_SCENES
+    if level.packed_as is not None:
+        network = settled(network, level.packed_as, example_input(), n_bits=level.n_bits)
+        n_scenes = 1  # a record of two scenes would be an eighth of a small file
+    plain = ImageNetwork(network.eval(), description.normalisation).eval()
+    scenes = choose_scenes(plain, description.input_size, n_scenes)
+    computed = network_at(network, description, description.quantization)
+    golden = make_golden(computed, scenes, description.input_size)
+    save_model(path, network, replace(description, codes=None), golden)

@@ -1,0 +1,64 @@
+import pytest
+import torch
+from torch import nn
+
+from seg_ros.compress.channels import remove, trace_channels
+from seg_ros.compress.stored import pack_network, settled, unpack_network
+from seg_ros.errors import ModelFileError
+from seg_ros.models.enet import ENet
+from seg_ros.registry import MODELS
+
+EXAMPLE = torch.zeros(1, 3, 64, 64)
+
+
+def network(name: str) -> nn.Module:
+    torch.manual_seed(0)
+    net = MODELS[name](3)
+    for _ in range(3):
+        net(torch.randn(2, 3, 64, 64))
+    return net.eval()
+
+
+@pytest.mark.parametrize('kind', ['int8', 'int4', 'shared'])
+@pytest.mark.parametrize('name', ['enet', 'segnet_small', 'squeezenet_pyramid'])
+def test_what_was_settled_comes_back_to_the_bit(name: str, kind: str) -> None:
+    net = network(name)
+    kept = settled(net, kind, EXAMPLE, n_bits=6)
+    data = pack_network(kept, kind)
+    with torch.device('meta'):
+        empty = MODELS[name](3)
+    state = unpack_network(data, empty, is_pruned=False)
+    for key, value in kept.state_dict().items():
+        if value.is_floating_point():
+            assert torch.equal(state[key], value), key
+    x = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        want, got = net(x), kept(x)
+    tolerance = {'int8': 0.01, 'shared': 0.05, 'int4': 1.0}[kind]
+    assert (want - got).square().mean() < tolerance * want.var()
+    assert len(data) < 4 * sum(p.numel() for p in net.parameters()) / 3
+
+
+def test_settling_twice_is_settling_once() -> None:
+    for kind in ('int8', 'shared'):
+        once = settled(network('enet'), kind, EXAMPLE, n_bits=5)
+        assert pack_network(settled(once, kind, EXAMPLE, n_bits=5), kind) == pack_network(once, kind)
+
+
+def test_what_would_change_in_the_file_is_refused() -> None:
+    with pytest.raises(ModelFileError, match='would change'):
+        pack_network(network('segnet_small'), 'int8')
+
+
+def test_a_pruned_network_needs_to_say_so() -> None:
+    net = network('enet')
+    units = trace_channels(net, EXAMPLE).units
+    remove(net, [unit for unit in units if unit.layer == 'stage2.0.extension.0'][:5])
+    data = pack_network(settled(net, 'int8', EXAMPLE), 'int8')
+    with torch.device('meta'):
+        empty, full = ENet(3), ENet(3)
+    with pytest.raises(ModelFileError, match='its architecture has'):
+        unpack_network(data, full, is_pruned=False)
+    state = unpack_network(data, empty, is_pruned=True)
+    assert state['stage2.0.extension.0.weight'].shape[0] == 27
+    assert empty.state_dict()['stage2.0.extension.0.weight'].shape[0] == 27

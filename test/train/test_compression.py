@@ -1,0 +1,196 @@
+"""Chains of compression steps, on the smallest network and data that there are."""
+
+import dataclasses
+import json
+import resource as limits
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from seg_ros import cli
+from seg_ros.checkpoint import ModelDescription, load_model
+from seg_ros.data.squares import SquaresDataset
+from seg_ros.errors import BudgetError, CalibrationError, ModelFileError, RecipeError, UnknownNameError
+from seg_ros.params import Settings
+from seg_ros.pipeline import Pipeline
+from seg_ros.train.compression import CompressionRecipe, Quantize, Workplace, compress
+from seg_ros.train.distributed import Processes
+from seg_ros.train.recipe import Source
+from seg_ros.writing import write_model
+
+ALONE = Processes(0, 1, torch.device('cpu'))
+TRAIN = {'dataset': 'squares', 'split': 'train', 'options': {'n_images': 8}}
+
+
+@pytest.fixture(scope='module')
+def parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network with statistics of its own, not trained."""
+    path = tmp_path_factory.mktemp('parent') / 'parent.safetensors'
+    description = ModelDescription(
+        'segnet_small', SquaresDataset(None, 'train', n_images=1).classes, (48, 64), arguments={'width': 16}
+    )
+    torch.manual_seed(0)
+    network = description.build()
+    for _ in range(5):
+        network(torch.rand(2, 3, 48, 64))
+    write_model(path, network.eval(), description)
+    return path
+
+
+def recipe(tmp_path: Path, parent: Path, *steps: dict[str, Any], **more: Any) -> CompressionRecipe:
+    path = tmp_path / 'recipe.yaml'
+    learning = {'precision': 'fp32', 'batch_size': 4, 'workers': 0, 'loss': {'balance': 'none'}}
+    content = {'model': str(parent), 'train': [TRAIN], 'steps': list(steps), 'learning': learning, **more}
+    path.write_text(yaml.safe_dump(content))
+    return CompressionRecipe.from_yaml(path)
+
+
+def test_a_chain_prunes_learns_and_quantises(tmp_path: Path, parent: Path) -> None:
+    chain = recipe(
+        tmp_path,
+        parent,
+        {'prune': {'to': {'share': 0.5}, 'images': 4, 'learn': {'epochs': 1}}},
+        {'quantize': {'level': 'int8', 'images': 4}},
+    )
+    made = compress(chain, None, tmp_path / 'run', ALONE)
+    before, after = load_model(parent), load_model(made)
+    assert made.name == '2-quantize.safetensors'
+    assert after.n_parameters < 0.7 * before.n_parameters
+    assert after.n_bytes < before.n_bytes / 3
+    assert after.description.quantization == 'int8'
+    assert after.description.pruned == {'removed': []}
+    assert after.description.parent is not None
+    assert after.description.parent['digest'] == before.digest
+    record = after.description.calibration
+    assert record is not None
+    assert record['data'] == '4 images of squares train'
+    pipeline = Pipeline.load(Settings.from_values({'model': str(made), 'backend': 'torch_compile'}))
+    assert pipeline.quantization == 'int8'
+    assert pipeline.agreement > 0.97
+
+
+def test_a_chain_goes_on_where_it_was(tmp_path: Path, parent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = [{'sparsify': {'share': 0.5}}, {'share': {'bits': 4}}]
+    first = compress(recipe(tmp_path, parent, *steps), None, tmp_path / 'run', ALONE)
+    content, written = first.read_bytes(), first.stat().st_mtime_ns
+    assert compress(recipe(tmp_path, parent, *steps), None, tmp_path / 'run', ALONE) == first
+    assert first.stat().st_mtime_ns == written
+
+    first.unlink()  # as if it had been stopped in the last step
+    sparse = tmp_path / 'run' / '1-sparsify.safetensors'
+    sparse_written = sparse.stat().st_mtime_ns
+    compress(recipe(tmp_path, parent, *steps), None, tmp_path / 'run', ALONE)
+    assert first.read_bytes() == content
+    assert sparse.stat().st_mtime_ns == sparse_written
+
+    steps[0] = {'sparsify': {'share': 0.6}}  # another first step: both are done again
+    compress(recipe(tmp_path, parent, *steps), None, tmp_path / 'run', ALONE)
+    assert sparse.stat().st_mtime_ns != sparse_written
+    assert first.read_bytes() != content
+
+
+@pytest.mark.parametrize('level', ['int4', 'shared-4'])
+def test_learning_at_a_level_ends_at_that_level(tmp_path: Path, parent: Path, level: str) -> None:
+    step = {'quantize': {'level': level, 'learn': {'epochs': 1, 'learning_rate': 1e-3}}}
+    made = load_model(compress(recipe(tmp_path, parent, step), None, tmp_path / 'run', ALONE))
+    assert made.description.quantization == level
+    for name, weight in made.network.named_parameters():
+        if weight.ndim == 4:
+            assert len(torch.unique(weight if level != 'int4' else weight[0])) <= 16, name
+
+
+def test_int8_learns_with_rounding(tmp_path: Path, parent: Path) -> None:
+    step = {'quantize': {'level': 'int8', 'images': 4, 'learn': {'epochs': 1, 'learning_rate': 1e-3}}}
+    made = load_model(compress(recipe(tmp_path, parent, step), None, tmp_path / 'run', ALONE))
+    assert made.description.calibration is not None
+    assert not torch.equal(
+        made.network.state_dict()['classify.weight'],
+        load_model(parent).network.state_dict()['classify.weight'],
+    )
+
+
+@pytest.mark.parametrize(
+    ('steps', 'message'),
+    [
+        ([{'shrink': {}}], r"steps\[1\]: unknown step 'shrink'; known: prune, remove_blocks"),
+        ([{'prune': {'to': {'share': 2}}}], 'share is 2'),
+        ([{'prune': {'to': {}}}], 'expected one of the two'),
+        ([{'prune': {'to': {'share': 0.5}, 'speed': 3}}], 'unknown speed'),
+        ([{'prune': {}, 'share': {}}], 'expected one of prune'),
+        ([], 'steps: none'),
+    ],
+)
+def test_wrong_steps_are_told_before_anything_runs(
+    tmp_path: Path, parent: Path, steps: list[dict[str, Any]], message: str
+) -> None:
+    with pytest.raises(RecipeError, match=message):
+        recipe(tmp_path, parent, *steps)
+
+
+def test_unknown_levels_are_told(tmp_path: Path, parent: Path) -> None:
+    with pytest.raises((RecipeError, UnknownNameError), match='shared-2'):
+        recipe(tmp_path, parent, {'quantize': {'level': 'int3'}})
+
+
+def test_a_budget_out_of_reach_names_the_smallest(tmp_path: Path, parent: Path) -> None:
+    chain = recipe(tmp_path, parent, {'prune': {'to': {'limit': 1000}, 'images': 4}})
+    with pytest.raises(BudgetError, match='smallest reachable is'):
+        compress(chain, None, tmp_path / 'run', ALONE)
+    assert not list((tmp_path / 'run').glob('*.safetensors'))
+
+
+def test_a_file_above_the_limit_is_told(tmp_path: Path, parent: Path) -> None:
+    chain = recipe(tmp_path, parent, {'share': {'bits': 2}}, bytes=1000)
+    with pytest.raises(BudgetError, match='expected 1,000 at most'):
+        compress(chain, None, tmp_path / 'run', ALONE)
+
+
+def test_too_few_images_are_told(tmp_path: Path, parent: Path) -> None:
+    place = Workplace((Source(**TRAIN),), None, None, ALONE, {}, parent)
+    with pytest.raises(CalibrationError, match='3 images to measure on; expected 4 or more'):
+        Quantize(images=3).run(load_model(parent), tmp_path / 'out.safetensors', place)
+
+
+def test_data_of_other_classes_are_told(tmp_path: Path, parent: Path) -> None:
+    place = Workplace(
+        (Source('rendered', options={'n_drives': 4, 'n_frames': 1}),), None, None, ALONE, {}, parent
+    )
+    with pytest.raises(RecipeError, match='expected those of the model'):
+        Quantize(images=4).run(load_model(parent), tmp_path / 'out.safetensors', place)
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path, parent: Path) -> None:
+    target = tmp_path / 'kept.safetensors'
+    target.write_bytes(b'as it was')
+    model = load_model(parent)
+    before = limits.getrlimit(limits.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        limits.setrlimit(limits.RLIMIT_FSIZE, (4096, before[1]))
+        with pytest.raises(ModelFileError, match='cannot be written'):
+            write_model(target, model.network, dataclasses.replace(model.description))
+    finally:
+        limits.setrlimit(limits.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert target.read_bytes() == b'as it was'
+    assert [path.name for path in tmp_path.iterdir()] == ['kept.safetensors']
+
+
+def test_commands_say_what_was_gained(
+    tmp_path: Path, parent: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / 'small.safetensors'
+    data = ['--dataset', 'squares', '--images', '4', '--options', '{n_images: 8}']
+    assert cli.main(['prune', str(parent), '-o', str(out), '--share', '0.6', *data]) == 0
+    assert cli.main(['quantize', str(out), '-o', str(out.with_stem('int8')), *data]) == 0
+    assert cli.main(['share', str(out), '-o', str(out.with_stem('shared')), '--bits', '4', *data]) == 0
+    printed = capsys.readouterr().out
+    assert 'fp32 ->           int8' in printed
+    assert 'fp32 ->       shared-4' in printed
+    digest = json.loads(printed.splitlines()[-1])['digest']
+    assert digest == load_model(out.with_stem('shared')).digest
+    assert cli.main(['quantize', str(out), '-o', str(out), '--options', '[1]', *data[:4]]) == 1
