@@ -96,7 +96,7 @@ def network_at(network: nn.Module, description: ModelDescription, level: str) ->
         ranges = (description.calibration or {}).get('ranges', {})
         return ImageNetwork(quantize(network, ranges, example), description.normalisation).eval()
     # Inductor folds normalisations too, but into transposed convolutions along the wrong axis (torch 2.13).
-    network = fold_batch_norms(copy.deepcopy(network).eval(), example)
+    network = fold_batch_norms(copy.deepcopy(network).eval().float(), example)
     return ImageNetwork(network, description.normalisation, dtype).eval()
 
 

@@ -1,5 +1,6 @@
 """From a trained network to a model file at some quantisation level, with the record that proves it."""
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,7 +39,9 @@ def write_model(path: Path, network: nn.Module, description: ModelDescription) -
     if level.packed_as is not None:
         network = settled(network, level.packed_as, example_input(), n_bits=level.n_bits)
         n_scenes = 1  # a record of two scenes would be an eighth of a small file
-    plain = ImageNetwork(network.eval(), description.normalisation).eval()
+    elif level.dtype != torch.float32:
+        network = copy.deepcopy(network).to(level.dtype)
+    plain = ImageNetwork(copy.deepcopy(network).eval().float(), description.normalisation).eval()
     scenes = choose_scenes(plain, description.input_size, n_scenes)
     computed = network_at(network, description, description.quantization)
     golden = make_golden(computed, scenes, description.input_size)

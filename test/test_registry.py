@@ -10,11 +10,16 @@ import torch
 from torch.nn import functional as F
 
 from seg_ros.checkpoint import Golden, ModelDescription, load_model, save_model
+from seg_ros.choice import choose_backend, frame_network
+from seg_ros.compress.cost import count_parameters
+from seg_ros.compress.prune import Budget, prune_to
+from seg_ros.compress.quantize import calibrate
 from seg_ros.errors import UnknownNameError
 from seg_ros.image import FrameNetwork, ImageNetwork
 from seg_ros.labels import ClassInfo, ClassSet
 from seg_ros.registry import BACKENDS, DATASETS, MODELS, QUANTIZATIONS, look_up
 from seg_ros.runtime.backend import Backend
+from seg_ros.writing import write_model
 
 GOLDEN = Golden(np.zeros((1, 16, 16, 3), np.uint8), np.zeros((1, 16, 16), np.uint8))
 
@@ -88,7 +93,56 @@ def test_onnx_runtime_agrees(name: str) -> None:
     torch.testing.assert_close(got['scores'], want, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize('level', QUANTIZATIONS)
+@pytest.mark.parametrize('name', MODELS)
+def test_it_is_pruned_quantised_and_kept(name: str, tmp_path: Path) -> None:
+    net, example = network(name), torch.zeros(1, 3, 64, 64)
+    for _ in range(3):
+        net(torch.randn(2, 3, 64, 64))
+    n_before = count_parameters(net.eval())
+    prune_to(net, example, Budget('parameters', 0.9 * n_before), criterion='random', step=0.1)
+    images = [torch.randint(0, 255, (1, 64, 80, 3), dtype=torch.uint8) for _ in range(4)]
+    description = ModelDescription(name, classes(3), (64, 80), quantization='int8', pruned={'removed': []})
+    run = ImageNetwork(net, description.normalisation).eval()
+    ranges = calibrate(net, images, run, method='minmax')
+    description = dataclasses.replace(description, calibration={'ranges': ranges})
+    path = tmp_path / 'small.safetensors'
+    write_model(path, net, description)
+    model = load_model(path)
+    assert model.n_parameters <= 0.9 * n_before
+    golden = model.golden.images.nbytes + model.golden.labels.nbytes
+    if name != 'efficientnet_lite_pyramid':  # most of its convolutions pad in a way of their own
+        assert model.n_bytes - golden < 4 * model.n_parameters / 2.5
+    with torch.no_grad():
+        want, got = run(images[0]), frame_network(model, 'int8')(images[0])['scores']
+    assert (want - got).square().mean() < 0.05 * want.var()
+
+
+@pytest.mark.parametrize('name', ['enet', 'segnet_small'])
+@pytest.mark.parametrize('backend', ['torch_compile', 'onnxruntime'])
+def test_backends_compute_int8_as_the_reference_does(name: str, backend: str, tmp_path: Path) -> None:
+    device = torch.device('cpu')
+    obstacle = BACKENDS[backend].why_not(device, torch.int8)
+    if obstacle:
+        pytest.skip(f'{backend} {obstacle}')
+    net = network(name)
+    for _ in range(20):
+        net(torch.randn(2, 3, 64, 64))
+    images = [torch.randint(0, 255, (1, 64, 80, 3), dtype=torch.uint8) for _ in range(4)]
+    description = ModelDescription(name, classes(3), (64, 80), quantization='int8')
+    ranges = calibrate(net.eval(), images, ImageNetwork(net, description.normalisation).eval())
+    description = dataclasses.replace(description, calibration={'ranges': ranges})
+    write_model(tmp_path / 'int8.safetensors', net, description)
+    model = load_model(tmp_path / 'int8.safetensors')
+    with torch.no_grad():
+        want = frame_network(model, 'int8')(images[0])['scores']
+    _, runner = choose_backend(model, backend, 'int8', (64, 80), device, 1)
+    got = runner(images[0])['scores']
+    # A value on the edge between two steps may fall to either side.
+    assert (want - got).square().mean() < 0.002 * want.var()
+    assert (want.argmax(1) == got.argmax(1)).float().mean() > 0.97
+
+
+@pytest.mark.parametrize('level', ['fp32', 'bf16', 'fp16'])
 def test_levels_compute_close_to_float(level: str) -> None:
     frame = torch.randint(0, 255, (1, 64, 64, 3), dtype=torch.uint8)
     description = ModelDescription('enet', classes(3), (64, 64))

@@ -13,6 +13,7 @@ from torch.nn.utils import parametrize
 from seg_ros.compress.batch_norms import canonical_batch_norms, find_pairs
 from seg_ros.compress.share import along, round_weights, to_steps, weighted_layers
 from seg_ros.errors import CalibrationError, UnknownNameError
+from seg_ros.models.layers import Float32Conv2d
 from seg_ros.models.quantized import QuantizedConv2d, QuantizedConvTranspose2d, affine
 
 Range = tuple[float, float]
@@ -31,8 +32,8 @@ def quantizable(network: nn.Module) -> dict[str, Convolution]:
     return {
         name: module
         for name, module in network.named_modules()
-        if isinstance(module, nn.Conv2d)
-        or (isinstance(module, nn.ConvTranspose2d) and QuantizedConvTranspose2d.takes(module))
+        if type(module) in (nn.Conv2d, Float32Conv2d)  # others may do more than convolve
+        or (type(module) is nn.ConvTranspose2d and QuantizedConvTranspose2d.takes(module))
     }
 
 

@@ -1,7 +1,7 @@
 """Layers that several networks share: pooling that remembers where the maximum was, and its inverse."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 
@@ -55,3 +55,12 @@ def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     """
     below, right = -x.shape[-2] % multiple, -x.shape[-1] % multiple
     return F.pad(x, (0, right, 0, below), mode='replicate') if below or right else x
+
+
+class Float32Conv2d(nn.Conv2d):
+    """A convolution that autocast leaves in float32."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As ``nn.Conv2d``."""
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x.float())

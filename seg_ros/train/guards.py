@@ -1,18 +1,10 @@
 """Traps of the libraries that training runs on, and ways around them."""
 
-import torch
-from torch import Tensor, nn
+from torch import nn
+
+from seg_ros.models.layers import Float32Conv2d
 
 _LANES = 16
-
-
-class Float32Conv2d(nn.Conv2d):
-    """A convolution that autocast leaves in float32."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """As ``nn.Conv2d``."""
-        with torch.autocast(x.device.type, enabled=False):
-            return super().forward(x.float())
 
 
 def guard_dilated_convolutions(network: nn.Module) -> nn.Module:
