@@ -386,8 +386,13 @@ def compress(recipe: CompressionRecipe, data: Path | None, folder: Path, process
 
     Raises:
         BudgetError: a budget cannot be met, or the last file is larger than it may be.
-        RecipeError: a step does not fit the model.
+        RecipeError: a step does not fit the model, or there is more than one process.
     """
+    if processes.world_size > 1:
+        raise RecipeError(
+            f'{processes.world_size} processes; a chain runs in one: for long learning, take the file of the '
+            'step before as init of a training recipe, and run that under torchrun'
+        )
     path = find_file(_file_name(recipe.model))
     workplace = Workplace(recipe.train, recipe.validation, data, processes, recipe.learning, path)
     folder.mkdir(parents=True, exist_ok=True)

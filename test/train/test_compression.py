@@ -136,6 +136,12 @@ def test_unknown_levels_are_told(tmp_path: Path, parent: Path) -> None:
         recipe(tmp_path, parent, {'quantize': {'level': 'int3'}})
 
 
+def test_many_processes_are_refused(tmp_path: Path, parent: Path) -> None:
+    chain = recipe(tmp_path, parent, {'share': {'bits': 2}})
+    with pytest.raises(RecipeError, match='2 processes; a chain runs in one'):
+        compress(chain, None, tmp_path / 'run', Processes(0, 2, torch.device('cpu')))
+
+
 def test_a_budget_out_of_reach_names_the_smallest(tmp_path: Path, parent: Path) -> None:
     chain = recipe(tmp_path, parent, {'prune': {'to': {'limit': 1000}, 'images': 4}})
     with pytest.raises(BudgetError, match='smallest reachable is'):
