@@ -54,7 +54,15 @@ def test_backends_agree(model_file: Path, backend: str) -> None:
         assert (reference(image).labels == other(image).labels).mean() > 0.999
 
 
-@pytest.mark.parametrize('level', QUANTIZATIONS)
+@pytest.mark.parametrize('level', ['int8', 'int4', 'shared-4'])
+def test_levels_that_a_float_file_does_not_give_are_refused(model_file: Path, level: str) -> None:
+    with pytest.raises(
+        UnavailableError, match=f'{level} cannot be derived .* possible: auto, fp32, bf16, fp16'
+    ):
+        Pipeline.load(settings(model_file, quantization=level))
+
+
+@pytest.mark.parametrize('level', [k for k, q in QUANTIZATIONS.items() if q.packed_as is None])
 def test_levels_derived_from_float_agree(model_file: Path, level: str) -> None:
     reference, other = (
         Pipeline.load(settings(model_file)),
@@ -144,7 +152,7 @@ def test_what_cannot_be_had_is_refused_with_what_can(model_file: Path, tmp_path:
     with pytest.raises(UnavailableError, match='available: auto, cpu'):
         Pipeline.load(settings(model_file, device='cuda:99'))
     with pytest.raises(
-        UnavailableError, match="'onnxruntime' with bf16 on cpu: runs fp32 only; available: auto, torch"
+        UnavailableError, match="'onnxruntime' with bf16 on cpu: runs fp32 and int8 only; available: auto, torch"
     ):
         Pipeline.load(settings(model_file, backend='onnxruntime', quantization='bf16'))
     with pytest.raises(ParameterError, match='int3'):
