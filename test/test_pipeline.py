@@ -152,7 +152,8 @@ def test_what_cannot_be_had_is_refused_with_what_can(model_file: Path, tmp_path:
     with pytest.raises(UnavailableError, match='available: auto, cpu'):
         Pipeline.load(settings(model_file, device='cuda:99'))
     with pytest.raises(
-        UnavailableError, match="'onnxruntime' with bf16 on cpu: runs fp32 and int8 only; available: auto, torch"
+        UnavailableError,
+        match="onnxruntime' with bf16 on cpu: runs fp32 and int8 only; available: auto, torch",
     ):
         Pipeline.load(settings(model_file, backend='onnxruntime', quantization='bf16'))
     with pytest.raises(ParameterError, match='int3'):
