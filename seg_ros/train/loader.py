@@ -1,7 +1,9 @@
 """Training images in a reproducible order: a draw depends on seed, epoch and position, on nothing else."""
 
 import signal
+import sys
 from collections.abc import Iterator, Sequence
+from types import TracebackType
 from typing import NamedTuple
 
 import cv2
@@ -116,3 +118,12 @@ def _prepare_worker(_worker: int) -> None:
     """One thread each; on Ctrl-C the main process stops them."""
     cv2.setNumThreads(0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.excepthook = _tell_unless_parent_left
+
+
+def _tell_unless_parent_left(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """What a loader process tells of: not that its parent stopped while they shook hands over a tensor."""
+    if not issubclass(kind, (EOFError, ConnectionError)):
+        sys.__excepthook__(kind, error, trace)
