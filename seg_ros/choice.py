@@ -91,13 +91,18 @@ def network_at(network: nn.Module, description: ModelDescription, level: str) ->
     Raises:
         CalibrationError: the record of activations lacks a layer.
     """
-    dtype, example = QUANTIZATIONS[level].dtype, torch.zeros(1, 3, 64, 64)
+    dtype, example = QUANTIZATIONS[level].dtype, example_input()
     if dtype == torch.int8:
         ranges = (description.calibration or {}).get('ranges', {})
         return ImageNetwork(quantize(network, ranges, example), description.normalisation).eval()
     # Inductor folds normalisations too, but into transposed convolutions along the wrong axis (torch 2.13).
     network = fold_batch_norms(copy.deepcopy(network).eval().float(), example)
     return ImageNetwork(network, description.normalisation, dtype).eval()
+
+
+def example_input() -> torch.Tensor:
+    """(1, 3, 64, 64) float zeros: what is passed through a network to see how it is made."""
+    return torch.zeros(1, 3, 64, 64)
 
 
 def choose_backend(

@@ -8,18 +8,11 @@ import torch
 from torch import nn
 
 from seg_ros.checkpoint import ModelDescription, save_model
-from seg_ros.choice import network_at
+from seg_ros.choice import example_input, network_at
 from seg_ros.compress.stored import settled
 from seg_ros.golden import N_SCENES, choose_scenes, make_golden
 from seg_ros.image import ImageNetwork
 from seg_ros.registry import QUANTIZATIONS
-
-EXAMPLE_SIDE = 64
-
-
-def example_input() -> torch.Tensor:
-    """(1, 3, 64, 64) float zeros: what is passed through a network to see how it is made."""
-    return torch.zeros(1, 3, EXAMPLE_SIDE, EXAMPLE_SIDE)
 
 
 def write_model(path: Path, network: nn.Module, description: ModelDescription) -> None:

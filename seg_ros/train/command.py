@@ -70,8 +70,8 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def find_recipe(name: str) -> Path:
-    """The file behind a path or the name of a shipped recipe.
+def find_recipe(name: str, kind: str = 'train') -> Path:
+    """The file behind a path or the name of a shipped recipe, of ``config/<kind>/``.
 
     Raises:
         UnknownNameError: there is no shipped recipe of that name.
@@ -79,9 +79,9 @@ def find_recipe(name: str) -> Path:
     if '/' in name or name.endswith(('.yaml', '.yml')):
         return Path(name).expanduser()
     try:
-        return resource(f'config/train/{name}.yaml')
+        return resource(f'config/{kind}/{name}.yaml')
     except UnavailableError:
-        shipped = sorted(path.stem for path in resource('config/train').glob('*.yaml'))
+        shipped = sorted(path.stem for path in resource(f'config/{kind}').glob('*.yaml'))
         raise UnknownNameError('recipe', name, shipped) from None
 
 

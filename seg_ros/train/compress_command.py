@@ -4,9 +4,8 @@ import argparse
 from pathlib import Path
 
 from seg_ros.checkpoint import load_model
-from seg_ros.errors import UnavailableError, UnknownNameError
 from seg_ros.pipeline import find_model
-from seg_ros.resources import resource
+from seg_ros.train.command import find_recipe
 from seg_ros.train.compress_arguments import add_device, report
 from seg_ros.train.compression import CompressionRecipe, compress
 from seg_ros.train.distributed import join, leave
@@ -31,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the chain."""
-    path = _find_recipe(arguments.recipe)
+    path = find_recipe(arguments.recipe, 'compress')
     recipe = CompressionRecipe.from_yaml(path, arguments.set)
     processes = join(arguments.device)
     try:
@@ -41,18 +40,3 @@ def run(arguments: argparse.Namespace) -> int:
         leave()
     report(load_model(find_model(recipe.model)), load_model(made))
     return 0
-
-
-def _find_recipe(name: str) -> Path:
-    """The file behind a path or the name of a shipped recipe.
-
-    Raises:
-        UnknownNameError: there is no shipped recipe of that name.
-    """
-    if '/' in name or name.endswith(('.yaml', '.yml')):
-        return Path(name).expanduser()
-    try:
-        return resource(f'config/compress/{name}.yaml')
-    except UnavailableError:
-        shipped = sorted(path.stem for path in resource('config/compress').glob('*.yaml'))
-        raise UnknownNameError('recipe', name, shipped) from None

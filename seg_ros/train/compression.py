@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import torch
-import yaml
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -31,7 +30,7 @@ from seg_ros.image import FrameNetwork, ImageNetwork, resize_image
 from seg_ros.registry import BACKENDS, QUANTIZATIONS, look_up
 from seg_ros.train.distributed import Processes
 from seg_ros.train.loop import BEST_FILE, LAST_FILE, Trainer
-from seg_ros.train.recipe import Recipe, Source, build_dataclass, change_value
+from seg_ros.train.recipe import Recipe, Source, build_dataclass, read_recipe
 from seg_ros.train.start import find_file, open_source
 from seg_ros.types import UNLABELLED
 from seg_ros.writing import write_model
@@ -351,13 +350,7 @@ class CompressionRecipe:
         Raises:
             RecipeError: it cannot be read, a key or a step is unknown, or a value has the wrong type.
         """
-        try:
-            content = yaml.safe_load(path.read_text(encoding='utf-8'))
-        except (OSError, ValueError, yaml.YAMLError) as err:
-            raise RecipeError(f'recipe {path} cannot be read: {err}') from err
-        for change in changes:
-            change_value(content, change)
-        recipe = build_dataclass(cls, content, str(path))
+        recipe = read_recipe(cls, path, changes)
         recipe.links()  # so that a wrong step is told before the first one has run for hours
         return recipe
 
@@ -435,6 +428,10 @@ def _float_network(model: Model) -> nn.Module:
 def _derived(model: Model) -> ModelDescription:
     """Description of a float model made from another one: no codes, which belong to the network as it was."""
     about = model.description
+    if about.codes is not None:
+        log.warning(
+            'the codes are left out: they belong to the network as it was; seg_ros fit-codes makes new ones'
+        )
     parent = about.parent if about.training.get('compressed') else None
     return replace(
         about,

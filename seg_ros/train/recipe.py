@@ -169,13 +169,7 @@ class Recipe:
         Raises:
             RecipeError: it cannot be read, a key is unknown or missing, or a value has the wrong type.
         """
-        try:
-            content = yaml.safe_load(path.read_text(encoding='utf-8'))
-        except (OSError, ValueError, yaml.YAMLError) as err:
-            raise RecipeError(f'recipe {path} cannot be read: {err}') from err
-        for change in changes:
-            change_value(content, change)
-        return build_dataclass(cls, content, str(path))
+        return read_recipe(cls, path, changes)
 
     def as_json(self) -> dict[str, Any]:
         """The form that files keep."""
@@ -198,7 +192,18 @@ def _require(holds: bool, key: str, value: object, expected: str) -> None:
         raise RecipeError(f'{key} is {value!r}; expected {expected}')
 
 
-def change_value(content: Any, change: str) -> None:
+def read_recipe(kind: type[T], path: Path, changes: Sequence[str]) -> T:
+    """A recipe of some kind from a YAML file; see ``Recipe.from_yaml``."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError, yaml.YAMLError) as err:
+        raise RecipeError(f'recipe {path} cannot be read: {err}') from err
+    for change in changes:
+        _change(content, change)
+    return build_dataclass(kind, content, str(path))
+
+
+def _change(content: Any, change: str) -> None:
     """Apply one ``key=value`` to what a recipe file holds."""
     path, equals, text = change.partition('=')
     *parents, last = path.split('.')
