@@ -4,6 +4,7 @@ Weights are rounded by output channel; what range activations have is measured o
 """
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
 import torch
@@ -12,12 +13,12 @@ from torch.nn.utils import parametrize
 
 from seg_ros.compress.batch_norms import canonical_batch_norms, find_pairs
 from seg_ros.compress.share import along, round_weights, to_steps, weighted_layers
+from seg_ros.compress.trace import record
 from seg_ros.errors import CalibrationError, UnknownNameError
 from seg_ros.models.layers import Float32Conv2d
-from seg_ros.models.quantized import QuantizedConv2d, QuantizedConvTranspose2d, affine
+from seg_ros.models.quantized import QuantizedConv2d, Rounding, affine
 
 Range = tuple[float, float]
-Convolution = nn.Conv2d | nn.ConvTranspose2d
 
 _SAMPLE = 16384
 """Values of one layer that are kept of an image."""
@@ -27,13 +28,16 @@ _WHOLE = 1e-3
 """How far from a whole number a step may be, of float arithmetic."""
 
 
-def quantizable(network: nn.Module) -> dict[str, Convolution]:
-    """The layers that can compute in 8 bits, by name; all others stay in float."""
+def quantizable(network: nn.Module) -> dict[str, nn.Conv2d]:
+    """The layers that can compute in 8 bits, by name; all others stay in float.
+
+    Transposed convolutions are among the others: there are no integer kernels for them, and as a convolution
+    with more channels and a shuffle they take longer in integers than in float (docs/performance.md).
+    """
     return {
         name: module
         for name, module in network.named_modules()
         if type(module) in (nn.Conv2d, Float32Conv2d)  # others may do more than convolve
-        or (type(module) is nn.ConvTranspose2d and QuantizedConvTranspose2d.takes(module))
     }
 
 
@@ -191,6 +195,9 @@ def fold_batch_norms(network: nn.Module, example: Tensor) -> nn.Module:
 def quantize(network: nn.Module, ranges: Mapping[str, Range], example: Tensor) -> nn.Module:
     """A copy whose convolutions compute in 8 bits.
 
+    What a ReLU gives to a convolution is rounded behind the ReLU, for all who read it: then compilers let the
+    convolution before it write integers, and a sum of branches reads them.
+
     Args:
         network: float, in evaluation mode.
         ranges: of what comes into each layer that :func:`quantizable` names.
@@ -207,24 +214,28 @@ def quantize(network: nn.Module, ranges: Mapping[str, Range], example: Tensor) -
             'expected one for each convolution: calibrate again'
         )
     result = fold_batch_norms(copy.deepcopy(network).eval(), example)
+    sources = _rounded_sources(result, example)
     for name, layer in quantizable(result).items():
-        low, high = ranges[name]
-        if isinstance(layer, nn.Conv2d):
-            _put(result, name, QuantizedConv2d(layer, *weight_steps(layer.weight), low, high))
-        else:
-            phases = QuantizedConvTranspose2d.as_convolution(layer)
-            inner = QuantizedConv2d(phases, *_phase_steps(layer), low, high)
-            _put(result, name, QuantizedConvTranspose2d(layer, inner))
+        rounding = None if name in sources else Rounding(*ranges[name])
+        _put(result, name, QuantizedConv2d(layer, *weight_steps(layer.weight), rounding))
+    for source in set(sources.values()):
+        range_ = next(ranges[name] for name in layers if sources.get(name) == source)
+        _put(result, source, nn.Sequential(result.get_submodule(source), Rounding(*range_)))
     return result
 
 
-def _phase_steps(layer: nn.ConvTranspose2d) -> tuple[Tensor, Tensor]:
-    """Steps of a transposed convolution written as a convolution: all phases share a channel's scale."""
-    steps, scale = weight_steps(layer.weight, axis=1)
-    whole = copy.deepcopy(layer)
-    whole.weight.data = steps.float()
-    phases = QuantizedConvTranspose2d.as_convolution(whole)
-    return phases.weight.detach().round().to(torch.int8), scale.repeat(4)
+def _rounded_sources(network: nn.Module, example: Tensor) -> dict[str, str]:
+    """Name of each convolution that reads what a ReLU gives -> name of that ReLU."""
+    calls = record(network, example).calls
+    often = {name for name, count in Counter(call.name for call in calls).items() if count > 1}
+    modules, sources = dict(network.named_modules()), {}
+    given: dict[int, str] = {}
+    for call in calls:
+        if isinstance(modules[call.name], nn.ReLU) and call.name not in often:
+            given[id(call.outputs[0])] = call.name
+        elif isinstance(modules[call.name], nn.Conv2d) and id(call.inputs[0]) in given:
+            sources[call.name] = given[id(call.inputs[0])]
+    return sources
 
 
 def _put(network: nn.Module, name: str, module: nn.Module) -> None:
@@ -246,7 +257,7 @@ def pretend(network: nn.Module, ranges: Mapping[str, Range] | None = None, n_bit
         ranges: of activations; None: they stay float.
         n_bits: of weights, 2..8.
     """
-    for name, layer in quantizable(network).items():
+    for name, layer in weighted_layers(network):
         axis = int(isinstance(layer, nn.ConvTranspose2d))
         parametrize.register_parametrization(layer, 'weight', _Rounding(n_bits, axis))
         if ranges is not None and name in ranges:

@@ -8,39 +8,65 @@ from torch.nn import functional as F
 def max_pool(x: Tensor) -> tuple[Tensor, Tensor]:
     """2x2 max pooling that also says where in its window each maximum was.
 
-    The position is an offset in the window rather than torch's index in the whole map, because two bits then
-    hold it and because unpooling becomes arithmetic that every backend can run and fuse.
+    The position is an offset in the window rather than torch's index in the whole map, because two bits hold
+    it and because unpooling becomes arithmetic that every backend can run and fuse. It comes as a number of
+    the type of ``x``, with which compilers compare many values at once.
 
     Args:
         x: (B, C, H, W) float, H and W even.
 
     Returns:
-        The maxima, (B, C, H / 2, W / 2), and the pool_indices of the same shape, uint8,
-        2 * row + column in the window.
+        The maxima, (B, C, H / 2, W / 2), and the pool_indices of the same shape and type: 0, 1, 2 or 3,
+        2 * row + column in the window, the first of equal ones. Both lie channels last in memory.
     """
-    pooled, index = F.max_pool2d(x, kernel_size=2, return_indices=True)
-    width = x.shape[-1]
-    return pooled, ((index // width % 2) * 2 + index % 2).to(torch.uint8)
+    pixels = channels_last(x)
+    corners = [pixels[:, row::2, column::2] for row in (0, 1) for column in (0, 1)]
+    places = [torch.full((), place, dtype=x.dtype, device=x.device) for place in range(4)]
+    top, in_top = corners[0].maximum(corners[1]), places[1].where(corners[1] > corners[0], places[0])
+    bottom, in_bottom = corners[2].maximum(corners[3]), places[3].where(corners[3] > corners[2], places[2])
+    return channels_first(top.maximum(bottom)), channels_first(in_bottom.where(bottom > top, in_top))
 
 
 def max_unpool(x: Tensor, pool_indices: Tensor) -> Tensor:
     """Inverse of :func:`max_pool`: put each value where its maximum was, zeros elsewhere.
 
-    Written as four masked copies and a pixel shuffle, not as a scatter: torch.export, ONNX (DepthToSpace) and
-    compilers take it, and neighbouring operations fuse into it.
+    Written as a comparison of each window with its four places, not as a scatter: torch.export and ONNX take
+    it, and neighbouring operations fuse into it.
 
     Args:
         x: (B, C, H, W) float.
-        pool_indices: (B, C, H, W) uint8 in 0..3, from :func:`max_pool`.
+        pool_indices: (B, C, H, W) in 0..3, from :func:`max_pool`.
 
     Returns:
-        (B, C, 2 H, 2 W), the type of ``x``.
+        (B, C, 2 H, 2 W), the type of ``x``, channels last in memory.
     """
     batch, channels, height, width = x.shape
+    windows = (batch, height, 1, width, 1, channels)
+    # A constant and not torch.arange, of which Inductor would compute every value anew.
+    places = torch.tensor([[0, 1], [2, 3]], dtype=pool_indices.dtype, device=x.device).view(1, 1, 2, 1, 2, 1)
     zero = torch.zeros((), dtype=x.dtype, device=x.device)
-    quarters = [torch.where(pool_indices == offset, x, zero) for offset in range(4)]
-    stacked = torch.stack(quarters, dim=2).reshape(batch, 4 * channels, height, width)
-    return F.pixel_shuffle(stacked, 2)
+    chosen = channels_last(pool_indices).reshape(windows) == places
+    pixels = channels_last(x).reshape(windows).where(chosen, zero)
+    return channels_first(pixels.reshape(batch, 2 * height, 2 * width, channels))
+
+
+def concatenate(*maps: Tensor) -> Tensor:
+    """Maps (B, C, H, W) one after another along their channels, channels last in memory."""
+    return channels_first(torch.cat([channels_last(x) for x in maps], dim=-1))
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """(B, C, H, W) -> (B, H, W, C), a view.
+
+    What is computed in this order lies in it in memory too, as convolutions on a CPU read and write it;
+    compilers that choose for themselves turn maps around before and after every pooling.
+    """
+    return x.permute(0, 2, 3, 1)
+
+
+def channels_first(x: Tensor) -> Tensor:
+    """(B, H, W, C) -> (B, C, H, W), a view."""
+    return x.permute(0, 3, 1, 2)
 
 
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from seg_ros.image import FrameNetwork
+from seg_ros.runtime.memory import keep_freed_memory
 
 
 class TorchBackend:
@@ -14,6 +15,8 @@ class TorchBackend:
     ) -> None:
         if n_threads:
             torch.set_num_threads(n_threads)
+        if device.type == 'cpu':
+            keep_freed_memory()
         self._device = device
         self._run = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 

@@ -222,6 +222,34 @@ class RemoveBlocks:
 
 
 @dataclass(frozen=True)
+class Rebuild:
+    """Build a network anew with other arguments, for instance with activations that a device computes faster.
+
+    Weights that have a place in it are kept; others start anew, so there should be learning after it.
+
+    Attributes:
+        arguments: of the architecture, on top of those that it has.
+        learn: as in :class:`Prune`.
+    """
+
+    arguments: dict[str, Any]
+    learn: dict[str, Any] = field(default_factory=dict)
+
+    def run(self, model: Model, path: Path, workplace: Workplace) -> None:
+        """Build, and learn on."""
+        if model.description.pruned is not None:
+            raise RecipeError('rebuild: the network is pruned already; put this step before those that prune')
+        description = _derived(model)
+        description = replace(description, arguments={**description.arguments, **self.arguments})
+        network = description.build()
+        own, learned = network.state_dict(), _float_network(model).state_dict()
+        kept = {k: v for k, v in learned.items() if k in own and v.shape == own[k].shape}
+        network.load_state_dict(own | kept)
+        log.info('kept %d of %d tensors', len(kept), len(own))
+        _finish(network, description, path, self.learn, workplace)
+
+
+@dataclass(frozen=True)
 class Sparsify:
     """Set the smallest weights to zero; what is left may learn on, and :class:`Share` keeps the zeros.
 
@@ -314,6 +342,7 @@ class Share:
 
 STEPS: dict[str, type[Step]] = {
     'prune': Prune,
+    'rebuild': Rebuild,
     'remove_blocks': RemoveBlocks,
     'sparsify': Sparsify,
     'learn': Learn,

@@ -23,6 +23,7 @@ from seg_ros.checkpoint import ModelDescription, load_model, with_figures
 from seg_ros.compress.stored import plain_copy
 from seg_ros.errors import RecipeError
 from seg_ros.image import ImageNetwork
+from seg_ros.runtime.memory import keep_freed_memory
 from seg_ros.train.curves import write_curves
 from seg_ros.train.distributed import Processes
 from seg_ros.train.ema import WeightAverage
@@ -123,6 +124,7 @@ class Trainer:
             licence=recipe.licence,
         )
 
+        keep_freed_memory()
         torch.manual_seed(recipe.seed)
         network = learn_at(make_network(recipe, self.description, parent), recipe.quantization, parent)
         self.network = self._place(ImageNetwork(network, recipe.normalisation))

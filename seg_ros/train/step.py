@@ -1,7 +1,10 @@
 """What one optimizer step computes."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from seg_ros.image import ImageNetwork
 from seg_ros.train.losses import SegmentationLoss, distillation_loss
@@ -44,11 +47,22 @@ class TrainingStep(nn.Module):
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         """Loss of (B, H, W, 3) uint8 images against (B, H, W) uint8 labels, a () float."""
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.autocast):
-            scores = self.network(images)
+            scores = at_size(self.network(images), labels.shape[-2:])
         loss: Tensor = self.loss(scores, labels)
         if self.teacher and self.teaching:
             with torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16, enabled=self.autocast):
-                taught = self.teacher(images)
+                taught = at_size(self.teacher(images), labels.shape[-2:])
             divergence = distillation_loss(scores, taught, self.teaching.temperature)
             loss = loss + self.teaching.weight * divergence
         return loss
+
+
+def at_size(scores: Tensor, size: Sequence[int]) -> Tensor:
+    """(B, K, h, w) scores at another size, interpolated as they are for labels."""
+    return scores if scores.shape[-2:] == torch.Size(size) else _interpolated(scores, tuple(size))
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _interpolated(scores: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Not compiled: fused with a convolution and the Jaccard loss, its gradients are 0 (Inductor of 2.13)."""
+    return F.interpolate(scores, size, mode='bilinear')

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from seg_ros.errors import ParameterError
 from seg_ros.image import FrameNetwork, ImageNetwork, Normalisation
 from seg_ros.models.enet import Bottleneck, DownsamplingBottleneck, ENet, UpsamplingBottleneck
 from seg_ros.runtime.onnx_runtime import export_onnx
@@ -142,3 +143,30 @@ def test_onnx_agrees_with_eager(network: ENet, size: tuple[int, int]) -> None:
     with torch.no_grad():
         expected = whole(torch.from_numpy(images))
     np.testing.assert_allclose(scores, expected['scores'].numpy(), rtol=1e-3, atol=1e-3)
+
+
+def test_slopes_may_stand_at_half_size_alone() -> None:
+    enet = ENet(3, slopes='fine')
+    with_slopes = {name.split('.')[0] for name, m in enet.named_modules() if isinstance(m, nn.PReLU)}
+    assert with_slopes == {'initial', 'up5', 'stage5'}
+    counts = [sum(isinstance(m, kind) for m in enet.modules()) for kind in (nn.PReLU, nn.ReLU)]
+    assert counts == [7, 75]  # one, and three for each of two bottlenecks
+
+
+def test_unknown_slopes_are_told() -> None:
+    with pytest.raises(ParameterError, match="'none'; expected 'all' or 'fine'"):
+        ENet(3, slopes='none')
+
+
+@pytest.mark.parametrize(('height', 'width'), [(32, 48), (33, 41)])
+def test_half_scores_are_where_the_pixels_are(height: int, width: int) -> None:
+    torch.manual_seed(0)
+    enet = ENet(3, half_scores=True).eval()
+    x = torch.randn(1, 3, height, width)
+    fine: list[Tensor] = []
+    enet.stage5.register_forward_hook(lambda _m, _x, y: fine.append(y))
+    with torch.no_grad():
+        scores = enet(x)
+        assert scores.shape == (1, 3, -(-height // 2), -(-width // 2))
+        want = torch.nn.functional.conv2d(fine[0], enet.classify.weight, enet.classify.bias, padding=1)
+    torch.testing.assert_close(scores, want[..., : scores.shape[2], : scores.shape[3]])

@@ -73,6 +73,26 @@ def test_a_chain_prunes_learns_and_quantises(tmp_path: Path, parent: Path) -> No
     assert pipeline.agreement > 0.97
 
 
+def test_rebuilding_keeps_what_has_a_place(tmp_path: Path, parent: Path) -> None:
+    step = {'rebuild': {'arguments': {'kernel': 5}}}
+    before = load_model(parent)
+    after = load_model(compress(recipe(tmp_path, parent, step), None, tmp_path / 'run', ALONE))
+    assert after.description.arguments == {'width': 16, 'kernel': 5}
+    assert after.description.parent is not None
+    assert after.description.parent['digest'] == before.digest
+    own, learned = after.network.state_dict(), before.network.state_dict()
+    assert own['encoder.0.0.weight'].shape == (16, 3, 5, 5)
+    same = [name for name in own if own[name].shape == learned[name].shape]
+    assert 'encoder.0.1.running_var' in same
+    assert all(torch.equal(own[name], learned[name]) for name in same)
+
+
+def test_what_is_pruned_is_not_rebuilt(tmp_path: Path, parent: Path) -> None:
+    steps = [{'prune': {'to': {'share': 0.8}, 'images': 4}}, {'rebuild': {'arguments': {'kernel': 5}}}]
+    with pytest.raises(RecipeError, match='put this step before those that prune'):
+        compress(recipe(tmp_path, parent, *steps), None, tmp_path / 'run', ALONE)
+
+
 def test_a_chain_goes_on_where_it_was(tmp_path: Path, parent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     steps = [{'sparsify': {'share': 0.5}}, {'share': {'bits': 4}}]
     first = compress(recipe(tmp_path, parent, *steps), None, tmp_path / 'run', ALONE)
@@ -116,7 +136,7 @@ def test_int8_learns_with_rounding(tmp_path: Path, parent: Path) -> None:
 @pytest.mark.parametrize(
     ('steps', 'message'),
     [
-        ([{'shrink': {}}], r"steps\[1\]: unknown step 'shrink'; known: prune, remove_blocks"),
+        ([{'shrink': {}}], r"steps\[1\]: unknown step 'shrink'; known: prune, rebuild, remove_blocks"),
         ([{'prune': {'to': {'share': 2}}}], 'share is 2'),
         ([{'prune': {'to': {}}}], 'expected one of the two'),
         ([{'prune': {'to': {'share': 0.5}, 'speed': 3}}], 'unknown speed'),

@@ -1,0 +1,117 @@
+"""Does it matter what is pruned by? mIoU of a model against the operations left, for each criterion.
+
+Every point starts from the whole model: channels go by one criterion until its operations are down to a
+share, without learning and, with --epochs, after as much learning for all.
+
+    python benchmarks/pruning_criteria.py MODEL --dataset camvid --data DIR --split val
+    python benchmarks/pruning_criteria.py MODEL --dataset squares --split test --epochs 4
+"""
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from seg_ros.checkpoint import load_model
+from seg_ros.image import ImageNetwork
+from seg_ros.train.compression import Cost, Prune, Workplace
+from seg_ros.train.distributed import Processes
+from seg_ros.train.recipe import Source
+from seg_ros.train.start import open_source
+from seg_ros.train.validation import as_figures, measure
+
+LEARNING = {'batch_size': 8, 'learning_rate': 0.002, 'workers': 0, 'precision': 'fp32', 'seed': 0}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument('model', type=Path)
+    parser.add_argument('--dataset', default='camvid')
+    parser.add_argument('--data', type=Path)
+    parser.add_argument('--split', default='val')
+    parser.add_argument('--criteria', nargs='+', default=['taylor', 'l1', 'random'])
+    parser.add_argument('--shares', nargs='+', type=float, default=[0.9, 0.8, 0.7, 0.6, 0.5])
+    parser.add_argument('--images', type=int, default=16, help='to score on')
+    parser.add_argument('--epochs', type=int, default=0, help='of learning after pruning; 0 for none')
+    parser.add_argument('--seeds', type=int, default=3, help='of random pruning, whose mean counts')
+    parser.add_argument('--json', type=Path)
+    parser.add_argument('--plot', type=Path)
+    arguments = parser.parse_args()
+
+    whole = mean_iou(arguments.model, arguments)
+    print(f'{"":24} whole {whole:6.2f}')
+    curves: dict[str, dict[float, float]] = {}
+    for epochs in [0, arguments.epochs] if arguments.epochs else [0]:
+        for criterion in arguments.criteria:
+            seeds = range(arguments.seeds if criterion == 'random' else 1)
+            name = f'{criterion}, {epochs} epochs' if epochs else f'{criterion}, not learnt'
+            curves[name] = {}
+            for share in arguments.shares:
+                reached = [point(arguments, criterion, share, epochs, seed) for seed in seeds]
+                curves[name][share] = sum(reached) / len(reached)
+            print(f'{name:24}', *(f'{s:.0%} {v:6.2f}  ' for s, v in curves[name].items()), flush=True)
+    if arguments.json:
+        arguments.json.write_text(json.dumps({'whole': whole, 'curves': curves}, indent=2) + '\n')
+    if arguments.plot:
+        draw(arguments.plot, whole, curves, arguments)
+
+
+def point(arguments: argparse.Namespace, criterion: str, share: float, epochs: int, seed: int) -> float:
+    """mIoU in percent of the model pruned to a share of its operations."""
+    learn: dict[str, Any] = {**LEARNING, 'epochs': epochs} if epochs else {}
+    train = Source(arguments.dataset, 'train')
+    workplace = Workplace(
+        (train,), None, arguments.data, Processes(0, 1, torch.device('cpu')), {}, arguments.model
+    )
+    step = Prune(
+        Cost('macs', share=share), criterion, images=arguments.images, learn=learn, floor=0.05, seed=seed
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        pruned = Path(folder) / 'pruned.safetensors'
+        step.run(load_model(arguments.model), pruned, workplace)
+        return mean_iou(pruned, arguments)
+
+
+def mean_iou(path: Path, arguments: argparse.Namespace) -> float:
+    """In percent."""
+    model = load_model(path)
+    about = model.description
+    network = ImageNetwork(model.network, about.normalisation).eval()
+    dataset = open_source(Source(arguments.dataset, arguments.split), arguments.data)
+    matrix = measure(network, dataset, about.input_size, Processes(0, 1, torch.device('cpu')))
+    return 100 * float(as_figures(matrix, about.classes)['mean_iou'])
+
+
+def draw(
+    path: Path, whole: float, curves: dict[str, dict[float, float]], arguments: argparse.Namespace
+) -> None:
+    """The curves as PNG; one colour a criterion, broken lines before learning."""
+    import matplotlib
+
+    matplotlib.use('Agg')
+    from matplotlib import pyplot
+
+    figure, axis = pyplot.subplots(figsize=(6, 4))
+    for name, curve in curves.items():
+        criterion, how = name.split(', ')
+        style = '--' if how == 'not learnt' and arguments.epochs else '-'
+        points = {1.0: whole, **curve}
+        colour = f'C{arguments.criteria.index(criterion)}'
+        axis.plot(
+            [100 * s for s in points], list(points.values()), style, marker='o', color=colour, label=name
+        )
+    axis.invert_xaxis()
+    axis.set(
+        xlabel='operations left, %', ylabel=f'mIoU on {arguments.dataset} {arguments.split}, %', ylim=(0, 100)
+    )
+    axis.legend()
+    axis.grid(alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+
+
+if __name__ == '__main__':
+    main()
