@@ -225,7 +225,8 @@ class RemoveBlocks:
 class Rebuild:
     """Build a network anew with other arguments, for instance with activations that a device computes faster.
 
-    Weights that have a place in it are kept; others start anew, so there should be learning after it.
+    Weights that have a place in it are kept; others start anew, so there should be learning after it. Blocks
+    that were removed stay out.
 
     Attributes:
         arguments: of the architecture, on top of those that it has.
@@ -237,12 +238,13 @@ class Rebuild:
 
     def run(self, model: Model, path: Path, workplace: Workplace) -> None:
         """Build, and learn on."""
-        if model.description.pruned is not None:
-            raise RecipeError('rebuild: the network is pruned already; put this step before those that prune')
-        description = _derived(model)
-        description = replace(description, arguments={**description.arguments, **self.arguments})
+        about, learned = model.description, _float_network(model).state_dict()
+        whole = about.build().state_dict()
+        if any(whole[name].shape != tensor.shape for name, tensor in learned.items()):
+            raise RecipeError('rebuild: channels are pruned already; put this step before those that prune')
+        description = replace(_derived(model), arguments={**about.arguments, **self.arguments})
         network = description.build()
-        own, learned = network.state_dict(), _float_network(model).state_dict()
+        own = network.state_dict()
         kept = {k: v for k, v in learned.items() if k in own and v.shape == own[k].shape}
         network.load_state_dict(own | kept)
         log.info('kept %d of %d tensors', len(kept), len(own))
