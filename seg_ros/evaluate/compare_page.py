@@ -31,7 +31,7 @@ body { font: 15px/1.45 system-ui, sans-serif; color: #1d2024; background: #f6f6f
   margin: 2em auto; padding: 0 1em }
 h1 { font-size: 1.5em } h2 { font-size: 1.15em; margin-top: 2em } h3 { font-size: 1em }
 table { border-collapse: collapse; background: #fff } table.about { background: none }
-th, td { text-align: left; padding: 3px 12px; vertical-align: top; border-bottom: 1px solid #e4e2dd }
+th, td { text-align: left; padding: 3px 8px; vertical-align: top; border-bottom: 1px solid #e4e2dd }
 .about th, .about td { border: 0; padding-left: 0 }
 .figures td:nth-child(n+4), .figures th:nth-child(n+4), .heat td, .heat th { text-align: right }
 .heat th:first-child { text-align: left; font-weight: normal }

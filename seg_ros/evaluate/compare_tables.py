@@ -67,13 +67,13 @@ COLUMNS: tuple[Column, ...] = (
     Column('class average %', lambda row: class_average(row.accuracy.matrix), '.2f', 100, in_readme=False),
     Column('boundary IoU %', lambda row: row.boundary_iou, '.2f', 100),
     Column('agreement %', lambda row: row.agreement, '.2f', 100),
-    _cost('parameters', lambda row: row.facts['n_parameters'], ',.0f'),
-    _cost('file KB', lambda row: row.n_bytes, ',.1f', 1e-3),
-    _cost('GMACs', lambda row: row.cost.n_macs, '.3f', 1e-9),
-    _cost('energy mJ', lambda row: row.cost.energy_uj, '.3g', 1e-3),
     _cost('latency ms', lambda row: row.latency_ms, '.2f'),
     Column('times faster', lambda row: row.speedup, '.2f'),
+    _cost('file KB', lambda row: row.n_bytes, ',.1f', 1e-3),
     _cost('memory MB', lambda row: None if row.turns is None else row.turns.peak_memory_bytes, ',.0f', 1e-6),
+    _cost('parameters', lambda row: row.facts['n_parameters'], ',.0f'),
+    _cost('GMACs', lambda row: row.cost.n_macs, '.3f', 1e-9),
+    _cost('energy mJ', lambda row: row.cost.energy_uj, '.3g', 1e-3),
 )
 """The figures of the tables; model, level and backend stand before them."""
 
