@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from seg_ros.data.camvid import CamVid
+from seg_ros.data.cityscapes import Cityscapes
 from seg_ros.data.dataset import Dataset
 from seg_ros.data.folder import FolderDataset
 from seg_ros.data.rendered import RenderedDataset
@@ -20,6 +21,7 @@ from seg_ros.data.segmented import (
     SegmentFolder,
 )
 from seg_ros.data.squares import SquaresDataset
+from seg_ros.data.voc import PascalVOC
 from seg_ros.errors import UnknownNameError
 from seg_ros.models.alexnet import AlexNetFeatures
 from seg_ros.models.efficientnet import EfficientNetLitePyramid
@@ -52,9 +54,11 @@ ENCODERS: dict[str, Callable[..., nn.Module]] = {
 
 DATASETS: dict[str, Callable[..., Dataset]] = {
     'camvid': CamVid,
+    'cityscapes': Cityscapes,
     'folder': FolderDataset,
     'rendered': RenderedDataset,
     'squares': SquaresDataset,
+    'voc': PascalVOC,
 }
 """Data sets by name; each is called with its root folder, the split, and its own keyword arguments."""
 

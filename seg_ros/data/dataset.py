@@ -56,6 +56,22 @@ def read_image(path: Path) -> UInt8Array:
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
 
 
+def read_ids(path: Path) -> UInt8Array:
+    """A label image as it is, (H, W) uint8.
+
+    Raises:
+        DatasetError: the file is missing or has several channels.
+    """
+    labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if labels is None:
+        raise DatasetError(f'{path} is missing or is no image that OpenCV reads')
+    if labels.ndim != 2 or labels.dtype != np.uint8:
+        raise DatasetError(
+            f'{path} has shape {labels.shape}, type {labels.dtype}; expected one 8-bit channel of class ids'
+        )
+    return labels.astype(np.uint8, copy=False)
+
+
 def read_labels(path: Path, classes: ClassSet, void_id: int | None = None) -> UInt8Array:
     """A label image as (H, W) uint8: class ids, with void as 255.
 
@@ -67,13 +83,7 @@ def read_labels(path: Path, classes: ClassSet, void_id: int | None = None) -> UI
     Raises:
         DatasetError: the file is missing, has several channels, or has a value that is no class.
     """
-    labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if labels is None:
-        raise DatasetError(f'{path} is missing or is no image that OpenCV reads')
-    if labels.ndim != 2 or labels.dtype != np.uint8:
-        raise DatasetError(
-            f'{path} has shape {labels.shape}, type {labels.dtype}; expected one 8-bit channel of class ids'
-        )
+    labels = read_ids(path)
     if void_id is not None:
         labels[labels == void_id] = UNLABELLED
     known = np.zeros(256, bool)
@@ -85,6 +95,32 @@ def read_labels(path: Path, classes: ClassSet, void_id: int | None = None) -> UI
             f'expected class ids 0..{len(classes) - 1}, or 255 for void'
         )
     return labels.astype(np.uint8, copy=False)
+
+
+def read_coloured_labels(path: Path, classes: ClassSet, void_colour: tuple[int, int, int]) -> UInt8Array:
+    """A label image in the colours of its classes as (H, W) uint8: class ids, with void as 255.
+
+    Args:
+        path: an image with a palette, or in RGB; one of a single channel holds class ids.
+        classes: ids and colours.
+        void_colour: (r, g, b) of void.
+
+    Raises:
+        DatasetError: the file is missing, or has a colour that is no class's.
+    """
+    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if image is None or image.ndim == 2:
+        return read_labels(path, classes)
+    packed = read_image(path).astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
+    colours, where = np.unique(packed, return_inverse=True)
+    ids = {row.colour: row.id for row in classes.classes} | {void_colour: UNLABELLED}
+    found = [(int(c) >> 16, int(c) >> 8 & 255, int(c) & 255) for c in colours]
+    unknown = [colour for colour in found if colour not in ids]
+    if unknown:
+        raise DatasetError(
+            f'{path} holds colours {unknown[:3]}; expected those of {", ".join(classes.names)}'
+        )
+    return np.array([ids[colour] for colour in found], np.uint8)[where.reshape(image.shape[:2])]
 
 
 def read_pair(
