@@ -8,12 +8,20 @@ import torch
 from torch.nn import functional as F
 
 from seg_ros.checkpoint import Golden, load_model, save_model
-from seg_ros.errors import ModelFileError, ParameterError, SelfCheckError, UnavailableError, UnknownNameError
-from seg_ros.image import ImageNetwork, Normalisation
+from seg_ros.errors import (
+    ImageError,
+    ModelFileError,
+    ParameterError,
+    SelfCheckError,
+    UnavailableError,
+    UnknownNameError,
+)
+from seg_ros.image import FrameNetwork, ImageNetwork, Normalisation
 from seg_ros.params import Settings
 from seg_ros.pipeline import Pipeline
 from seg_ros.registry import BACKENDS, QUANTIZATIONS
 from seg_ros.rendered import RenderedDrive
+from seg_ros.runtime.torch_compiled import CompiledBackend
 
 DRIVE = RenderedDrive(5, 4, 120, 200)
 
@@ -52,6 +60,20 @@ def test_backends_agree(model_file: Path, backend: str) -> None:
     for index in range(len(DRIVE)):
         image = DRIVE[index][0]
         assert (reference(image).labels == other(image).labels).mean() > 0.999
+
+
+def test_compiled_networks_take_only_what_they_were_compiled_for() -> None:
+    obstacle = CompiledBackend.why_not(torch.device('cpu'), torch.float32)
+    if obstacle:
+        pytest.skip(f'torch_compile {obstacle}')
+    network = FrameNetwork(ImageNetwork(torch.nn.Conv2d(3, 2, 3), Normalisation())).eval()
+    backend = CompiledBackend(network, (20, 30), torch.device('cpu'), 0)
+    images = torch.zeros(1, 20, 30, 3, dtype=torch.uint8)
+    assert backend(images)['scores'].shape == (1, 2, 18, 28)
+    turned = torch.zeros(1, 30, 20, 3, dtype=torch.uint8).transpose(1, 2)
+    for wrong in (images[:, :19], images.repeat(2, 1, 1, 1), images[0], images.float(), turned):
+        with pytest.raises(ImageError, match='which the network was compiled for'):
+            backend(wrong)
 
 
 @pytest.mark.parametrize('level', ['int8', 'int4', 'shared-4'])
