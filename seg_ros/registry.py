@@ -26,6 +26,7 @@ from seg_ros.errors import UnknownNameError
 from seg_ros.models.alexnet import AlexNetFeatures
 from seg_ros.models.efficientnet import EfficientNetLitePyramid
 from seg_ros.models.enet import ENet
+from seg_ros.models.fcn import FCN
 from seg_ros.models.segnet import SegNet, SegNetBasic, SegNetSmall
 from seg_ros.models.squeezenet import SqueezeNetFeatures, SqueezeNetPyramid
 from seg_ros.runtime.backend import Backend
@@ -38,6 +39,7 @@ T = TypeVar('T')
 MODELS: dict[str, Callable[..., nn.Module]] = {
     'efficientnet_lite_pyramid': EfficientNetLitePyramid,
     'enet': ENet,
+    'fcn': FCN,
     'segnet': SegNet,
     'segnet_basic': SegNetBasic,
     'segnet_small': SegNetSmall,

@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,13 +25,21 @@ from seg_ros.writing import write_model
 GOLDEN = Golden(np.zeros((1, 16, 16, 3), np.uint8), np.zeros((1, 16, 16), np.uint8))
 
 
+ARGUMENTS = {'fcn': {'width': 4}}
+"""Of networks that are large for a test."""
+
+
 def classes(n: int) -> ClassSet:
     return ClassSet(tuple(ClassInfo(i, f'class {i}', (i, 0, 0)) for i in range(n)))
 
 
 def network(name: str, n_classes: int = 3) -> torch.nn.Module:
     torch.manual_seed(0)
-    return MODELS[name](n_classes)
+    return MODELS[name](n_classes, **ARGUMENTS.get(name, {}))
+
+
+def describe(name: str, height: int, width: int, **more: Any) -> ModelDescription:
+    return ModelDescription(name, classes(3), (height, width), arguments=ARGUMENTS.get(name, {}), **more)
 
 
 @pytest.mark.parametrize('name', MODELS)
@@ -58,7 +67,7 @@ def test_every_parameter_learns(name: str) -> None:
 @pytest.mark.parametrize('name', MODELS)
 def test_files_keep_it(name: str, tmp_path: Path) -> None:
     net = network(name).eval()
-    description = ModelDescription(name, classes(3), (64, 64))
+    description = describe(name, 64, 64)
     save_model(tmp_path / 'model.safetensors', net, description, GOLDEN)
     loaded = load_model(tmp_path / 'model.safetensors')
     assert dataclasses.asdict(loaded.description) == dataclasses.asdict(description)
@@ -84,7 +93,7 @@ def test_onnx_runtime_agrees(name: str) -> None:
     obstacle = backend.why_not(torch.device('cpu'), torch.float32)
     if obstacle:
         pytest.skip(f'onnxruntime {obstacle}')
-    description = ModelDescription(name, classes(3), (64, 80))
+    description = describe(name, 64, 80)
     images = ImageNetwork(network(name).eval(), description.normalisation).eval()
     frame = torch.randint(0, 255, (1, 64, 80, 3), dtype=torch.uint8)
     with torch.no_grad():
@@ -101,7 +110,7 @@ def test_it_is_pruned_quantised_and_kept(name: str, tmp_path: Path) -> None:
     n_before = count_parameters(net.eval())
     prune_to(net, example, Budget('parameters', 0.9 * n_before), criterion='random', step=0.1)
     images = [torch.randint(0, 255, (1, 64, 80, 3), dtype=torch.uint8) for _ in range(4)]
-    description = ModelDescription(name, classes(3), (64, 80), quantization='int8', pruned={'removed': []})
+    description = describe(name, 64, 80, quantization='int8', pruned={'removed': []})
     run = ImageNetwork(net, description.normalisation).eval()
     ranges = calibrate(net, images, run, method='minmax')
     description = dataclasses.replace(description, calibration={'ranges': ranges})
@@ -128,7 +137,7 @@ def test_backends_compute_int8_as_the_reference_does(name: str, backend: str, tm
     for _ in range(20):
         net(torch.randn(2, 3, 64, 64))
     images = [torch.randint(0, 255, (1, 64, 80, 3), dtype=torch.uint8) for _ in range(4)]
-    description = ModelDescription(name, classes(3), (64, 80), quantization='int8')
+    description = describe(name, 64, 80, quantization='int8')
     ranges = calibrate(net.eval(), images, ImageNetwork(net, description.normalisation).eval())
     description = dataclasses.replace(description, calibration={'ranges': ranges})
     write_model(tmp_path / 'int8.safetensors', net, description)

@@ -153,7 +153,7 @@ def test_the_projection_has_the_colours_of_the_image() -> None:
 def test_every_layer_of_every_network_projects(name: str) -> None:
     torch.manual_seed(0)
     build = MODELS[name] if name in MODELS else ENCODERS[name]
-    options = {'width': 8} if name.startswith('segnet') else {}
+    options = {'width': 8} if name.startswith(('segnet', 'fcn')) else {}
     network = ImageNetwork(build(*([3] if name in MODELS else []), **options), Normalisation()).eval()
     image = noise(64, 96)
     layers = map_layers(network, (64, 96))

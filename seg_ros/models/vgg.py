@@ -1,0 +1,73 @@
+"""VGG16 with its fully connected layers turned into convolutions, as an encoder.
+
+K. Simonyan, A. Zisserman, "Very deep convolutional networks for large-scale image recognition", ICLR 2015;
+fc6 and fc7 as convolutions: J. Long, E. Shelhamer, T. Darrell, "Fully convolutional networks", CVPR 2015.
+"""
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from seg_ros.errors import ModelFileError
+from seg_ros.models.pyramid import Encoder
+
+_SCALES = ((2, 1), (2, 2), (3, 4), (3, 8), (3, 8))
+"""Convolutions of each scale, and their channels in multiples of the first scale's."""
+
+
+class VGG16Features(Encoder):
+    """VGG16 up to fc7: maps at 1/2, 1/4, 1/8 and 1/16, after their pooling, and of fc7 at 1/32.
+
+    fc6, a 7x7 convolution, is padded so that it keeps the size of what it reads.
+
+    Args:
+        width: channels of the first scale; the published 64. fc6 and fc7 have 64 times as many.
+    """
+
+    trained_on = 'VGG16'
+
+    def __init__(self, width: int = 64) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels, self._ends = 3, []
+        for count, multiple in _SCALES:
+            for _ in range(count):
+                layers += [nn.Conv2d(channels, width * multiple, 3, padding=1), nn.ReLU()]
+                channels = width * multiple
+            layers.append(nn.MaxPool2d(2))
+            self._ends.append(len(layers))
+        self.features = nn.Sequential(*layers)
+        self.fc6 = nn.Conv2d(channels, 64 * width, 7, padding=3)
+        self.fc7 = nn.Conv2d(64 * width, 64 * width, 1)
+        self.dropout = nn.Dropout()
+        self.channels = (width, 2 * width, 4 * width, 8 * width, 64 * width)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Features at 1/2 ... 1/16, and of fc7, of (B, 3, H, W) float, H and W multiples of 32."""
+        maps, start = [], 0
+        for end in self._ends:
+            x = self.features[start:end](x)
+            maps.append(x)
+            start = end
+        x = self.dropout(self.fc6(x).relu())
+        return [*maps[:-1], self.dropout(self.fc7(x).relu())]
+
+    def adopt(self, state: Mapping[str, Tensor]) -> None:
+        """Take over torchvision's vgg16: ``features.*``, ``classifier.0`` and ``classifier.3``.
+
+        Without the classifier, as many encoders are published, fc6 and fc7 stay as they are.
+        """
+        own = self.state_dict()
+        renamed = {'classifier.0': 'fc6', 'classifier.3': 'fc7'}
+        found = {}
+        for key, value in state.items():
+            layer, _, tensor = key.rpartition('.')
+            name = f'{renamed.get(layer, layer)}.{tensor}'
+            if name in own:
+                found[name] = value.reshape(own[name].shape)
+        missing = [k for k in own if k.startswith('features.') and k not in found]
+        if missing:
+            raise ModelFileError(
+                f'{missing[0]} is missing; expected the weights of vgg16 without normalisation'
+            )
+        self.load_state_dict(own | found)
