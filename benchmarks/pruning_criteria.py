@@ -17,10 +17,10 @@ import torch
 
 from seg_ros.checkpoint import load_model
 from seg_ros.image import ImageNetwork
-from seg_ros.train.compression import Cost, Prune, Workplace
 from seg_ros.train.distributed import Processes
 from seg_ros.train.recipe import Source
 from seg_ros.train.start import open_source
+from seg_ros.train.steps import Cost, Prune, Workplace, take
 from seg_ros.train.validation import as_figures, measure
 
 LEARNING = {'batch_size': 8, 'learning_rate': 0.002, 'workers': 0, 'precision': 'fp32', 'seed': 0}
@@ -71,7 +71,7 @@ def point(arguments: argparse.Namespace, criterion: str, share: float, epochs: i
     )
     with tempfile.TemporaryDirectory() as folder:
         pruned = Path(folder) / 'pruned.safetensors'
-        step.run(load_model(arguments.model), pruned, workplace)
+        take(step, load_model(arguments.model), pruned, workplace)
         return mean_iou(pruned, arguments)
 
 

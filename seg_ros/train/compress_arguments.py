@@ -13,9 +13,9 @@ from seg_ros.compress.cost import count_macs
 from seg_ros.errors import RecipeError
 from seg_ros.pipeline import find_model
 from seg_ros.registry import DATASETS
-from seg_ros.train.compression import Step, Workplace, example_of
 from seg_ros.train.distributed import join, leave
 from seg_ros.train.recipe import Source
+from seg_ros.train.steps import Step, Workplace, example_of, take
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,10 +75,11 @@ def run_step(step: Step, arguments: argparse.Namespace) -> int:
     processes = join(arguments.device)
     try:
         workplace = Workplace((source,), None, arguments.data, processes, {}, model.path)
-        step.run(model, arguments.output, workplace)
+        take(step, model, arguments.output, workplace)
     finally:
         leave()
-    report(model, load_model(arguments.output))
+    if processes.is_main:
+        report(model, load_model(arguments.output))
     return 0
 
 

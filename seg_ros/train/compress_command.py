@@ -38,5 +38,6 @@ def run(arguments: argparse.Namespace) -> int:
         made = compress(recipe, arguments.data, folder, processes)
     finally:
         leave()
-    report(load_model(find_model(recipe.model)), load_model(made))
+    if processes.is_main:
+        report(load_model(find_model(recipe.model)), load_model(made))
     return 0

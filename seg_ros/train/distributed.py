@@ -28,6 +28,11 @@ class Processes:
         """Whether this process writes."""
         return self.rank == 0
 
+    def wait(self) -> None:
+        """Until all processes have come here."""
+        if self.world_size > 1:
+            distributed.barrier()
+
 
 def join(device: str) -> Processes:
     """Join the processes that torchrun started, or be the only one.

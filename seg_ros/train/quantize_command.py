@@ -5,7 +5,7 @@ import argparse
 from seg_ros.compress.quantize import CALIBRATIONS
 from seg_ros.registry import QUANTIZATIONS
 from seg_ros.train.compress_arguments import add_common_arguments, add_learning, learning_from, run_step
-from seg_ros.train.compression import Quantize
+from seg_ros.train.steps import Quantize
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

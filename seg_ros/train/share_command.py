@@ -3,7 +3,7 @@
 import argparse
 
 from seg_ros.train.compress_arguments import add_common_arguments, add_learning, learning_from, run_step
-from seg_ros.train.compression import Share
+from seg_ros.train.steps import Share
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
+import os
 import resource as limits
 import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,10 @@ from seg_ros.data.squares import SquaresDataset
 from seg_ros.errors import BudgetError, CalibrationError, ModelFileError, RecipeError, UnknownNameError
 from seg_ros.params import Settings
 from seg_ros.pipeline import Pipeline
-from seg_ros.train.compression import CompressionRecipe, Quantize, Workplace, compress
+from seg_ros.train.compression import CompressionRecipe, compress
 from seg_ros.train.distributed import Processes
 from seg_ros.train.recipe import Source
+from seg_ros.train.steps import Quantize, Workplace, take
 from seg_ros.writing import write_model
 
 ALONE = Processes(0, 1, torch.device('cpu'))
@@ -156,10 +159,29 @@ def test_unknown_levels_are_told(tmp_path: Path, parent: Path) -> None:
         recipe(tmp_path, parent, {'quantize': {'level': 'int3'}})
 
 
-def test_many_processes_are_refused(tmp_path: Path, parent: Path) -> None:
-    chain = recipe(tmp_path, parent, {'share': {'bits': 2}})
-    with pytest.raises(RecipeError, match='2 processes; a chain runs in one'):
-        compress(chain, None, tmp_path / 'run', Processes(0, 2, torch.device('cpu')))
+def test_two_processes_make_one_model(tmp_path: Path, parent: Path) -> None:
+    """Under torchrun: one prunes and calibrates, both learn."""
+    recipe(
+        tmp_path,
+        parent,
+        {'prune': {'to': {'share': 0.6}, 'images': 4, 'learn': {'epochs': 1}}},
+        {'quantize': {'level': 'int8', 'images': 4}},
+    )
+    command = ['torchrun', '--standalone', '--nproc_per_node', '2', '-m', 'seg_ros.cli', 'compress']
+    done = subprocess.run(
+        [*command, str(tmp_path / 'recipe.yaml'), '-o', str(tmp_path / 'run'), '--device', 'cpu'],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, 'OMP_NUM_THREADS': '1'},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count('"digest"') == 1
+    made = load_model(tmp_path / 'run' / '2-quantize.safetensors')
+    assert made.description.quantization == 'int8'
+    assert made.n_parameters < 0.8 * load_model(parent).n_parameters
+    assert (tmp_path / 'run' / '1-prune' / 'state.safetensors').is_file()
 
 
 def test_a_budget_out_of_reach_names_the_smallest(tmp_path: Path, parent: Path) -> None:
@@ -178,7 +200,7 @@ def test_a_file_above_the_limit_is_told(tmp_path: Path, parent: Path) -> None:
 def test_too_few_images_are_told(tmp_path: Path, parent: Path) -> None:
     place = Workplace((Source(**TRAIN),), None, None, ALONE, {}, parent)
     with pytest.raises(CalibrationError, match='3 images to measure on; expected 4 or more'):
-        Quantize(images=3).run(load_model(parent), tmp_path / 'out.safetensors', place)
+        take(Quantize(images=3), load_model(parent), tmp_path / 'out.safetensors', place)
 
 
 def test_data_of_other_classes_are_told(tmp_path: Path, parent: Path) -> None:
@@ -186,7 +208,7 @@ def test_data_of_other_classes_are_told(tmp_path: Path, parent: Path) -> None:
         (Source('rendered', options={'n_drives': 4, 'n_frames': 1}),), None, None, ALONE, {}, parent
     )
     with pytest.raises(RecipeError, match='expected those of the model'):
-        Quantize(images=4).run(load_model(parent), tmp_path / 'out.safetensors', place)
+        take(Quantize(images=4), load_model(parent), tmp_path / 'out.safetensors', place)
 
 
 def test_a_full_disk_leaves_the_old_file(tmp_path: Path, parent: Path) -> None:
