@@ -71,7 +71,7 @@ def forge(good: Path, tmp_path: Path) -> Callable[..., Path]:
 def test_a_round_trip_keeps_everything(name: str, tmp_path: Path) -> None:
     description = describe(
         architecture=name,
-        arguments={'width': 8} if name.startswith('segnet') else {'dropout': 0.2},
+        arguments={'width': 8} if name.startswith(('segnet', 'fcn')) else {'dropout': 0.2},
         normalisation=Normalisation((0.1, 0.2, 0.3), (0.5, 0.6, 0.7), 'bgr'),
         training={'seed': 3, 'recipe': {'epochs': 2}},
         parent={'digest': 'abc', 'figures': {}},

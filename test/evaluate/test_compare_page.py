@@ -69,8 +69,8 @@ def test_a_page(comparison: Comparison, tmp_path: Path) -> None:
 def test_tables_leave_out_what_was_not_measured(comparison: Comparison) -> None:
     lines = as_text(comparison).splitlines()
     assert [line.split()[0] for line in lines] == ['model', '<one>', 'two', 'three', 'failed:']
-    assert lines[3].split()[-3:] == ['-', '-', '-']  # latency, times faster, memory
-    assert as_markdown(comparison).splitlines()[4].endswith('| - | - | - |')
+    rows = lines[3], as_markdown(comparison).splitlines()[4]
+    assert [row.count(' - ') for row in rows] == [3, 3]  # latency, times faster, memory
     head, _, two, three = (line.split(',') for line in as_csv(comparison).splitlines())
     assert float(two[head.index('latency_ms.p90')]) == 5
     assert three[head.index('latency_ms.p90')] == ''
