@@ -177,8 +177,8 @@ def test_sources_that_do_not_open_say_why(tmp_path: Path) -> None:
         open_source(Source('squares', options={'colour': 'red'}), None)
     with pytest.raises(DatasetError, match='--data'):
         open_source(Source('camvid'), None)
-    with pytest.raises(UnknownNameError, match='camvid, folder'):
-        open_source(Source('cityscapes'), None)
+    with pytest.raises(UnknownNameError, match='camvid, cityscapes, folder'):
+        open_source(Source('kitti'), None)
 
 
 def test_recipes_are_found_by_name_and_path() -> None:
