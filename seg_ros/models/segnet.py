@@ -17,9 +17,7 @@ from torch import Tensor, nn
 from seg_ros.errors import ModelFileError
 from seg_ros.models.layers import max_pool, max_unpool, pad_to_multiple
 from seg_ros.models.pretrained import Pretrained
-
-# Convolutions of each scale of VGG16, and their channels in multiples of the first scale's.
-_VGG16: tuple[tuple[int, int], ...] = ((2, 1), (2, 2), (3, 4), (3, 8), (3, 8))
+from seg_ros.models.vgg import SCALES
 
 
 def _conv_norm(in_channels: int, out_channels: int, kernel: int) -> list[nn.Module]:
@@ -49,7 +47,7 @@ class VGG16Encoder(Pretrained):
     def __init__(self, width: int) -> None:
         super().__init__()
         channels, scales = 3, []
-        for count, multiple in _VGG16:
+        for count, multiple in SCALES:
             scales.append(_convolutions([channels] + [width * multiple] * count))
             channels = width * multiple
         self.scales = nn.ModuleList(scales)
@@ -107,9 +105,9 @@ class SegNet(nn.Module):
         super().__init__()
         self.encoder = VGG16Encoder(width)
         decoder: list[nn.Module] = []
-        for level in reversed(range(1, len(_VGG16))):
-            count, multiple = _VGG16[level]
-            decoder.append(_convolutions([width * multiple] * count + [width * _VGG16[level - 1][1]]))
+        for level in reversed(range(1, len(SCALES))):
+            count, multiple = SCALES[level]
+            decoder.append(_convolutions([width * multiple] * count + [width * SCALES[level - 1][1]]))
         decoder.append(_convolutions([width, width]))
         self.decoder = nn.ModuleList(decoder)
         self.classify = nn.Conv2d(width, n_classes, 3, padding=1)

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from seg_ros.errors import ModelFileError
 from seg_ros.models.pyramid import Encoder
 
-_SCALES = ((2, 1), (2, 2), (3, 4), (3, 8), (3, 8))
-"""Convolutions of each scale, and their channels in multiples of the first scale's."""
+SCALES = ((2, 1), (2, 2), (3, 4), (3, 8), (3, 8))
+"""Convolutions of each scale of VGG16, and their channels in multiples of the first scale's."""
 
 
 class VGG16Features(Encoder):
@@ -30,7 +30,7 @@ class VGG16Features(Encoder):
         super().__init__()
         layers: list[nn.Module] = []
         channels, self._ends = 3, []
-        for count, multiple in _SCALES:
+        for count, multiple in SCALES:
             for _ in range(count):
                 layers += [nn.Conv2d(channels, width * multiple, 3, padding=1), nn.ReLU()]
                 channels = width * multiple
