@@ -14,8 +14,9 @@ import torch
 from torch import nn
 
 from seg_ros import __version__
-from seg_ros.checkpoint import Model, ModelDescription
+from seg_ros.checkpoint import Model
 from seg_ros.compress.quantize import fold_batch_norms, quantize
+from seg_ros.description import ModelDescription
 from seg_ros.errors import UnavailableError
 from seg_ros.image import FrameNetwork, ImageNetwork
 from seg_ros.registry import BACKENDS, QUANTIZATIONS, look_up

@@ -3,7 +3,8 @@
 import argparse
 import json
 
-from seg_ros.checkpoint import CodeDescription, Model, load_model
+from seg_ros.checkpoint import Model, load_model
+from seg_ros.description import CodeDescription
 from seg_ros.pipeline import find_model
 
 

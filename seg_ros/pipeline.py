@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from seg_ros.checkpoint import Model, ModelDescription, load_model
+from seg_ros.checkpoint import Model, load_model
 from seg_ros.choice import choose_backend, choose_quantization
 from seg_ros.decide import decide, warm_up
+from seg_ros.description import ModelDescription
 from seg_ros.errors import ParameterError, SelfCheckError, UnavailableError, UnknownNameError
 from seg_ros.image import resize_image
 from seg_ros.labels import ClassSet

@@ -7,9 +7,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from seg_ros.checkpoint import ModelDescription, save_model
+from seg_ros.checkpoint import save_model
 from seg_ros.choice import example_input, network_at
 from seg_ros.compress.stored import settled
+from seg_ros.description import ModelDescription
 from seg_ros.golden import N_SCENES, choose_scenes, make_golden
 from seg_ros.image import ImageNetwork
 from seg_ros.registry import QUANTIZATIONS

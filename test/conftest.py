@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from seg_ros.checkpoint import Golden, ModelDescription, save_model
+from seg_ros.checkpoint import Golden, save_model
 from seg_ros.cli import main
+from seg_ros.description import ModelDescription
 from seg_ros.image import ImageNetwork, resize_image
 from seg_ros.labels import ClassSet
 from seg_ros.rendered import RenderedDrive

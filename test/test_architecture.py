@@ -23,7 +23,7 @@ LAYERS = [
         'seg_ros.data',
         'seg_ros.rendered',
     ],
-    ['seg_ros.registry', 'seg_ros.checkpoint', 'seg_ros.golden'],
+    ['seg_ros.registry', 'seg_ros.description', 'seg_ros.checkpoint', 'seg_ros.golden'],
     ['seg_ros.params'],
     ['seg_ros.choice', 'seg_ros.pipeline'],
 ]

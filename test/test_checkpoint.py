@@ -13,18 +13,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from seg_ros.checkpoint import (
-    GOLDEN_IMAGES,
-    GOLDEN_LABELS,
-    METADATA_KEY,
-    Golden,
-    ModelDescription,
-    load_model,
-    save_model,
-    with_figures,
-)
+from seg_ros.checkpoint import GOLDEN_IMAGES, GOLDEN_LABELS, METADATA_KEY, Golden, load_model, save_model
 from seg_ros.compress.channels import remove, trace_channels
 from seg_ros.compress.stored import settled
+from seg_ros.description import ModelDescription, with_figures
 from seg_ros.errors import ModelFileError, SegRosError, UnknownNameError
 from seg_ros.image import Normalisation
 from seg_ros.labels import ClassSet

@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from seg_ros.checkpoint import Golden, ModelDescription, load_model, save_model
+from seg_ros.checkpoint import Golden, load_model, save_model
 from seg_ros.choice import choose_backend, frame_network
 from seg_ros.compress.cost import count_parameters
 from seg_ros.compress.prune import Budget, prune_to
 from seg_ros.compress.quantize import calibrate
+from seg_ros.description import ModelDescription
 from seg_ros.errors import UnknownNameError
 from seg_ros.image import FrameNetwork, ImageNetwork
 from seg_ros.labels import ClassInfo, ClassSet

@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from seg_ros.checkpoint import Golden, ModelDescription, load_model, save_model
+from seg_ros.checkpoint import Golden, load_model, save_model
 from seg_ros.cli import main
+from seg_ros.description import ModelDescription
 from seg_ros.errors import DatasetError
 from seg_ros.evaluate.units import UnitRecord, layer_maps
 from seg_ros.image import ImageNetwork

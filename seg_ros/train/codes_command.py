@@ -8,8 +8,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from seg_ros.checkpoint import CodeDescription, Golden, Model, ModelDescription, load_model, save_model
+from seg_ros.checkpoint import Golden, Model, load_model, save_model
 from seg_ros.data.segmented import SegmentedImages
+from seg_ros.description import CodeDescription, ModelDescription
 from seg_ros.errors import ModelFileError, ParameterError
 from seg_ros.golden import make_code_golden
 from seg_ros.image import FrameNetwork, ImageNetwork, Normalisation

@@ -19,8 +19,9 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from seg_ros.checkpoint import ModelDescription, load_model, with_figures
+from seg_ros.checkpoint import load_model
 from seg_ros.compress.stored import plain_copy
+from seg_ros.description import ModelDescription, with_figures
 from seg_ros.errors import RecipeError
 from seg_ros.image import ImageNetwork
 from seg_ros.runtime.memory import keep_freed_memory

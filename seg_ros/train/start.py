@@ -7,11 +7,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from seg_ros.checkpoint import Model, ModelDescription, load_model
+from seg_ros.checkpoint import Model, load_model
 from seg_ros.compress.channels import shrink
 from seg_ros.compress.quantize import pretend
 from seg_ros.compress.share import share_network
 from seg_ros.data.dataset import Dataset
+from seg_ros.description import ModelDescription
 from seg_ros.errors import CalibrationError, RecipeError, UnavailableError
 from seg_ros.image import ImageNetwork
 from seg_ros.models.pretrained import Pretrained

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seg_ros.checkpoint import Model, ModelDescription, load_model
+from seg_ros.checkpoint import Model, load_model
 from seg_ros.choice import network_at
 from seg_ros.compress.channels import removable_blocks
 from seg_ros.compress.cost import measure_latency
@@ -19,6 +19,7 @@ from seg_ros.compress.importance import Task
 from seg_ros.compress.prune import Budget, prune_to, remove_blocks_to
 from seg_ros.compress.quantize import calibrate
 from seg_ros.compress.sparsity import sparsify
+from seg_ros.description import ModelDescription
 from seg_ros.errors import BudgetError, CalibrationError, RecipeError
 from seg_ros.image import FrameNetwork, ImageNetwork, resize_image
 from seg_ros.registry import BACKENDS, QUANTIZATIONS, look_up

@@ -16,12 +16,13 @@ import torch
 import yaml
 from torch.nn import functional as F
 
-from seg_ros.checkpoint import ModelDescription, load_model
+from seg_ros.checkpoint import load_model
 from seg_ros.cli import main
 from seg_ros.compress.cost import count_macs
 from seg_ros.compress.quantize import calibrate
 from seg_ros.data.folder import FolderDataset
 from seg_ros.data.squares import SquaresDataset
+from seg_ros.description import ModelDescription
 from seg_ros.errors import DatasetError, ParameterError, UnknownNameError
 from seg_ros.evaluate.compare import EvenSample, compare, cost_level, find_candidates, pareto_front
 from seg_ros.evaluate.compare_tables import MARKS, write_markdown

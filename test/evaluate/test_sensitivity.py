@@ -9,8 +9,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from seg_ros.checkpoint import Golden, Model, ModelDescription
+from seg_ros.checkpoint import Golden, Model
 from seg_ros.data.squares import SquaresDataset
+from seg_ros.description import ModelDescription
 from seg_ros.errors import ParameterError
 from seg_ros.evaluate.sensitivity import measure_sensitivity
 from seg_ros.labels import ClassSet

@@ -14,8 +14,9 @@ import torch
 import yaml
 
 from seg_ros import cli
-from seg_ros.checkpoint import ModelDescription, load_model
+from seg_ros.checkpoint import load_model
 from seg_ros.data.squares import SquaresDataset
+from seg_ros.description import ModelDescription
 from seg_ros.errors import BudgetError, CalibrationError, ModelFileError, RecipeError, UnknownNameError
 from seg_ros.params import Settings
 from seg_ros.pipeline import Pipeline
