@@ -25,15 +25,17 @@ from seg_ros.compress.stored import pack_network, unpack_network
 from seg_ros.description import ModelDescription
 from seg_ros.errors import ModelFileError
 from seg_ros.models.binary_layer import BinaryLayer
+from seg_ros.models.embedding_head import EmbeddingHead
 from seg_ros.registry import QUANTIZATIONS, look_up
 from seg_ros.types import UInt8Array
 
 METADATA_KEY = 'seg_ros'
-GOLDEN_IMAGES, GOLDEN_LABELS, GOLDEN_CODES = 'golden.images', 'golden.labels', 'golden.codes'
+GOLDEN_IMAGES, GOLDEN_LABELS = 'golden.images', 'golden.labels'
+GOLDEN_CODES, GOLDEN_SHARPENED = 'golden.codes', 'golden.sharpened'
 PACKED = 'packed'
 GOLDEN_LIMIT_BYTES = 32 * 1024
 POOLING_RULE = 'mean over the segment of the bits before the threshold, above 0'
-_OF_CODES = 'codes.'
+_OF_CODES, _OF_EMBEDDINGS = 'codes.', 'embeddings.'
 
 
 @dataclass(frozen=True)
@@ -44,14 +46,17 @@ class Golden:
         images: (N, H, W, 3) uint8 RGB, rendered scenes.
         labels: (N, H, W) uint8; 255 everywhere for a model without classes.
         codes: (N, S, n_bits / 8) uint8, of blocks of the images (``seg_ros.regions.coder``); None without.
+        sharpened: (N, H, W) uint8, the labels with the model's own embedding filter; None without.
     """
 
     images: UInt8Array
     labels: UInt8Array
     codes: UInt8Array | None = None
+    sharpened: UInt8Array | None = None
 
     def __post_init__(self) -> None:
-        n_bytes = self.images.nbytes + self.labels.nbytes + (0 if self.codes is None else self.codes.nbytes)
+        parts = (self.images, self.labels, self.codes, self.sharpened)
+        n_bytes = sum(part.nbytes for part in parts if part is not None)
         if self.images.ndim != 4 or self.images.shape[3] != 3 or self.images.shape[:3] != self.labels.shape:
             raise ModelFileError(
                 f'golden images {self.images.shape} with labels {self.labels.shape}; '
@@ -74,6 +79,7 @@ class Model:
         digest: SHA-256 of the file, hexadecimal.
         n_bytes: size of the file.
         codes: the binary layer; None where the model has no codes.
+        embeddings: the head that gives embeddings; None where the model has none.
     """
 
     description: ModelDescription
@@ -83,10 +89,11 @@ class Model:
     digest: str
     n_bytes: int
     codes: BinaryLayer | None = None
+    embeddings: EmbeddingHead | None = None
 
     @property
     def n_parameters(self) -> int:
-        """Learned values of the network; those of the binary layer are not counted."""
+        """Learned values of the network; those of binary layer and embeddings are not counted."""
         return sum(p.numel() for p in self.network.parameters())
 
     def codebook(self, input_size: tuple[int, int]) -> str:
@@ -121,6 +128,7 @@ def save_model(
     description: ModelDescription,
     golden: Golden,
     codes: BinaryLayer | None = None,
+    embeddings: EmbeddingHead | None = None,
 ) -> None:
     """Write a model file; one that is there is replaced only when all is on disk.
 
@@ -130,13 +138,14 @@ def save_model(
         description: what the file says of it.
         golden: its proof.
         codes: its binary layer.
+        embeddings: its head for embeddings.
 
     Raises:
         ModelFileError: a weight is not finite, or not one that the level can hold, or the file cannot be
             written.
     """
     kind = look_up(QUANTIZATIONS, description.quantization, 'quantization level').packed_as
-    state = _named_state(None if kind else network, codes)
+    state = _named_state(None if kind else network, codes, embeddings)
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in state.items()}
     if kind:
         tensors[PACKED] = torch.from_numpy(np.frombuffer(pack_network(network, kind), np.uint8).copy())
@@ -147,6 +156,8 @@ def save_model(
     tensors[GOLDEN_LABELS] = torch.from_numpy(golden.labels.copy())
     if golden.codes is not None:
         tensors[GOLDEN_CODES] = torch.from_numpy(golden.codes.copy())
+    if golden.sharpened is not None:
+        tensors[GOLDEN_SHARPENED] = torch.from_numpy(golden.sharpened.copy())
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + '.partial')
     try:
@@ -181,11 +192,15 @@ def _load(path: Path) -> Model:
         with torch.device('meta'):
             network = description.build()
             codes = description.codes.build() if description.codes else None
+            embeddings = description.embeddings.build() if description.embeddings else None
         is_packed = QUANTIZATIONS[description.quantization].packed_as is not None
         if not is_packed and description.pruned is not None:
             shrink(network, _shapes(file, network))
-        plain = _named_state(None if is_packed else network, codes)
-        _compare(file, plain, has_codes=codes is not None, is_packed=is_packed)
+        plain = _named_state(None if is_packed else network, codes, embeddings)
+        records = [GOLDEN_IMAGES, GOLDEN_LABELS]
+        records += [GOLDEN_CODES] if codes is not None else []
+        records += [GOLDEN_SHARPENED] if embeddings is not None else []
+        _compare(file, plain, records, is_packed=is_packed)
         state = {k: file.get_tensor(k) for k in plain}
         if is_packed:
             packed = file.get_tensor(PACKED).numpy().tobytes()
@@ -194,25 +209,29 @@ def _load(path: Path) -> Model:
             file.get_tensor(GOLDEN_IMAGES).numpy(),
             file.get_tensor(GOLDEN_LABELS).numpy(),
             file.get_tensor(GOLDEN_CODES).numpy() if codes is not None else None,
+            file.get_tensor(GOLDEN_SHARPENED).numpy() if embeddings is not None else None,
         )
     for name, value in state.items():
         if value.is_floating_point() and not value.isfinite().all():
             raise ModelFileError(f'{name} holds values that are not finite')
-    of_codes = {k.removeprefix(_OF_CODES): state.pop(k) for k in list(state) if k.startswith(_OF_CODES)}
+    for part, prefix in ((codes, _OF_CODES), (embeddings, _OF_EMBEDDINGS)):
+        if part is not None:
+            own = {k.removeprefix(prefix): state.pop(k) for k in list(state) if k.startswith(prefix)}
+            part.load_state_dict(own, assign=True)
+            part.eval()
     network.load_state_dict(state, assign=True)
-    if codes is not None:
-        codes.load_state_dict(of_codes, assign=True)
-        codes.eval()
     content = path.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
-    return Model(description, network.eval(), golden, path, digest, len(content), codes)
+    return Model(description, network.eval(), golden, path, digest, len(content), codes, embeddings)
 
 
-def _named_state(network: nn.Module | None, codes: BinaryLayer | None) -> dict[str, torch.Tensor]:
+def _named_state(
+    network: nn.Module | None, codes: BinaryLayer | None, embeddings: EmbeddingHead | None
+) -> dict[str, torch.Tensor]:
     """The tensors of a model file but for the golden record and what is packed."""
-    of_network = {} if network is None else network.state_dict()
-    of_codes = {} if codes is None else codes.state_dict()
-    return {**of_network, **{f'{_OF_CODES}{k}': v for k, v in of_codes.items()}}
+    parts = (('', network), (_OF_CODES, codes), (_OF_EMBEDDINGS, embeddings))
+    states = {prefix: part.state_dict() for prefix, part in parts if part is not None}
+    return {f'{prefix}{name}': v for prefix, state in states.items() for name, v in state.items()}
 
 
 def _shapes(file: Any, network: nn.Module) -> dict[str, list[int]]:
@@ -230,11 +249,10 @@ def _metadata(metadata: dict[str, str] | None) -> Any:
         raise ModelFileError(f"metadata '{METADATA_KEY}' is no JSON: {err}") from err
 
 
-def _compare(file: Any, state: dict[str, torch.Tensor], *, has_codes: bool, is_packed: bool) -> None:
-    """Refuse a file whose tensors differ from those of ``state`` in name, shape or type."""
+def _compare(file: Any, state: dict[str, torch.Tensor], golden: list[str], *, is_packed: bool) -> None:
+    """Refuse a file whose tensors differ from those of ``state`` in name, shape or type, or its record."""
     expected = {k: (tuple(v.shape), v.dtype) for k, v in state.items()}
     present = set(file.keys())
-    golden = [GOLDEN_IMAGES, GOLDEN_LABELS, *([GOLDEN_CODES] if has_codes else [])]
     wanted = {*expected, *golden, *([PACKED] if is_packed else [])}
     if present != wanted:
         missing, extra = sorted(wanted - present), sorted(present - wanted)

@@ -55,12 +55,13 @@ def _is_derivable(model: Model, level: str) -> bool:
     return has_ranges and about.quantization in QUANTIZATIONS[level].derivable_from
 
 
-def frame_network(model: Model, level: str) -> FrameNetwork:
-    """A copy of a model's network, and of its binary layer, that computes at a level.
+def frame_network(model: Model, level: str, *, with_embeddings: bool = False) -> FrameNetwork:
+    """A copy of a model's network, and of what reads its maps, that computes at a level.
 
     Args:
         model: not changed.
         level: one that :func:`choose_quantization` gave.
+        with_embeddings: whether it shall give embeddings, of a model that has them.
 
     Returns:
         In evaluation mode, on the CPU.
@@ -74,6 +75,8 @@ def frame_network(model: Model, level: str) -> FrameNetwork:
         has_scores=len(about.classes) > 0,
         codes=copy.deepcopy(model.codes),
         taps=list(about.codes.taps) if about.codes else [],
+        embeddings=copy.deepcopy(model.embeddings) if with_embeddings else None,
+        embedding_taps=list(about.embeddings.taps) if about.embeddings and with_embeddings else [],
     )
     return frames.eval()
 
@@ -107,12 +110,19 @@ def example_input() -> torch.Tensor:
 
 
 def choose_backend(
-    model: Model, name: str, level: str, size: tuple[int, int], device: torch.device, n_threads: int
+    model: Model,
+    name: str,
+    level: str,
+    size: tuple[int, int],
+    device: torch.device,
+    n_threads: int,
+    *,
+    with_embeddings: bool = False,
 ) -> tuple[str, Backend]:
     """The backend of that name, or for 'auto' the fastest of those that this computer has.
 
     Measuring takes a compilation, so its result is remembered on disk until the model, the settings or the
-    software change.
+    software change. ``with_embeddings`` is as for :func:`frame_network`.
 
     Raises:
         UnavailableError: it is not available; says why, and lists those that are.
@@ -123,7 +133,8 @@ def choose_backend(
     available = [key for key, obstacle in obstacles.items() if obstacle is None]
 
     def build(key: str) -> Backend:
-        return BACKENDS[key](frame_network(model, level), size, device, n_threads)
+        frames = frame_network(model, level, with_embeddings=with_embeddings)
+        return BACKENDS[key](frames, size, device, n_threads)
 
     if name != 'auto':
         look_up(BACKENDS, name, 'backend')

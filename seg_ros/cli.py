@@ -14,6 +14,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     'segment': ('seg_ros.segment_command', 'segment images, folders and videos, without ROS'),
     'replay': ('seg_ros.ros.replay_command', 'play a bag through the real node and record what it says'),
     'make-bag': ('seg_ros.make_bag_command', 'make a bag from a folder of images'),
+    'make-images': ('seg_ros.make_images_command', 'take images out of a bag, to label them'),
+    'show-data': ('seg_ros.show_data_command', 'say what is in a data set, check it, draw it, copy it'),
     'evaluate': ('seg_ros.evaluate.command', 'measure accuracy on a data set'),
     'train': ('seg_ros.train.command', 'train a network from a recipe'),
     'fit-codes': ('seg_ros.train.codes_command', 'give a model binary codes for segments'),

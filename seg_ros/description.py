@@ -11,6 +11,7 @@ from seg_ros.errors import DatasetError, ModelFileError, ParameterError
 from seg_ros.image import Normalisation
 from seg_ros.labels import ClassSet
 from seg_ros.models.binary_layer import BinaryLayer
+from seg_ros.models.embedding_head import EmbeddingHead
 from seg_ros.regions.superpixels import SUPERPIXELS
 from seg_ros.registry import ENCODERS, MODELS, QUANTIZATIONS, look_up
 
@@ -73,6 +74,45 @@ class CodeDescription:
 
 
 @dataclass(frozen=True)
+class EmbeddingDescription:
+    """How a model gives embeddings, and how the filter that they drive is meant to be set.
+
+    Attributes:
+        taps: name of each sub-module whose result the head reads -> channels of that.
+        dimensions: of an embedding.
+        stride: pixels of the network's input from one embedding to the next.
+        window: of the filter, in embeddings, odd.
+        iterations: of the filter.
+    """
+
+    taps: dict[str, int]
+    dimensions: int = 8
+    stride: int = 4
+    window: int = 9
+    iterations: int = 2
+
+    def build(self) -> EmbeddingHead:
+        """The head with untrained weights."""
+        return EmbeddingHead(list(self.taps.values()), self.dimensions, self.stride)
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> 'EmbeddingDescription':
+        """Inverse of ``dataclasses.asdict``; raises KeyError, TypeError or ValueError for what is no such."""
+        taps = {str(name): int(count) for name, count in content['taps'].items()}
+        numbers = {key: int(content[key]) for key in ('dimensions', 'stride', 'window', 'iterations')}
+        description = cls(taps, **numbers)
+        if not all(1 <= count <= _CHANNEL_LIMIT for count in taps.values()):
+            raise ValueError(f'taps {taps}')
+        if not 1 <= description.dimensions <= 256 or description.stride not in (1, 2, 4, 8):
+            raise ValueError(f'dimensions {description.dimensions}, stride {description.stride}')
+        if description.window % 2 == 0 or not 1 <= description.window <= 99:
+            raise ValueError(f'window {description.window}')
+        if not 0 <= description.iterations <= 100:
+            raise ValueError(f'iterations {description.iterations}')
+        return description
+
+
+@dataclass(frozen=True)
 class ModelDescription:
     """What a model file says of itself.
 
@@ -91,6 +131,7 @@ class ModelDescription:
         licence: of the weights, an SPDX identifier and a note.
         figures: measured results, fractions 0..1.
         codes: how segments and their codes are made; None where the model has none.
+        embeddings: how embeddings are made and scores filtered by them; None where the model has none.
     """
 
     architecture: str
@@ -106,6 +147,7 @@ class ModelDescription:
     licence: str = ''
     figures: dict[str, Any] = field(default_factory=dict)
     codes: CodeDescription | None = None
+    embeddings: EmbeddingDescription | None = None
 
     def build(self) -> nn.Module:
         """A network of this architecture with untrained weights; blocks are out, channels are all there.
@@ -145,6 +187,7 @@ class ModelDescription:
             'licence': self.licence,
             'figures': self.figures,
             'codes': asdict(self.codes) if self.codes else None,
+            'embeddings': asdict(self.embeddings) if self.embeddings else None,
         }
 
     @classmethod
@@ -180,10 +223,13 @@ class ModelDescription:
                 licence=str(content['licence']),
                 figures=dict(content['figures']),
                 codes=CodeDescription.from_json(content['codes']) if content.get('codes') else None,
+                embeddings=EmbeddingDescription.from_json(content['embeddings'])
+                if content.get('embeddings')
+                else None,
             )
         except DatasetError as err:
             raise ModelFileError(str(err)) from err
-        except (KeyError, TypeError, ValueError, OverflowError) as err:
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as err:
             if isinstance(err, ModelFileError):
                 raise
             raise ModelFileError(f'metadata lacks or garbles a key: {err!r}') from err

@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from seg_ros.checkpoint import Golden
-from seg_ros.image import FrameNetwork, ImageNetwork, Normalisation, resize_image
+from seg_ros.image import FrameNetwork, ImageNetwork, Normalisation, SharpenedNetwork, resize_image
 from seg_ros.regions.coder import Coder
 from seg_ros.rendered import RenderedDrive
 from seg_ros.types import UNLABELLED, UInt8Array
@@ -25,7 +25,9 @@ _NORMALISATIONS = (Normalisation(), Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.
 
 
 @torch.inference_mode()
-def label_image(network: ImageNetwork, image: UInt8Array, input_size: tuple[int, int]) -> UInt8Array:
+def label_image(
+    network: ImageNetwork | SharpenedNetwork, image: UInt8Array, input_size: tuple[int, int]
+) -> UInt8Array:
     """Labels of one image, the plain way that every faster one must agree with.
 
     Args:
@@ -36,7 +38,7 @@ def label_image(network: ImageNetwork, image: UInt8Array, input_size: tuple[int,
     Returns:
         (H, W) uint8: scores are interpolated bilinearly to the image's size, the largest wins.
     """
-    x = torch.from_numpy(resize_image(image, *input_size))[None].to(network.scale.device)
+    x = torch.from_numpy(resize_image(image, *input_size))[None].to(next(network.buffers()).device)
     scores = network(x)
     if scores.shape[-2:] != image.shape[:2]:
         scores = F.interpolate(scores, image.shape[:2], mode='bilinear', align_corners=False)
@@ -68,18 +70,29 @@ def choose_scenes(network: ImageNetwork, input_size: tuple[int, int], n_scenes: 
     return scenes[np.argsort(weakest, kind='stable')[::-1][:n_scenes]]
 
 
-def make_golden(network: ImageNetwork, images: UInt8Array, input_size: tuple[int, int]) -> Golden:
+def make_golden(
+    network: ImageNetwork,
+    images: UInt8Array,
+    input_size: tuple[int, int],
+    sharpened: SharpenedNetwork | None = None,
+) -> Golden:
     """The record of a network's labels.
 
     Args:
         network: in evaluation mode, float32, on the CPU.
         images: (N, H, W, 3) uint8 RGB, from :func:`choose_scenes`.
         input_size: (height, width) of its input.
+        sharpened: the same network with its embedding filter, whose labels are recorded too.
 
     Raises:
         ModelFileError: the record is larger than a model file may hold.
     """
-    return Golden(images, np.stack([label_image(network, image, input_size) for image in images]))
+    labels, filtered = (
+        None if one is None else np.stack([label_image(one, image, input_size) for image in images])
+        for one in (network, sharpened)
+    )
+    assert labels is not None
+    return Golden(images, labels, sharpened=filtered)
 
 
 def make_code_golden(frames: FrameNetwork, input_size: tuple[int, int], golden: Golden | None) -> Golden:

@@ -1,6 +1,6 @@
 """Images on their way into a network: resizing and normalisation."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from seg_ros.errors import ModelFileError
 from seg_ros.models.binary_layer import BinaryLayer
+from seg_ros.models.embedding_head import EmbeddingHead
+from seg_ros.models.masked_average import sharpen
 from seg_ros.types import UInt8Array
 
 CODE_STRIDE = 4
@@ -94,6 +96,8 @@ class FrameNetwork(nn.Module):
         has_scores: whether it has.
         codes: reads codes from the network's maps, where the model has them.
         taps: names of the sub-modules whose results ``codes`` reads; of several results the first counts.
+        embeddings: reads embeddings from the image and from maps, where the model has them.
+        embedding_taps: names of the sub-modules whose results ``embeddings`` reads.
     """
 
     def __init__(
@@ -103,14 +107,18 @@ class FrameNetwork(nn.Module):
         has_scores: bool = True,
         codes: BinaryLayer | None = None,
         taps: Sequence[str] = (),
+        embeddings: EmbeddingHead | None = None,
+        embedding_taps: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.network, self.has_scores = network, has_scores
         self.codes = None if codes is None else codes.to(network.dtype)
-        self.taps = list(taps)
-        self._maps: dict[str, Tensor] = {}
+        self.embeddings = None if embeddings is None else embeddings.to(network.dtype)
+        self.taps, self.embedding_taps = list(taps), list(embedding_taps)
+        self._listeners = {name: _Listener() for name in (*taps, *embedding_taps)}
         self._hooks = [
-            network.network.get_submodule(name).register_forward_hook(self._remember(name)) for name in taps
+            network.network.get_submodule(name).register_forward_hook(listener)
+            for name, listener in self._listeners.items()
         ]
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
@@ -120,41 +128,86 @@ class FrameNetwork(nn.Module):
             images: (B, H, W, 3) uint8 RGB.
 
         Returns:
-            ``scores``, (B, n_classes, H, W) float32, and ``codes``, (B, h, w, n_bits) float32 before the
-            threshold and without the colour's part, for about every fourth pixel each way: those that the
-            model has.
+            ``scores``, (B, n_classes, H, W) float32, ``codes``, (B, h, w, n_bits) float32 before the
+            threshold and without the colour's part, for about every fourth pixel each way, and
+            ``embeddings``, (B, D, h, w) float32: those that the model has.
         """
         answers = {}
-        scores, maps = self._run(images)
+        scores = self.network(images)
+        maps = self._heard()
         if self.has_scores:
             answers['scores'] = scores
+        if self.embeddings is not None:
+            pixels = images.permute(0, 3, 1, 2).to(self.network.dtype) / 255
+            read = [maps[name] for name in self.embedding_taps]
+            answers['embeddings'] = self.embeddings(pixels, read).float()
         if self.codes is not None:
             height, width = -(-images.shape[1] // CODE_STRIDE), -(-images.shape[2] // CODE_STRIDE)
-            fits = [m.shape[-2:] for m in maps if m.shape[-2] < 2 * height]
+            read = [maps[name] for name in self.taps]
+            fits = [m.shape[-2:] for m in read if m.shape[-2] < 2 * height]
             size = max(fits) if fits else (height, width)
-            logits = self.codes(maps, (int(size[0]), int(size[1])))
+            logits = self.codes(read, (int(size[0]), int(size[1])))
             # What the network padded is cut off; maps coarser than every fourth pixel have nothing to cut.
             answers['codes'] = logits[..., :height, :width].permute(0, 2, 3, 1).float()
         return answers
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """The maps that codes are read from, (B, C, h, w) each, of (B, H, W, 3) uint8 RGB images."""
-        return self._run(images)[1]
+        self.network(images)
+        maps = self._heard()
+        return [maps[name] for name in self.taps]
+
+    def _heard(self) -> dict[str, Tensor]:
+        """What the sub-modules gave in the last run."""
+        return {name: listener.take() for name, listener in self._listeners.items()}
 
     def close(self) -> None:
         """Stop listening to the sub-modules, so that another may listen to the same network."""
         for hook in self._hooks:
             hook.remove()
 
-    def _run(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        scores = self.network(images)
-        return scores, [self._maps.pop(name) for name in self.taps]
 
-    def _remember(self, name: str) -> Callable[..., None]:
-        def hook(_module: nn.Module, _inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
-            self._maps[name] = output if isinstance(output, Tensor) else output[0]
+class SharpenedNetwork(nn.Module):
+    """A network with the filter that its embeddings drive, to learn with and to compare with.
 
-        return hook
+    Args:
+        frames: with embeddings.
+        window: of the filter, see seg_ros.models.masked_average.
+        iterations: of the filter.
+    """
+
+    def __init__(self, frames: FrameNetwork, window: int, iterations: int) -> None:
+        super().__init__()
+        self.frames, self.window, self.iterations = frames, window, iterations
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, H, W, 3) uint8 RGB to (B, n_classes, h, w) float32 scores, no coarser than the embeddings."""
+        return self.answer(images)[0]
+
+    def answer(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The scores, and the embeddings (B, D, h, w) float32 that sharpened them."""
+        answers = self.frames(images)
+        return self.sharpen(answers['scores'], answers['embeddings']), answers['embeddings']
+
+    def sharpen(self, scores: Tensor, embeddings: Tensor) -> Tensor:
+        """See seg_ros.models.masked_average.sharpen."""
+        assert self.frames.embeddings is not None
+        return sharpen(scores, embeddings, self.frames.embeddings.hardness, self.window, self.iterations)
+
+
+class _Listener:
+    """Keeps what a sub-module gave last; copied along with the network that it listens to."""
+
+    _heard: Tensor | None = None
+
+    def __call__(self, _module: nn.Module, _inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
+        self._heard = output if isinstance(output, Tensor) else output[0]
+
+    def take(self) -> Tensor:
+        """What was heard, which is forgotten."""
+        heard, self._heard = self._heard, None
+        assert heard is not None
+        return heard
 
 
 def resize_image(image: UInt8Array, height: int, width: int) -> UInt8Array:

@@ -36,6 +36,7 @@ def summary(model: Model) -> str:
         'golden record': f'{len(model.golden.images)} images of {model.golden.images.shape[2]} x '
         f'{model.golden.images.shape[1]} pixels',
         'codes': _codes(about.codes),
+        'embeddings': _embeddings(model),
         'trained on': str(about.training.get('data', 'not said')),
         'figures': ', '.join(
             f'{k} {v:.4g}' if isinstance(v, float) else f'{k} {v}' for k, v in figures.items()
@@ -43,6 +44,17 @@ def summary(model: Model) -> str:
         'licence': about.licence or 'not said',
     }
     return '\n'.join(f'{name:14} {value}' for name, value in rows.items() if value)
+
+
+def _embeddings(model: Model) -> str:
+    about, head = model.description.embeddings, model.embeddings
+    if about is None or head is None:
+        return ''
+    return (
+        f'{about.dimensions} numbers at every {about.stride}th pixel each way, from the image, '
+        f'{", ".join(about.taps)}; filter {about.window} x {about.window}, {about.iterations} times, '
+        f'hardness {float(head.hardness.detach()):.3g}'
+    )
 
 
 def _codes(about: CodeDescription | None) -> str:

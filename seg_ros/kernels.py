@@ -26,8 +26,8 @@ _NEXT = np.uint32(1)
 
 
 @compiled
-def _exp(x: np.float32) -> np.float32:
-    """exp(x) for x <= 0, absolute error below 1e-6: (Taylor polynomial of exp(x / 32)) ** 32."""
+def exp(x: np.float32) -> np.float32:
+    """Exponential of x <= 0, absolute error below 1e-6: a Taylor polynomial at x / 32, to the 32nd power."""
     y = max(x, _FLOOR) * _STEP
     p = _ONE + y * (_ONE + y * (_HALF + y * (_SIXTH + y * _TWENTY_FOURTH)))
     p *= p
@@ -101,7 +101,7 @@ def _largest_probability(values: Float32Array, best: Float32Array, probability: 
     for k in range(values.shape[0]):
         row = values[k]
         for x in range(best.size):
-            probability[x] += _exp(row[x] - best[x])
+            probability[x] += exp(row[x] - best[x])
     for x in range(best.size):
         probability[x] = _ONE / probability[x]
 

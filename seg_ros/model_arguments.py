@@ -13,6 +13,10 @@ NAMES = (
     'input_height',
     'input_width',
     'n_threads',
+    'embedding_filter.enabled',
+    'embedding_filter.window',
+    'embedding_filter.iterations',
+    'embedding_filter.hardness',
     'segments.refinement',
     'segments.superpixels',
     'segments.region_size',
@@ -29,6 +33,9 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         parameter = BY_NAME[name]
         constraint = f' [{parameter.constraint}]' if parameter.constraint and not parameter.choices else ''
         option = f'--{field_of(name).replace("_", "-")}'
+        if parameter.default is False:
+            group.add_argument(option, action='store_true', help=parameter.doc)
+            continue
         group.add_argument(
             option,
             type=type(parameter.default),

@@ -161,6 +161,37 @@ PARAMETERS: tuple[Parameter, ...] = (
     ),
     Parameter('overlay_legend', True, 'Whether the overlay names the classes in sight.'),
     Parameter(
+        'embedding_filter.enabled',
+        False,
+        "Whether scores are averaged over pixels whose learned embeddings are alike, which follows objects' "
+        'edges; needs a model with embeddings.',
+        change=Change.UNCONFIGURED,
+    ),
+    Parameter(
+        'embedding_filter.window',
+        0,
+        "Width and height of the filter's window in embeddings, odd; 0 is the model's own.",
+        minimum=3,
+        maximum=99,
+        zero_too=True,
+        change=Change.UNCONFIGURED,
+    ),
+    Parameter(
+        'embedding_filter.iterations',
+        0,
+        "How often the filter is applied; 0 is the model's own.",
+        minimum=0,
+        maximum=50,
+    ),
+    Parameter(
+        'embedding_filter.hardness',
+        0.0,
+        "How fast a pixel's weight falls with the distance of its embedding; 0 is the model's own.",
+        minimum=0.001,
+        maximum=1000.0,
+        zero_too=True,
+    ),
+    Parameter(
         'segments.refinement',
         0.0,
         "Weight of a segment's mean scores against a pixel's own in labels; needs a model with codes.",
@@ -249,6 +280,10 @@ class Settings:
     confidence_threshold: float = 0.0
     overlay_opacity: float = 0.5
     overlay_legend: bool = True
+    embedding_filter_enabled: bool = False
+    embedding_filter_window: int = 0
+    embedding_filter_iterations: int = 0
+    embedding_filter_hardness: float = 0.0
     segments_refinement: float = 0.0
     segments_superpixels: str = 'auto'
     segments_region_size: int = 0

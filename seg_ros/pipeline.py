@@ -16,9 +16,11 @@ from seg_ros.checkpoint import Model, load_model
 from seg_ros.choice import choose_backend, choose_quantization
 from seg_ros.decide import decide, warm_up
 from seg_ros.description import ModelDescription
+from seg_ros.embedding_filter import EmbeddingFilter
 from seg_ros.errors import ParameterError, SelfCheckError, UnavailableError, UnknownNameError
 from seg_ros.image import resize_image
 from seg_ros.labels import ClassSet
+from seg_ros.models.masked_average import check_window
 from seg_ros.params import Settings
 from seg_ros.regions.coder import Coder
 from seg_ros.regions.hamming import unpack
@@ -37,6 +39,7 @@ class StageTimes:
 
     resize_ms: float = 0.0
     network_ms: float = 0.0
+    filter_ms: float = 0.0
     decide_ms: float = 0.0
     segments_ms: float = 0.0
 
@@ -69,6 +72,8 @@ class Pipeline:
         refinement: weight of a segment's scores in the labels of its pixels, 0 = none; needs codes; may
             change between frames.
         codebook: digest that its codes belong to; '' for a model without codes.
+        filter: sharpens the scores by the model's embeddings; None leaves them. It may change between frames
+            where the pipeline was loaded with one.
         times: of the last frame.
     """
 
@@ -84,6 +89,7 @@ class Pipeline:
     rules: SegmentRules = field(default_factory=SegmentRules)
     refinement: float = 0.0
     codebook: str = ''
+    filter: EmbeddingFilter | None = None
     times: StageTimes = field(default_factory=StageTimes)
 
     @classmethod
@@ -93,7 +99,7 @@ class Pipeline:
         Raises:
             ModelFileError: the file cannot be used; SelfCheckError if it disagrees with its own record.
             UnavailableError: backend, device or quantisation level cannot be had; lists those that can. Or
-                labels are to be refined, and the model has no codes.
+                labels are to be refined, or filtered, and the model has no codes, or embeddings.
             UnknownNameError: a name is in no table.
         """
         model = load_model(find_model(settings.model))
@@ -103,9 +109,21 @@ class Pipeline:
         size = (settings.input_height or height, settings.input_width or width)
         if min(size) < 32:
             raise ParameterError(f'network input of {size[0]}x{size[1]} pixels; expected 32 or more each way')
-        name, backend = choose_backend(model, settings.backend, level, size, device, settings.n_threads)
+        sharpener = embedding_filter(model, settings) if settings.embedding_filter_enabled else None
+        if sharpener is not None and model.description.embeddings is not None:
+            stride = model.description.embeddings.stride
+            check_window(sharpener.window, (size[0] // stride, size[1] // stride))
+        name, backend = choose_backend(
+            model,
+            settings.backend,
+            level,
+            size,
+            device,
+            settings.n_threads,
+            with_embeddings=sharpener is not None,
+        )
         warm_up()
-        pipeline = cls(model, backend, name, level, device, size, settings.n_threads)
+        pipeline = cls(model, backend, name, level, device, size, settings.n_threads, filter=sharpener)
         pipeline.rules = segment_rules(model.description, settings)
         pipeline.codebook = model.codebook(size)
         pipeline.agreement = pipeline.self_check()
@@ -160,38 +178,60 @@ class Pipeline:
         Raises:
             UnavailableError: segments are asked of a model without codes.
         """
+        self.times = StageTimes()
         started = time.perf_counter()
         resized = np.ascontiguousarray(resize_image(image, *self.input_size))
         if not resized.flags.writeable:  # torch warns of read-only memory, which a view of a message may be
             resized = resized.copy()
-        resized_at = time.perf_counter()
-        answers = self.backend(torch.from_numpy(resized)[None])
-        scored_at = time.perf_counter()
-        segments = None
-        if with_segments or self.refinement > 0:
-            segments = self._find_segments(resized, answers)
-            if self.refinement > 0 and 'scores' in answers:
-                refined = segments.refine(answers['scores'][0], self.refinement)
-                answers = {**answers, 'scores': refined[None]}
+        self.times.resize_ms = 1e3 * (time.perf_counter() - started)
+        scores, segments = self.score(resized, with_segments=with_segments)
+        started = time.perf_counter()
+        if with_segments and segments is not None:
             segments = segments.resized(*image.shape[:2])
-        segmented_at = time.perf_counter()
-        decided = self._decide(answers, image.shape[0], image.shape[1], with_confidence)
-        self.times = StageTimes(
-            resize_ms=1e3 * (resized_at - started),
-            network_ms=1e3 * (scored_at - resized_at),
-            segments_ms=1e3 * (segmented_at - scored_at),
-            decide_ms=1e3 * (time.perf_counter() - segmented_at),
-        )
-        return SegmentedPrediction(decided.labels, decided.confidence, segments)
+        resized_at = time.perf_counter()
+        self.times.segments_ms += 1e3 * (resized_at - started)
+        decided = self._decide(scores, image.shape[0], image.shape[1], with_confidence)
+        self.times.decide_ms = 1e3 * (time.perf_counter() - resized_at)
+        return SegmentedPrediction(decided.labels, decided.confidence, segments if with_segments else None)
+
+    def score(
+        self, resized: UInt8Array, *, with_segments: bool = False
+    ) -> tuple[torch.Tensor | None, Segments | None]:
+        """All that decides about an image's labels: the network, its embedding filter, its segments.
+
+        Args:
+            resized: (height, width, 3) uint8 RGB of the network's size, contiguous.
+            with_segments: whether to find segments even if labels are not refined by them.
+
+        Returns:
+            (K, h, w) float32 scores on the device, None of a model without classes; and segments of the
+            network's size where they were found.
+        """
+        started = time.perf_counter()
+        answers = self.backend(torch.from_numpy(resized)[None])
+        scores = answers['scores'][0] if 'scores' in answers else None
+        scored_at = time.perf_counter()
+        self.times.network_ms = 1e3 * (scored_at - started)
+        if self.filter is not None and scores is not None:
+            scores = self.filter(scores, answers['embeddings'][0], self.n_threads)
+            self.times.filter_ms = 1e3 * (time.perf_counter() - scored_at)
+        if not with_segments and not self.refinement > 0:
+            return scores, None
+        started = time.perf_counter()
+        segments = self._find_segments(resized, answers, scores)
+        if self.refinement > 0 and scores is not None:
+            scores = segments.refine(scores, self.refinement)
+        self.times.segments_ms = 1e3 * (time.perf_counter() - started)
+        return scores, segments
 
     def _decide(
-        self, answers: dict[str, torch.Tensor], height: int, width: int, with_confidence: bool
+        self, scores: torch.Tensor | None, height: int, width: int, with_confidence: bool
     ) -> Prediction:
-        if 'scores' not in answers:
+        if scores is None:
             nothing = np.full((height, width), UNLABELLED, np.uint8)
             return Prediction(nothing, np.zeros_like(nothing) if with_confidence else None)
         return decide(
-            answers['scores'][0],
+            scores,
             height,
             width,
             with_confidence=with_confidence,
@@ -199,10 +239,11 @@ class Pipeline:
             n_threads=self.n_threads,
         )
 
-    def _find_segments(self, resized: UInt8Array, answers: dict[str, torch.Tensor]) -> Segments:
+    def _find_segments(
+        self, resized: UInt8Array, answers: dict[str, torch.Tensor], scores: torch.Tensor | None
+    ) -> Segments:
         if self.coder is None:
             raise UnavailableError(f'model {self.model.path} has no codes; seg_ros fit-codes adds them')
-        scores = answers['scores'][0] if 'scores' in answers else None
         return find_segments(resized, answers['codes'][0], scores, self.coder, self.rules, self.n_threads)
 
     def self_check(self) -> float:
@@ -212,9 +253,10 @@ class Pipeline:
             SelfCheckError: it is below REQUIRED_AGREEMENT.
         """
         golden = self.model.golden
-        labels = np.stack([self(image).labels for image in golden.images])
-        agreement = float((labels == golden.labels).mean())
-        self._refuse_below(agreement, 'label', 'pixels')
+        agreement = self._agreement_of_labels(golden.labels, None)
+        if self.filter is not None and golden.sharpened is not None:
+            own = embedding_filter(self.model, Settings())
+            agreement = min(agreement, self._agreement_of_labels(golden.sharpened, own))
         if golden.codes is not None and self.coder is not None:
             resized = [np.array(resize_image(image, *self.input_size)) for image in golden.images]
             logits = [self.backend(torch.from_numpy(image)[None])['codes'][0] for image in resized]
@@ -227,6 +269,15 @@ class Pipeline:
                 same = float((bits == wanted).mean())
                 self._refuse_below(same, 'value', 'bits')
                 agreement = min(agreement, same)
+        return agreement
+
+    def _agreement_of_labels(self, recorded: UInt8Array, sharpener: EmbeddingFilter | None) -> float:
+        """Share of golden pixels with the recorded label, with this filter; refused if too low."""
+        chosen, self.filter = self.filter, sharpener
+        labels = np.stack([self(image).labels for image in self.model.golden.images])
+        self.filter = chosen
+        agreement = float((labels == recorded).mean())
+        self._refuse_below(agreement, 'label', 'pixels')
         return agreement
 
     @property
@@ -258,6 +309,30 @@ def segment_rules(description: ModelDescription, settings: Settings) -> SegmentR
         size_power=own.size_power,
         border_share=own.border_share,
     )
+
+
+def embedding_filter(model: Model, settings: Settings) -> EmbeddingFilter:
+    """The model's own filter, but for what the settings say.
+
+    Raises:
+        UnavailableError: the model has no embeddings; names the shipped ones that have.
+    """
+    own = model.description.embeddings
+    if own is None or model.embeddings is None:
+        raise UnavailableError(
+            f'embedding_filter.enabled is set, but model {model.path} has no embeddings; shipped models that '
+            f"have: {', '.join(_shipped_with_embeddings()) or 'none'}; 'embeddings' in a recipe adds them"
+        )
+    return EmbeddingFilter(
+        window=settings.embedding_filter_window or own.window,
+        iterations=settings.embedding_filter_iterations or own.iterations,
+        hardness=settings.embedding_filter_hardness or float(model.embeddings.hardness.detach()),
+    )
+
+
+def _shipped_with_embeddings() -> list[str]:
+    paths = sorted(resource('models').glob('*.safetensors'))
+    return [path.stem for path in paths if load_model(path).embeddings is not None]
 
 
 def find_model(name: str) -> Path:

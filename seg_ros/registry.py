@@ -20,6 +20,7 @@ from seg_ros.data.segmented import (
     SegmentedImages,
     SegmentFolder,
 )
+from seg_ros.data.soccer import SoccerDataset
 from seg_ros.data.squares import SquaresDataset
 from seg_ros.data.voc import PascalVOC
 from seg_ros.errors import UnknownNameError
@@ -27,6 +28,7 @@ from seg_ros.models.alexnet import AlexNetFeatures
 from seg_ros.models.efficientnet import EfficientNetLitePyramid
 from seg_ros.models.enet import ENet
 from seg_ros.models.fcn import FCN
+from seg_ros.models.hypercolumn import Hypercolumn
 from seg_ros.models.segnet import SegNet, SegNetBasic, SegNetSmall
 from seg_ros.models.squeezenet import SqueezeNetFeatures, SqueezeNetPyramid
 from seg_ros.runtime.backend import Backend
@@ -40,6 +42,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     'efficientnet_lite_pyramid': EfficientNetLitePyramid,
     'enet': ENet,
     'fcn': FCN,
+    'hypercolumn': Hypercolumn,
     'segnet': SegNet,
     'segnet_basic': SegNetBasic,
     'segnet_small': SegNetSmall,
@@ -59,6 +62,7 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
     'cityscapes': Cityscapes,
     'folder': FolderDataset,
     'rendered': RenderedDataset,
+    'soccer': SoccerDataset,
     'squares': SquaresDataset,
     'voc': PascalVOC,
 }

@@ -12,17 +12,25 @@ from seg_ros.choice import example_input, network_at
 from seg_ros.compress.stored import settled
 from seg_ros.description import ModelDescription
 from seg_ros.golden import N_SCENES, choose_scenes, make_golden
-from seg_ros.image import ImageNetwork
+from seg_ros.image import FrameNetwork, ImageNetwork, SharpenedNetwork
+from seg_ros.models.embedding_head import EmbeddingHead
 from seg_ros.registry import QUANTIZATIONS
 
 
-def write_model(path: Path, network: nn.Module, description: ModelDescription) -> None:
+def write_model(
+    path: Path,
+    network: nn.Module,
+    description: ModelDescription,
+    embeddings: EmbeddingHead | None = None,
+) -> None:
     """Save a network without codes at the level that its description names.
 
     Args:
         path: of the file.
         network: float; what the level cannot hold is rounded.
-        description: its quantization decides how; int8 needs its calibration.
+        description: its quantization decides how; int8 needs its calibration. Embeddings that it speaks of
+            are left out where there is no head.
+        embeddings: the head that gives them.
 
     Raises:
         CalibrationError: int8 without a range for each layer.
@@ -38,5 +46,12 @@ def write_model(path: Path, network: nn.Module, description: ModelDescription) -
     plain = ImageNetwork(copy.deepcopy(network).eval().float(), description.normalisation).eval()
     scenes = choose_scenes(plain, description.input_size, n_scenes)
     computed = network_at(network, description, description.quantization)
-    golden = make_golden(computed, scenes, description.input_size)
-    save_model(path, network, replace(description, codes=None), golden)
+    if embeddings is None or description.embeddings is None:
+        golden = make_golden(computed, scenes, description.input_size)
+        save_model(path, network, replace(description, codes=None, embeddings=None), golden)
+        return
+    about, head = description.embeddings, copy.deepcopy(embeddings).eval()
+    frames = FrameNetwork(computed, embeddings=head, embedding_taps=list(about.taps))
+    sharpened = SharpenedNetwork(frames.eval(), about.window, about.iterations)
+    golden = make_golden(computed, scenes[:1], description.input_size, sharpened)
+    save_model(path, network, replace(description, codes=None), golden, embeddings=head)

@@ -5,6 +5,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import yaml
 from torch.nn import functional as F
 
 from seg_ros.checkpoint import Golden, save_model
@@ -75,6 +76,30 @@ def coded_model_file(tmp_path_factory: pytest.TempPathFactory, model_file: Path)
     words = ['fit-codes', 'folder', '--data', str(folder), '--model', str(model_file), '--bits', '32']
     assert main([*words, '--epochs', '1', '--region-size', '8', '-o', str(output)]) == 0
     return output
+
+
+@pytest.fixture(scope='session')
+def embedded_model_file(tmp_path_factory: pytest.TempPathFactory, model_file: Path) -> Path:
+    """The same ENet with embeddings, learned alone from a street."""
+    folder = tmp_path_factory.mktemp('embedded')
+    street = {'n_drives': 4, 'n_frames': 1, 'height': 96, 'width': 128}
+    recipe = {
+        'model': 'enet',
+        'input_size': [96, 128],
+        'train': [{'dataset': 'rendered', 'options': street}],
+        'augment': {'crop': [96, 128]},
+        'embeddings': {'taps': ['initial', 'stage4'], 'alone': True, 'window': 5},
+        'init': str(model_file),
+        'epochs': 6,
+        'batch_size': 2,
+        'learning_rate': 0.01,
+        'precision': 'fp32',
+        'workers': 0,
+        'ema': 0.0,
+    }
+    (folder / 'recipe.yaml').write_text(yaml.safe_dump(recipe))
+    assert main(['train', str(folder / 'recipe.yaml'), '-o', str(folder), '--threads', '1']) == 0
+    return folder / 'last.safetensors'
 
 
 @pytest.fixture(scope='session')

@@ -14,6 +14,8 @@ LAYERS = [
         'seg_ros.image',
         'seg_ros.kernels',
         'seg_ros.decide',
+        'seg_ros.embedding_filter',
+        'seg_ros.filter_kernels',
         'seg_ros.regions',
         'seg_ros.overlay',
         'seg_ros.bags',

@@ -16,7 +16,7 @@ from torch import Tensor
 from seg_ros.checkpoint import GOLDEN_IMAGES, GOLDEN_LABELS, METADATA_KEY, Golden, load_model, save_model
 from seg_ros.compress.channels import remove, trace_channels
 from seg_ros.compress.stored import settled
-from seg_ros.description import ModelDescription, with_figures
+from seg_ros.description import EmbeddingDescription, ModelDescription, with_figures
 from seg_ros.errors import ModelFileError, SegRosError, UnknownNameError
 from seg_ros.image import Normalisation
 from seg_ros.labels import ClassSet
@@ -24,6 +24,15 @@ from seg_ros.registry import MODELS
 from seg_ros.resources import resource
 
 SQUARES = ClassSet.from_yaml(resource('config/labels/squares.yaml'))
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    'fcn': {'width': 8},
+    'hypercolumn': {'encoder': 'vgg11', 'width': 8, 'grid': 2},
+    'segnet': {'width': 8},
+    'segnet_basic': {'width': 8},
+    'segnet_small': {'width': 8},
+}
+"""Of networks without dropout."""
 
 
 def golden() -> Golden:
@@ -63,7 +72,7 @@ def forge(good: Path, tmp_path: Path) -> Callable[..., Path]:
 def test_a_round_trip_keeps_everything(name: str, tmp_path: Path) -> None:
     description = describe(
         architecture=name,
-        arguments={'width': 8} if name.startswith(('segnet', 'fcn')) else {'dropout': 0.2},
+        arguments=ARGUMENTS.get(name, {'dropout': 0.2}),
         normalisation=Normalisation((0.1, 0.2, 0.3), (0.5, 0.6, 0.7), 'bgr'),
         training={'seed': 3, 'recipe': {'epochs': 2}},
         parent={'digest': 'abc', 'figures': {}},
@@ -210,7 +219,9 @@ def test_unknown_names_list_the_known_ones(forge: Callable[..., Path]) -> None:
         load_model(forge({'quantization': 'int1'}))
 
 
-@pytest.mark.parametrize('key', [k for k in describe().as_json() if k not in ('format', 'codes', 'pruned')])
+@pytest.mark.parametrize(
+    'key', [k for k in describe().as_json() if k not in ('format', 'codes', 'embeddings', 'pruned')]
+)
 def test_a_missing_key_is_named(forge: Callable[..., Path], key: str) -> None:
     content = describe().as_json()
     del content[key]
@@ -303,3 +314,45 @@ def test_a_damaged_packed_state_is_refused(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(ModelFileError, match='damaged'):
         load_model(path)
+
+
+def test_embeddings_come_back(tmp_path: Path) -> None:
+    about = EmbeddingDescription(
+        {'initial': 16, 'stage4': 64}, dimensions=5, stride=8, window=7, iterations=3
+    )
+    description = describe(architecture='enet', embeddings=about)
+    network, head = description.build().eval(), about.build().eval()
+    record = dataclasses.replace(golden(), sharpened=golden().labels)
+    path = tmp_path / 'model.safetensors'
+    save_model(path, network, description, record, embeddings=head)
+    model = load_model(path)
+    assert model.description.embeddings == about
+    assert model.embeddings is not None
+    assert not model.embeddings.training
+    for name, value in head.state_dict().items():
+        assert torch.equal(model.embeddings.state_dict()[name], value), name
+    np.testing.assert_array_equal(model.golden.sharpened, record.sharpened)
+    assert model.n_parameters == sum(p.numel() for p in network.parameters())
+
+
+@pytest.mark.parametrize(
+    'wrong',
+    [
+        {'window': 4},
+        {'window': 0},
+        {'iterations': -1},
+        {'iterations': 10**6},
+        {'stride': 3},
+        {'dimensions': 0},
+        {'dimensions': 10**9},
+        {'taps': {'initial': 10**9}},
+        {'taps': ['initial']},
+        {'taps': None},
+    ],
+)
+def test_embeddings_that_cannot_be_are_refused(wrong: dict[str, Any]) -> None:
+    about = EmbeddingDescription({'initial': 16})
+    content = describe(embeddings=about).as_json()
+    content['embeddings'].update(wrong)
+    with pytest.raises(ModelFileError, match='metadata lacks or garbles a key'):
+        ModelDescription.from_json(content)

@@ -16,7 +16,8 @@ from seg_ros.errors import (
     UnavailableError,
     UnknownNameError,
 )
-from seg_ros.image import FrameNetwork, ImageNetwork, Normalisation
+from seg_ros.golden import label_image
+from seg_ros.image import FrameNetwork, ImageNetwork, Normalisation, SharpenedNetwork
 from seg_ros.params import Settings
 from seg_ros.pipeline import Pipeline
 from seg_ros.registry import BACKENDS, QUANTIZATIONS
@@ -74,6 +75,56 @@ def test_compiled_networks_take_only_what_they_were_compiled_for() -> None:
     for wrong in (images[:, :19], images.repeat(2, 1, 1, 1), images[0], images.float(), turned):
         with pytest.raises(ImageError, match='which the network was compiled for'):
             backend(wrong)
+
+
+@pytest.mark.parametrize('backend', BACKENDS)
+def test_embeddings_sharpen_labels_where_they_are_asked_to(embedded_model_file: Path, backend: str) -> None:
+    obstacle = BACKENDS[backend].why_not(torch.device('cpu'), torch.float32)
+    if obstacle:
+        pytest.skip(f'{backend} {obstacle}')
+    on = {'embedding_filter.enabled': True, 'embedding_filter.iterations': 7}
+    plain = Pipeline.load(settings(embedded_model_file, backend=backend))
+    filtered = Pipeline.load(settings(embedded_model_file, backend=backend, **on))
+    assert filtered.agreement > 0.999
+    model = load_model(embedded_model_file)
+    about = model.description
+    assert about.embeddings is not None
+    frames = FrameNetwork(
+        ImageNetwork(model.network, about.normalisation),
+        embeddings=model.embeddings,
+        embedding_taps=list(about.embeddings.taps),
+    )
+    by_hand = SharpenedNetwork(frames, 5, 7).eval()
+    image = DRIVE[0][0]
+    expected = label_image(by_hand, image, (96, 128))
+    assert (filtered(image).labels == expected).mean() > 0.999
+    assert filtered.times.filter_ms > 0
+    assert (plain(image).labels == label_image(by_hand.frames.network, image, (96, 128))).mean() > 0.999
+    assert plain.times.filter_ms == pytest.approx(0, abs=0.1)
+    assert (plain(image).labels != expected).mean() > 0.001
+
+
+def test_a_filter_asked_of_a_model_that_has_none(model_file: Path) -> None:
+    with pytest.raises(UnavailableError, match=r'has no embeddings; shipped models that have: '):
+        Pipeline.load(settings(model_file, **{'embedding_filter.enabled': True}))
+
+
+@pytest.mark.parametrize(('window', 'said'), [(25, 'at most 23.*24x32'), (4, 'odd')])
+def test_windows_that_do_not_fit(embedded_model_file: Path, window: int, said: str) -> None:
+    values = {'embedding_filter.enabled': True, 'embedding_filter.window': window}
+    with pytest.raises(ParameterError, match=said):
+        Pipeline.load(settings(embedded_model_file, **values))
+
+
+def test_damaged_embeddings_are_found(embedded_model_file: Path, tmp_path: Path) -> None:
+    model = load_model(embedded_model_file)
+    assert model.embeddings is not None
+    torch.nn.init.zeros_(model.embeddings.embed.weight)
+    path = tmp_path / 'damaged.safetensors'
+    save_model(path, model.network, model.description, model.golden, embeddings=model.embeddings)
+    assert Pipeline.load(settings(path)).agreement > 0.99
+    with pytest.raises(SelfCheckError, match='recorded label'):
+        Pipeline.load(settings(path, **{'embedding_filter.enabled': True}))
 
 
 @pytest.mark.parametrize('level', ['int8', 'int4', 'shared-4'])

@@ -10,7 +10,8 @@ from seg_ros.resources import resource
 from seg_ros.types import UInt8Array
 
 SPLITS = ('train', 'val', 'test')
-_DRIVES_APART = 1_000_000
+SEEDS_APART = 1_000_000
+"""Of the first scenes of two splits."""
 _FRAMES_A_DRIVE = 60
 
 
@@ -36,15 +37,13 @@ class RenderedDataset:
         height: int = 360,
         width: int = 480,
     ) -> None:
-        if split not in SPLITS:
-            raise DatasetError(f"split '{split}' of the rendered drives; known: {', '.join(SPLITS)}")
-        if not (1 <= n_drives <= _DRIVES_APART and 1 <= n_frames <= _FRAMES_A_DRIVE):
+        first = first_seed(split)
+        if not (1 <= n_drives <= SEEDS_APART and 1 <= n_frames <= _FRAMES_A_DRIVE):
             raise DatasetError(
                 f'{n_drives} rendered drives of {n_frames} frames; '
-                f'expected 1..{_DRIVES_APART} drives of 1..{_FRAMES_A_DRIVE} frames'
+                f'expected 1..{SEEDS_APART} drives of 1..{_FRAMES_A_DRIVE} frames'
             )
         self.classes = ClassSet.from_yaml(resource('config/labels/camvid11.yaml'))
-        first = _DRIVES_APART * (1 + SPLITS.index(split))
         step = _FRAMES_A_DRIVE // n_frames
         self._where = [
             (first + drive, frame * step) for drive in range(n_drives) for frame in range(n_frames)
@@ -64,3 +63,14 @@ class RenderedDataset:
 def _drive(seed: int, height: int, width: int) -> RenderedDrive:
     """Streets take far longer to build than to look at; neighbours in the data set share one."""
     return RenderedDrive(seed, _FRAMES_A_DRIVE, height, width)
+
+
+def first_seed(split: str) -> int:
+    """Seed of the first scene of a split; those after it follow.
+
+    Raises:
+        DatasetError: there is no such split.
+    """
+    if split not in SPLITS:
+        raise DatasetError(f"split '{split}' of rendered images; known: {', '.join(SPLITS)}")
+    return SEEDS_APART * (1 + SPLITS.index(split))

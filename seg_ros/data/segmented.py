@@ -65,7 +65,9 @@ class BSDS500:
 class SegmentFolder:
     """A plain pair of folders, ``images/`` and ``regions/``: one annotation an image, 0 = void.
 
-    Splits as in ``pairs_of_split``; MSRC v2 with cleaned region masks comes like this.
+    Splits as in ``pairs_of_split``; MSRC v2 with cleaned region masks comes like this. Where there is no
+    ``regions/``, ``labels/`` serves, as in a data set of classes: all pixels of a class in an image are one
+    segment, 255 = void.
 
     Args:
         root: the folder that holds both.
@@ -79,7 +81,12 @@ class SegmentFolder:
     def __init__(self, root: Path | None, split: str, *, classes: str = '') -> None:
         root = existing_folder(root)
         self._classes = root / classes if classes else None
-        self._pairs = pairs_of_split(root, split, 'regions')
+        has_regions, has_labels = (
+            any((folder / kind).is_dir() for folder in (root, root / split)) for kind in ('regions', 'labels')
+        )
+        has_labels_alone = has_labels and not has_regions
+        self._void = UNLABELLED if has_labels_alone else 0
+        self._pairs = pairs_of_split(root, split, 'labels' if has_labels_alone else 'regions')
         self.names = [image.stem for image, _ in self._pairs]
 
     def __len__(self) -> int:
@@ -89,8 +96,8 @@ class SegmentFolder:
         image, regions = self._pairs[index]
         values = _read_grey(regions)
         if self._classes:
-            values[_read_grey(self._classes / regions.name) == 0] = 0
-        return read_image(image), [_numbered(values, void=0)]
+            values[_read_grey(self._classes / regions.name) == 0] = self._void
+        return read_image(image), [_numbered(values, void=self._void)]
 
 
 class MSRCv2(SegmentFolder):

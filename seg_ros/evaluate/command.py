@@ -5,8 +5,9 @@ import json
 from pathlib import Path
 
 from seg_ros.data.dataset import Dataset
-from seg_ros.errors import DatasetError
+from seg_ros.errors import DatasetError, ParameterError
 from seg_ros.evaluate.accuracy import measure_accuracy
+from seg_ros.evaluate.worst import WorstImages
 from seg_ros.model_arguments import add_model_arguments, settings_from
 from seg_ros.pipeline import Pipeline
 from seg_ros.registry import DATASETS, look_up
@@ -19,15 +20,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--split', default='val', help='part of the data set (default: %(default)s)')
     parser.add_argument('--classes', help='class file of a folder data set: name or path')
     parser.add_argument('--json', type=Path, metavar='OUT', help='write the figures here')
+    parser.add_argument('--sheet', type=Path, metavar='PNG', help='draw the images that it does worst')
+    parser.add_argument(
+        '--worst', type=int, default=8, metavar='N', help='of them on the sheet (default: %(default)s)'
+    )
     add_model_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure, print, and write the figures."""
+    if arguments.worst < 1:
+        raise ParameterError(f'--worst is {arguments.worst}; expected 1 or more')
     dataset = open_dataset(arguments.dataset, arguments.data, arguments.split, arguments.classes)
     pipeline = Pipeline.load(settings_from(arguments))
-    accuracy = measure_accuracy(pipeline, dataset)
+    worst = WorstImages(dataset, arguments.worst) if arguments.sheet else None
+    accuracy = measure_accuracy(pipeline, dataset, worst)
     print(accuracy.as_text())
+    if worst:
+        worst.write_sheet(arguments.sheet)
+        print('worst: ' + ', '.join(f'{name} ({100 * value:.0f})' for name, value in worst.ranking()))
     if arguments.json:
         report = {
             'dataset': arguments.dataset,

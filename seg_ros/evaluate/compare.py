@@ -10,13 +10,12 @@ import cv2
 import numpy as np
 import torch
 
-from seg_ros.checkpoint import load_model
-from seg_ros.choice import choose_quantization
 from seg_ros.compress.cost import LEVELS, Cost, Level, network_cost
 from seg_ros.compress.trace import on_meta
 from seg_ros.data.dataset import Dataset
-from seg_ros.errors import DatasetError, ParameterError, SegRosError, UnavailableError
+from seg_ros.errors import ParameterError, SegRosError
 from seg_ros.evaluate.accuracy import Accuracy, measure_accuracy
+from seg_ros.evaluate.candidates import Candidate, Failure, failure, find_candidates
 from seg_ros.evaluate.metrics import (
     Counts,
     boundary_counts,
@@ -28,7 +27,7 @@ from seg_ros.evaluate.metrics import (
 from seg_ros.evaluate.report import percentiles
 from seg_ros.evaluate.turns import N_ROUNDS, Turns, time_in_turns
 from seg_ros.params import Settings
-from seg_ros.pipeline import Pipeline, find_model
+from seg_ros.pipeline import Pipeline
 from seg_ros.registry import QUANTIZATIONS, look_up
 from seg_ros.types import UInt8Array
 
@@ -62,34 +61,6 @@ class EvenSample:
         return self._dataset[self._indices[index]]
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A model at a level.
-
-    Attributes:
-        name: of the file, without its folder where that is clear.
-        settings: that load it, with the level.
-    """
-
-    name: str
-    settings: Settings
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A model that could not be measured.
-
-    Attributes:
-        path: as it was given.
-        quantization: the level, or 'auto' where it was not found out.
-        reason: why.
-    """
-
-    path: str
-    quantization: str
-    reason: str
-
-
 @dataclass(frozen=True, order=True)
 class Loss:
     """An image that a model does worse than the first one.
@@ -115,6 +86,7 @@ class Row:
         name: of the model.
         facts: what ran, as ``Pipeline.as_json`` tells it.
         input_size: (height, width) of the network's input in pixels.
+        is_filtered: whether scores were sharpened by embeddings.
         is_merged: whether labels were refined by segments.
         accuracy: on the images.
         boundary: (K, 2), see seg_ros.evaluate.metrics.boundary_counts.
@@ -128,6 +100,7 @@ class Row:
     name: str
     facts: dict[str, Any]
     input_size: tuple[int, int]
+    is_filtered: bool
     is_merged: bool
     accuracy: Accuracy
     boundary: Counts
@@ -159,7 +132,7 @@ class Row:
 
     @property
     def latency_ms(self) -> float | None:
-        """Median of the network alone."""
+        """Median of all that decides about labels, see Turns."""
         return None if self.turns is None else float(np.median(self.turns.latency_ms))
 
     def as_json(self) -> dict[str, Any]:
@@ -179,7 +152,7 @@ class Row:
             'latency_ms': None if self.turns is None else percentiles(self.turns.latency_ms.ravel()),
             'speedup': self.speedup,
             'peak_memory_mb': None if self.turns is None else self.turns.peak_memory_bytes / 1e6,
-            'embedding_filter': False,
+            'embedding_filter': self.is_filtered,
             'merge': self.is_merged,
         }
 
@@ -213,6 +186,7 @@ def compare(
     settings: Settings,
     *,
     levels: Sequence[str] = (),
+    variants: Sequence[str] = (),
     n_rounds: int = N_ROUNDS,
     n_worst: int = 3,
 ) -> Comparison:
@@ -225,6 +199,7 @@ def compare(
         dataset: images and true labels.
         settings: of all of them; its quantization is the level that each is measured at.
         levels: further ones, of which each model gets those that can be derived from its file.
+        variants: names in VARIANTS, of which each model gets those that it has what is needed for.
         n_rounds: turns that each is timed in, 1 or more.
         n_worst: images to keep of each.
 
@@ -235,75 +210,28 @@ def compare(
     """
     if not models or n_rounds < 1:
         raise ParameterError(f'{len(models)} models, {n_rounds} rounds; expected one of each, or more')
-    candidates, failed = find_candidates(models, dataset, settings, levels)
+    candidates, failed = find_candidates(models, dataset, settings, levels, variants)
     rows: list[Row] = []
+    done: list[Candidate] = []
     watch: _Watch | None = None
     for candidate in candidates:
         log.info('%s at %s', candidate.name, candidate.settings.quantization)
         beside = _Watch(dataset, watch, n_worst)
         try:
             rows.append(_measure(candidate, dataset, beside))
+            done.append(candidate)
         except Exception as err:  # a long run is not lost for one model
             if watch is None:
                 raise
-            failed.append(_failure(candidate.settings, err))
+            failed.append(failure(candidate.settings, err))
         watch = watch or beside
     measured = [
-        replace(
-            settings,
-            model=str(row.facts['path']),
-            quantization=row.quantization,
-            backend=str(row.facts['backend']),
-        )
-        for row in rows
+        replace(candidate.settings, backend=str(row.facts['backend']))
+        for row, candidate in zip(rows, done, strict=True)
     ]
     turns = time_in_turns(measured, n_rounds=n_rounds)
-    failed += [_failure(s, t) for s, t in zip(measured, turns, strict=True) if isinstance(t, SegRosError)]
+    failed += [failure(s, t) for s, t in zip(measured, turns, strict=True) if isinstance(t, SegRosError)]
     return Comparison(dataset, [_timed(row, t, turns[0]) for row, t in zip(rows, turns, strict=True)], failed)
-
-
-def find_candidates(
-    models: Sequence[str], dataset: Dataset, settings: Settings, levels: Sequence[str]
-) -> tuple[list[Candidate], list[Failure]]:
-    """Each model at its own level and at those of ``levels`` that it can give; what cannot be read is told.
-
-    Raises:
-        DatasetError: a model has other classes than the data set.
-        SegRosError: the first model cannot be read, or not at its level.
-        UnknownNameError: there is no such level.
-    """
-    for level in levels:
-        look_up(QUANTIZATIONS, level, 'quantization level')
-    found: list[tuple[str, str]] = []
-    failed: list[Failure] = []
-    for name in models:
-        try:
-            model = load_model(find_model(name))
-            own = choose_quantization(model, settings.quantization)
-        except SegRosError as err:
-            if not found:
-                raise
-            failed.append(_failure(replace(settings, model=name), err))
-            continue
-        if model.description.classes.names != dataset.classes.names:
-            raise DatasetError(
-                f'{name} tells {model.description.classes.names} apart, the data set '
-                f'{dataset.classes.names}; compare models that have the classes of the data set'
-            )
-        for level in dict.fromkeys([own, *levels]):
-            try:
-                found.append((name, choose_quantization(model, level)))
-            except UnavailableError as err:
-                log.info('left out: %s', err)
-    short = {name: find_model(name).stem for name in models}
-    is_clear = len(set(short.values())) == len(short)
-    return [
-        Candidate(
-            short[name] if is_clear else str(find_model(name).with_suffix('')),
-            replace(settings, model=name, quantization=level),
-        )
-        for name, level in dict.fromkeys(found)
-    ], failed
 
 
 def pareto_front(costs: Sequence[float], gains: Sequence[float]) -> list[int]:
@@ -390,6 +318,7 @@ def _measure(candidate: Candidate, dataset: Dataset, watch: _Watch) -> Row:
         candidate.name,
         pipeline.as_json(),
         pipeline.input_size,
+        pipeline.filter is not None,
         pipeline.refinement > 0,
         accuracy,
         watch.boundary,
@@ -404,9 +333,3 @@ def _timed(row: Row, turns: Turns | SegRosError, first: Turns | SegRosError) -> 
         return row
     speedup = None if isinstance(first, SegRosError) else turns.times_faster_than(first)
     return replace(row, turns=turns, speedup=speedup)
-
-
-def _failure(settings: Settings, err: Exception) -> Failure:
-    reason = str(err) or type(err).__name__
-    log.warning('%s at %s: %s', settings.model, settings.quantization, reason)
-    return Failure(settings.model, settings.quantization, reason)

@@ -9,6 +9,7 @@ import torch
 
 from seg_ros.checkpoint import load_model
 from seg_ros.errors import ParameterError
+from seg_ros.evaluate.candidates import VARIANTS
 from seg_ros.evaluate.command import open_dataset
 from seg_ros.evaluate.compare import Comparison, EvenSample, compare
 from seg_ros.evaluate.compare_page import check_matplotlib, write_page
@@ -45,6 +46,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar='LEVEL,...',
         help=f'measure at these too, where a file gives them: {", ".join(QUANTIZATIONS)}, or all',
+    )
+    parser.add_argument(
+        '--variants',
+        nargs='+',
+        choices=list(VARIANTS),
+        default=[],
+        help='measure models with these too, where they have the embeddings or codes that it takes',
     )
     parser.add_argument(
         '--rounds', type=int, default=N_ROUNDS, metavar='N', help='turns of each model (default: %(default)s)'
@@ -99,6 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
         dataset,
         settings,
         levels=list(QUANTIZATIONS) if arguments.levels == ['all'] else arguments.levels,
+        variants=arguments.variants,
         n_rounds=arguments.rounds,
         n_worst=arguments.worst,
     )

@@ -23,6 +23,7 @@ from seg_ros.errors import SegRosError, UnavailableError
 from seg_ros.image import resize_image
 from seg_ros.params import Settings
 from seg_ros.pipeline import Pipeline
+from seg_ros.types import UInt8Array
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,8 @@ class Turns:
     """What a model's turns took.
 
     Attributes:
-        latency_ms: (n_rounds, n_frames) float64, of the network alone.
+        latency_ms: (n_rounds, n_frames) float64, of the network, with the filter and the refinement by
+            segments where the settings ask for them.
         peak_memory_bytes: most that its process has had resident, with Python, torch and loading.
     """
 
@@ -139,10 +141,10 @@ def _serve(connection: Connection, settings: Settings) -> None:
     try:
         pipeline = Pipeline.load(settings)
         scene = resize_image(pipeline.model.golden.images[0], *pipeline.input_size)
-        images = torch.from_numpy(np.array(scene))[None]
+        image = np.array(scene)
         memory = 0
         while True:
-            times = [_milliseconds(pipeline, images) for _ in range(connection.recv())]
+            times = [_milliseconds(pipeline, image) for _ in range(connection.recv())]
             memory = memory or process_memory()
             connection.send((times, memory))
     except (EOFError, KeyboardInterrupt):
@@ -151,9 +153,9 @@ def _serve(connection: Connection, settings: Settings) -> None:
         connection.send(str(err) or type(err).__name__)
 
 
-def _milliseconds(pipeline: Pipeline, images: torch.Tensor) -> float:
+def _milliseconds(pipeline: Pipeline, image: UInt8Array) -> float:
     started = time.perf_counter()
-    pipeline.backend(images)
+    pipeline.score(image)
     if pipeline.device.type == 'cuda':
         torch.cuda.synchronize(pipeline.device)
     return 1e3 * (time.perf_counter() - started)

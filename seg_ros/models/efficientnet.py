@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seg_ros.errors import ModelFileError
+from seg_ros.errors import ModelFileError, ParameterError
 from seg_ros.models.pyramid import Encoder, Pyramid
 
 SCALES = {
@@ -33,9 +33,6 @@ STAGES = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
-
-MAPS_AFTER = (0, 1, 2, 4, 6)
-"""Stages whose results are the maps at 1/2, 1/4, 1/8, 1/16 and 1/32."""
 
 
 class SamePadConv(nn.Conv2d):
@@ -81,25 +78,31 @@ class InvertedResidual(nn.Module):
 
 
 class EfficientNetLiteEncoder(Encoder):
-    """The blocks of EfficientNet-Lite: maps at 1/2, 1/4, 1/8, 1/16 and 1/32.
+    """The blocks of EfficientNet-Lite: a map at 1/2, 1/4, ... from the last stage of each size.
 
     Args:
         variant: one of SCALES.
+        stages: how many of the seven STAGES to have; nine tenths of the parameters lie in the last three.
 
     Raises:
         ModelFileError: there is no such variant.
+        ParameterError: there are not so many stages.
     """
 
-    def __init__(self, variant: str) -> None:
+    def __init__(self, variant: str, stages: int = len(STAGES)) -> None:
         super().__init__()
         if variant not in SCALES:
             raise ModelFileError(f"variant is '{variant}'; known: {', '.join(SCALES)}")
+        if not 1 <= stages <= len(STAGES):
+            raise ParameterError(f'{stages} stages of EfficientNet-Lite; expected 1 to {len(STAGES)}')
+        strides = [stride for _, _, stride, _, _ in STAGES[:stages]]
+        self.maps_after = [k for k, stride in enumerate([*strides[1:], 2]) if stride == 2]
         self.trained_on = f'EfficientNet-{variant}'
         wide, deep = SCALES[variant]
         self.stem, self.stem_norm = SamePadConv(3, 32, 3, stride=2), _norm(32)
         channels, widths = 32, []
         self.stages = nn.ModuleList()
-        for number, (repeats, kernel, stride, expansion, out_channels) in enumerate(STAGES):
+        for number, (repeats, kernel, stride, expansion, out_channels) in enumerate(STAGES[:stages]):
             out_channels = _round_to_eight(wide * out_channels)
             if 0 < number < len(STAGES) - 1:  # the Lite variants keep first and last stage at one block
                 repeats = math.ceil(deep * repeats)
@@ -111,20 +114,23 @@ class EfficientNetLiteEncoder(Encoder):
                 channels = out_channels
             self.stages.append(nn.Sequential(*blocks))
             widths.append(out_channels)
-        self.channels = tuple(widths[stage] for stage in MAPS_AFTER)
+        self.channels = tuple(widths[stage] for stage in self.maps_after)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Features at 1/2 to 1/32 of (B, 3, H, W) float, H and W multiples of 32."""
+        """Features at 1/2, 1/4, ... of (B, 3, H, W) float, H and W multiples of 2 ** len(channels)."""
         x = F.relu6(self.stem_norm(self.stem(x)))
         maps = []
         for number, stage in enumerate(self.stages):
             x = stage(x)
-            if number in MAPS_AFTER:
+            if number in self.maps_after:
                 maps.append(x)
         return maps
 
     def adopt(self, state: Mapping[str, Tensor]) -> None:
-        """Take over weights under the names of the PyTorch ports: ``_conv_stem``, ``_blocks.0._bn1``, ..."""
+        """Take over weights under the names of the PyTorch ports: ``_conv_stem``, ``_blocks.0._bn1``, ...
+
+        What belongs to stages that are not here is left aside.
+        """
         parts = {
             '_expand_conv': 'expand',
             '_bn0': 'expand_norm',
@@ -140,18 +146,26 @@ class EfficientNetLiteEncoder(Encoder):
         own = {}
         for key, value in state.items():
             layer, _, tensor = key.rpartition('.')
-            if layer not in ('_conv_head', '_bn1', '_fc'):
+            is_beyond = layer.startswith('_blocks.') and int(layer.split('.')[1]) >= len(places)
+            if not is_beyond and layer not in ('_conv_head', '_bn1', '_fc'):
                 own[f'{renamed[layer]}.{tensor}'] = value
         self.load_state_dict(own)
 
 
 class EfficientNetLitePyramid(Pyramid):
-    """A pyramid on EfficientNet-Lite; further arguments as in :class:`Pyramid`."""
+    """A pyramid on EfficientNet-Lite, or on its first stages; further arguments as in :class:`Pyramid`."""
 
     def __init__(
-        self, n_classes: int, *, variant: str = 'lite0', width: int = 96, dropout: float = 0.1
+        self,
+        n_classes: int,
+        *,
+        variant: str = 'lite0',
+        stages: int = len(STAGES),
+        width: int = 96,
+        dropout: float = 0.1,
     ) -> None:
-        super().__init__(EfficientNetLiteEncoder(variant), n_classes, width=width, dropout=dropout)
+        encoder = EfficientNetLiteEncoder(variant, stages)
+        super().__init__(encoder, n_classes, width=width, dropout=dropout)
 
 
 def _round_to_eight(channels: float) -> int:

@@ -33,3 +33,21 @@ class Pretrained(nn.Module, ABC):
             self.adopt(torch.load(path, map_location='cpu', weights_only=True))
         except Exception as err:  # torch raises many kinds for a damaged file
             raise ModelFileError(f'{path} holds no weights of {self.trained_on}: {err}') from err
+
+    def load_named(self, state: Mapping[str, Tensor]) -> None:
+        """Load weights under this network's own names.
+
+        Raises:
+            ModelFileError: they are others than it has; the message names the first.
+        """
+        own = self.state_dict()
+        missing = [f'{k} is missing' for k in own if k not in state]
+        surplus = [f'{k} has no place' for k in state if k not in own]
+        reshaped = [
+            f'{k} has shape {tuple(state[k].shape)}, expected {tuple(v.shape)}'
+            for k, v in own.items()
+            if k in state and state[k].shape != v.shape
+        ]
+        if missing or surplus or reshaped:
+            raise ModelFileError('; '.join(kind[0] for kind in (missing, surplus, reshaped) if kind))
+        self.load_state_dict(state)

@@ -92,7 +92,7 @@ class SqueezeNetEncoder(Encoder):
     def adopt(self, state: Mapping[str, Tensor]) -> None:
         """Take over torchvision's weights, with or without ``features.`` in their names."""
         named = {f'features.{k.removeprefix("features.")}': v for k, v in state.items()}
-        self.load_state_dict({k: v for k, v in named.items() if not k.startswith('features.classifier')})
+        self.load_named({k: v for k, v in named.items() if not k.startswith('features.classifier')})
 
 
 class SqueezeNetFeatures(SqueezeNetEncoder):
@@ -101,6 +101,21 @@ class SqueezeNetFeatures(SqueezeNetEncoder):
     def forward(self, x: Tensor) -> list[Tensor]:
         """Features at 1/2, 1/4, 1/8 and 1/16 of (B, 3, H, W) float, sizes rounded up."""
         return super().forward(pad_to_multiple(x, 2 ** len(self.stages)))
+
+
+class SqueezeNetColumns(SqueezeNetEncoder):
+    """SqueezeNet 1.0 read at two depths of a scale, which makes hypercolumns of 1504 values.
+
+    The maps are those of conv1 and of what the Fire modules 2, 3, 5, 7 and 9 expand, torchvision's layers 0,
+    3, 4, 7, 9 and 12, behind their ReLU: 96 channels at 1/2, 128 and 128 at 1/4, 256 and 384 at 1/8, 512 at
+    1/16. Without conv1's 96 no choice among Fire modules, all multiples of 128, gives 1504.
+    """
+
+    def __init__(self) -> None:
+        super().__init__('1.0')
+        ends = (2, 4, 5, 8, 10, 13)  # conv1 and its ReLU are two layers, a Fire module is one
+        self.stages = tuple(zip((0, *ends), ends, strict=False))
+        self.channels = (96, 128, 128, 256, 384, 512)
 
 
 class SqueezeNetPyramid(Pyramid):

@@ -1,4 +1,4 @@
-"""VGG16 with its fully connected layers turned into convolutions, as an encoder.
+"""VGG16 with its fully connected layers turned into convolutions, and VGG-11 without them, as encoders.
 
 K. Simonyan, A. Zisserman, "Very deep convolutional networks for large-scale image recognition", ICLR 2015;
 fc6 and fc7 as convolutions: J. Long, E. Shelhamer, T. Darrell, "Fully convolutional networks", CVPR 2015.
@@ -13,6 +13,57 @@ from seg_ros.models.pyramid import Encoder
 
 SCALES = ((2, 1), (2, 2), (3, 4), (3, 8), (3, 8))
 """Convolutions of each scale of VGG16, and their channels in multiples of the first scale's."""
+
+
+VGG11_SCALES = ((1, 1), (1, 2), (2, 4), (2, 8), (2, 8))
+"""The same of VGG-11, configuration A of the paper."""
+
+
+def _convolutions(channels: int, out_channels: int, count: int) -> list[nn.Module]:
+    """The layers of a scale, without its pooling."""
+    layers: list[nn.Module] = []
+    for _ in range(count):
+        layers += [nn.Conv2d(channels, out_channels, 3, padding=1), nn.ReLU()]
+        channels = out_channels
+    return layers
+
+
+class VGG11Features(Encoder):
+    """VGG-11 up to its last convolution: maps at 1/1, 1/2, 1/4, 1/8 and 1/16, before their pooling.
+
+    They are torchvision's layers 0, 3, 8, 13 and 18 behind their ReLU, which give 64, 128, 256, 512 and 512
+    channels where the width is the published one.
+
+    Args:
+        width: channels of the first scale; the published 64.
+    """
+
+    trained_on = 'VGG11'
+
+    def __init__(self, width: int = 64) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels, self._ends = 3, []
+        for count, multiple in VGG11_SCALES:
+            layers += [nn.MaxPool2d(2)] if layers else []
+            layers += _convolutions(channels, width * multiple, count)
+            channels = width * multiple
+            self._ends.append(len(layers))
+        self.features = nn.Sequential(*layers)
+        self.channels = tuple(width * multiple for _, multiple in VGG11_SCALES)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Features at 1/1 ... 1/16 of (B, 3, H, W) float, H and W multiples of 16."""
+        maps, start = [], 0
+        for end in self._ends:
+            x = self.features[start:end](x)
+            maps.append(x)
+            start = end
+        return maps
+
+    def adopt(self, state: Mapping[str, Tensor]) -> None:
+        """Take over ``features.*`` of torchvision's vgg11; the classifier is left aside."""
+        self.load_named({k: v for k, v in state.items() if k.startswith('features.')})
 
 
 class VGG16Features(Encoder):
@@ -31,10 +82,8 @@ class VGG16Features(Encoder):
         layers: list[nn.Module] = []
         channels, self._ends = 3, []
         for count, multiple in SCALES:
-            for _ in range(count):
-                layers += [nn.Conv2d(channels, width * multiple, 3, padding=1), nn.ReLU()]
-                channels = width * multiple
-            layers.append(nn.MaxPool2d(2))
+            layers += [*_convolutions(channels, width * multiple, count), nn.MaxPool2d(2)]
+            channels = width * multiple
             self._ends.append(len(layers))
         self.features = nn.Sequential(*layers)
         self.fc6 = nn.Conv2d(channels, 64 * width, 7, padding=3)

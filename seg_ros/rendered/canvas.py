@@ -20,7 +20,7 @@ FloatArray = npt.NDArray[np.float64]
 SKY, BUILDING, POLE, ROAD, PAVEMENT, TREE, SIGN, FENCE, CAR, PEDESTRIAN, BICYCLIST = range(11)
 
 NEAR_M = 0.4
-"""Nothing nearer than this to the camera's plane is painted."""
+"""Nothing nearer than this to the camera's plane is painted, where no other distance is asked for."""
 
 _SUBPIXEL_BITS = 4
 
@@ -55,6 +55,14 @@ class Texture:
         image, cover = self._levels[min(wanted, len(self._levels) - 1)]
         return image, cover
 
+    def lit(self, gain: float) -> 'Texture':
+        """The same under ``gain`` times the light."""
+        image, cover = self._levels[0]
+        lit = np.asarray(cv2.convertScaleAbs(image, alpha=gain), np.uint8)
+        if image.shape[2] == 4:
+            lit[..., 3] = image[..., 3]
+        return Texture(lit, cover)
+
 
 def _shrink(image: Any, size: tuple[int, int]) -> Any:
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
@@ -69,6 +77,9 @@ class Camera:
         yaw, pitch: radians; positive turns right and up.
         focal: in pixels of the canvas.
         centre: principal point x, y in pixels of the canvas.
+        roll: radians; positive leans the camera to the right.
+        aside: (3,) horizontal unit vector to the right of the view.
+        rotation: (3, 3), its rows the view axes right, up, forward in the world.
     """
 
     position: FloatArray
@@ -76,13 +87,18 @@ class Camera:
     pitch: float
     focal: float
     centre: tuple[float, float]
+    roll: float = 0.0
+    aside: FloatArray = field(init=False)
     rotation: FloatArray = field(init=False)
 
     def __post_init__(self) -> None:
         cy, sy, cp, sp = math.cos(self.yaw), math.sin(self.yaw), math.cos(self.pitch), math.sin(self.pitch)
+        cr, sr = math.cos(self.roll), math.sin(self.roll)
+        self.aside = np.array([cy, 0, -sy])
         turn = np.array([[cy, 0, -sy], [0, 1, 0], [sy, 0, cy]])
         nod = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
-        self.rotation = nod @ turn
+        lean = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
+        self.rotation = lean @ (nod @ turn)
 
     def view(self, points: npt.ArrayLike) -> FloatArray:
         """(N, 3) world points -> (N, 3) view points."""
@@ -94,8 +110,24 @@ class Camera:
         return seen[:, :2] * ((self.focal, -self.focal) / seen[:, 2:]) + self.centre
 
     def horizon(self) -> float:
-        """Row of the canvas on which the ground ends."""
+        """Row of the canvas on which the ground ends, without roll."""
         return self.centre[1] + self.focal * math.tan(self.pitch)
+
+    def ground(self, x: Any, y: Any) -> tuple[FloatArray, FloatArray, Any]:
+        """Where the rays through a grid of pixels meet the ground; above the horizon, somewhere far away.
+
+        Args:
+            x: (columns,) float32, pixels of the canvas.
+            y: (rows,) float32.
+
+        Returns:
+            World x and z (rows, columns) float64, and depth (rows, columns) float32, all in metres.
+        """
+        across, up = (x - self.centre[0]) / self.focal, (self.centre[1] - y) / self.focal
+        r = self.rotation.astype(np.float32)
+        aside, rise, ahead = (r[0, k] * across[None] + (r[1, k] * up + r[2, k])[:, None] for k in range(3))
+        depth = np.asarray(-self.position[1] / np.minimum(rise, -1e-3), np.float32)
+        return self.position[0] + depth * aside, self.position[2] + depth * ahead, depth
 
 
 class Canvas:
@@ -105,14 +137,28 @@ class Canvas:
         height, width: of the picture, in pixels.
         haze: colour of the far distance.
         haze_m: distance at which two thirds of a colour have turned into it.
+        near_m: nothing nearer than this to the camera's plane is painted.
+        thin: labels that win half a vote over all others, the last over those before it.
     """
 
-    def __init__(self, height: int, width: int, camera: Camera, haze: Colour, haze_m: float) -> None:
+    def __init__(
+        self,
+        height: int,
+        width: int,
+        camera: Camera,
+        haze: Colour,
+        haze_m: float,
+        *,
+        near_m: float = NEAR_M,
+        thin: tuple[int, ...] = (SIGN, POLE),
+    ) -> None:
         self.image = np.zeros((2 * height, 2 * width, 3), np.uint8)
         self.labels = np.zeros((2 * height, 2 * width), np.uint8)
         self.camera = camera
         self._haze = haze
         self._haze_m = haze_m
+        self._near_m = near_m
+        self._thin = thin
 
     def depth(self, point: npt.ArrayLike) -> float:
         """Distance of a world point from the camera's plane, in metres."""
@@ -128,11 +174,11 @@ class Canvas:
             return
         cuts = np.cumsum([len(face[0]) for face in faces])  # type: ignore[arg-type]
         seen = self.camera.view(np.concatenate([face[0] for face in faces]))
-        near = bool(seen[:, 2].min() < NEAR_M)
+        near = bool(seen[:, 2].min() < self._near_m)
         corners = None if near else self._fixed(self.camera.pixels(seen))
         start = 0
         for (_, colour, label), stop in zip(faces, cuts.tolist(), strict=True):
-            part = _in_front(seen[start:stop]) if near else seen[start:stop]
+            part = _in_front(seen[start:stop], self._near_m) if near else seen[start:stop]
             if len(part) > 2:
                 outline = self._fixed(self.camera.pixels(part)) if corners is None else corners[start:stop]
                 self._fill(outline, self.hazy(colour, float(part[0, 2])), label)
@@ -151,7 +197,7 @@ class Canvas:
     def post(self, foot: FloatArray, top: FloatArray, width: float, colour: Colour, label: int) -> None:
         """Paint a round bar, ``width`` metres thick and never thinner than a pixel of the picture."""
         seen = self.camera.view(np.stack([foot, top]))
-        if seen[:, 2].min() < NEAR_M:
+        if seen[:, 2].min() < self._near_m:
             return
         ends = self.camera.pixels(seen)
         half = np.maximum(0.5 * width * self.camera.focal / seen[:, 2], 1.0)[:, None]
@@ -167,12 +213,13 @@ class Canvas:
         """Lay a texture on (4, 3) world points: its top left, top right, bottom right, bottom left."""
         seen = self.camera.view(corners)
         start, end = 0.0, 1.0
-        if seen[:, 2].min() < NEAR_M:
-            start, end = _share_in_front(min(seen[0, 2], seen[3, 2]), min(seen[1, 2], seen[2, 2]))
+        if seen[:, 2].min() < self._near_m:
+            depths = min(seen[0, 2], seen[3, 2]), min(seen[1, 2], seen[2, 2])
+            start, end = _share_in_front(*depths, self._near_m)
             left, right = seen[[0, 3]], seen[[1, 2]]
             near, far = left + start * (right - left), left + end * (right - left)
             seen = np.stack([near[0], far[0], far[1], near[1]])
-            if start >= end or seen[:, 2].min() < NEAR_M / 2:
+            if start >= end or seen[:, 2].min() < self._near_m / 2:
                 return
         shown = self.camera.pixels(seen)
         rows, columns = self.labels.shape
@@ -185,6 +232,40 @@ class Canvas:
         )
         if box[0] < box[2] and box[1] < box[3]:
             self._lay(texture, (start, end), shown, box, float(seen[0, 2] + seen[1, 2]) / 2, label)
+
+    def threads(self, ends: npt.ArrayLike, colour: Colour) -> None:
+        """Draw lines as thin as can be between (N, 2, 3) pairs of world points, on the image alone."""
+        pairs = np.asarray(ends, np.float64)
+        seen = self.camera.view(pairs.reshape(-1, 3)).reshape(-1, 2, 3)
+        seen = seen[seen[..., 2].min(1) >= self._near_m]
+        if len(seen):
+            lines = self._fixed(self.camera.pixels(seen.reshape(-1, 3))).reshape(-1, 2, 2)
+            cv2.polylines(self.image, list(lines), False, colour, 1, cv2.LINE_AA, _SUBPIXEL_BITS)
+
+    def backdrop(self, image: UInt8Array) -> None:
+        """Lay an image of what is far away over all that is above the horizon.
+
+        Args:
+            image: (h, w, 3) uint8 RGB; last row at the horizon, 150 columns a radian, middle at yaw 0.
+        """
+        camera, (rows, columns) = self.camera, self.labels.shape
+        horizon = camera.horizon()
+        slant = columns / 2 * abs(math.tan(camera.roll))
+        shown = math.ceil(min(max(horizon + slant + 1, 1), rows))
+        height, width = image.shape[:2]
+        step = 150 / camera.focal
+        left = width / 2 + 150 * (camera.yaw - columns / 2 / camera.focal)
+        turn = np.array([[step, 0, left], [0, height / max(horizon, 1), 0]], np.float32)
+        how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        self.image[:shown] = cv2.warpAffine(
+            image, turn, (columns, shown), flags=how, borderMode=cv2.BORDER_REPLICATE
+        )
+
+    def stand(self, foot: FloatArray, width: float, height: float, texture: Texture, label: int) -> None:
+        """Stand a texture upright on ``foot``, turned to the camera; a negative width mirrors it."""
+        right = self.camera.aside * width / 2
+        up = np.array([0.0, height, 0.0])
+        self.quad([foot - right + up, foot + right + up, foot + right, foot - right], texture, label)
 
     def _lay(
         self,
@@ -243,32 +324,32 @@ class Canvas:
         image = cv2.resize(self.image, (width, height), interpolation=cv2.INTER_AREA)
         a, b, c, d = (self.labels[i::2, j::2] for i in (0, 1) for j in (0, 1))
         labels = np.where((b == c) | (b == d), b, np.where(c == d, c, a))
-        for thin in (SIGN, POLE):
+        for thin in self._thin:
             votes = (a == thin).view(np.uint8) + (b == thin) + (c == thin) + (d == thin)
             labels[votes >= 2] = thin
         return np.asarray(image, np.uint8), labels
 
 
-def _in_front(seen: FloatArray) -> FloatArray:
+def _in_front(seen: FloatArray, near_m: float) -> FloatArray:
     """The part of a polygon of (N, 3) view points that lies beyond the near plane."""
-    inside = seen[:, 2] >= NEAR_M
+    inside = seen[:, 2] >= near_m
     if inside.all():
         return seen
     kept = []
     for i, point in enumerate(seen):
         before = seen[i - 1]
         if inside[i] != inside[i - 1]:
-            kept.append(before + (NEAR_M - before[2]) / (point[2] - before[2]) * (point - before))
+            kept.append(before + (near_m - before[2]) / (point[2] - before[2]) * (point - before))
         if inside[i]:
             kept.append(point)
     return np.array(kept).reshape(-1, 3)
 
 
-def _share_in_front(first: float, second: float) -> tuple[float, float]:
+def _share_in_front(first: float, second: float, near_m: float) -> tuple[float, float]:
     """From where to where, 0..1, a line between two depths lies beyond the near plane."""
-    if max(first, second) < NEAR_M:
+    if max(first, second) < near_m:
         return 1.0, 0.0
-    if min(first, second) >= NEAR_M:
+    if min(first, second) >= near_m:
         return 0.0, 1.0
-    cut = (NEAR_M - first) / (second - first)
+    cut = (near_m - first) / (second - first)
     return (0.0, cut) if first > second else (cut, 1.0)

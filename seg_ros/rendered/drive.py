@@ -14,6 +14,7 @@ import numpy as np
 from seg_ros.errors import ParameterError
 from seg_ros.rendered.canvas import BUILDING, SKY, TREE, Camera, Canvas, FloatArray
 from seg_ros.rendered.items import Item
+from seg_ros.rendered.sensor import Sensor
 from seg_ros.rendered.street import AHEAD_M, Street
 from seg_ros.rendered.style import Style
 from seg_ros.rendered.textures import noise, sky
@@ -59,10 +60,7 @@ class RenderedDrive:
         self._sway = rng.uniform(0, 2 * math.pi, 4)
         self._sky = sky(rng, self.style.sky_top, self.style.sky_low, self.style.clouds)
         self._skyline = _skyline(rng)
-        self._noise = rng.normal(0, 1, (height + 64, width + 64, 3)).astype(np.float32)
-        self._noise = cv2.GaussianBlur(self._noise, (0, 0), 0.6) * 1.6
-        self._vignette = _vignette(height, width, self.style.vignette)
-        self._table = _tone_table(self.style)
+        self._sensor = Sensor(rng, self.style, height, width)
 
     def __len__(self) -> int:
         return self._n_frames
@@ -89,7 +87,7 @@ class RenderedDrive:
         image, labels = canvas.picture()
         if self.style.bonnet:
             self._paint_bonnet(image, labels)
-        image = self._expose(image, index % self._n_frames)
+        image = self._sensor(image, np.random.default_rng([self._seed, 4, index % self._n_frames]))
         if self.style.mirrored:
             image, labels = np.ascontiguousarray(image[:, ::-1]), np.ascontiguousarray(labels[:, ::-1])
         return image, labels
@@ -112,18 +110,10 @@ class RenderedDrive:
 
     def _paint_background(self, canvas: Canvas) -> None:
         """Sky, and on the horizon a strip of far houses and trees, both fixed to the world's directions."""
-        camera, (rows, columns) = canvas.camera, canvas.labels.shape
+        camera, columns = canvas.camera, canvas.labels.shape[1]
         horizon = camera.horizon()
         canvas.labels[:] = SKY
-        shown = math.ceil(min(max(horizon + 1, 1), rows))
-        height, width = self._sky.shape[:2]
-        left = width / 2 + 150 * (camera.yaw - columns / 2 / camera.focal)
-        step = 150 / camera.focal
-        turn = np.array([[step, 0, left], [0, height / max(horizon, 1), 0]], np.float32)
-        how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        canvas.image[:shown] = cv2.warpAffine(
-            self._sky, turn, (columns, shown), flags=how, borderMode=cv2.BORDER_REPLICATE
-        )
+        canvas.backdrop(self._sky)
         heights, labels, greys = self._skyline
         angles = (np.arange(len(heights)) / len(heights) - 0.5) * 2.0
         x = camera.centre[0] + camera.focal * (angles - camera.yaw)
@@ -142,36 +132,6 @@ class RenderedDrive:
         centre, axes = (int(0.62 * width), int(1.12 * height)), (int(0.6 * width), int(0.16 * height))
         cv2.ellipse(image, centre, axes, 0, 0, 360, (26, 28, 32), -1, cv2.LINE_AA)
         cv2.ellipse(labels, centre, axes, 0, 0, 360, UNLABELLED, -1)
-
-    def _expose(self, image: UInt8Array, index: int) -> UInt8Array:
-        """Lens, sensor and tone: blur, vignette, tone curve, noise."""
-        height, width = self._size
-        if self.style.blur > 0.2:
-            image = np.asarray(cv2.GaussianBlur(image, (3, 3), self.style.blur), np.uint8)
-        if self.style.saturation != 1:
-            grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-            image = np.asarray(
-                cv2.addWeighted(image, self.style.saturation, grey, 1 - self.style.saturation, 0), np.uint8
-            )
-        image = np.asarray(cv2.LUT(cv2.multiply(image, self._vignette, scale=1 / 255), self._table), np.uint8)
-        x, y = np.random.default_rng([self._seed, 4, index]).integers(0, 64, 2)
-        grain = self._noise[y : y + height, x : x + width]
-        exposed = cv2.scaleAdd(grain, self.style.noise, image.astype(np.float32))
-        return np.asarray(np.clip(np.rint(exposed), 0, 255), np.uint8)
-
-
-def _tone_table(style: Style) -> UInt8Array:
-    """(1, 256, 3) uint8: gain of the light, tone curve, lift, for each channel."""
-    levels = np.arange(256)[:, None] / 255 * np.asarray(style.light)
-    toned = 255 * np.clip(levels, 0, 1) ** style.gamma
-    return np.asarray(np.clip(style.lift + toned, 0, 255), np.uint8)[None]
-
-
-def _vignette(height: int, width: int, loss: float) -> UInt8Array:
-    """(H, W, 3) uint8 gain, 255 = 1, falling towards the corners."""
-    y, x = np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width)[None]
-    gain = 255 * (1 - loss * (x**2 + y**2) / 2)
-    return np.repeat(gain.astype(np.uint8)[..., None], 3, 2)
 
 
 def _skyline(rng: np.random.Generator) -> tuple[FloatArray, FloatArray, FloatArray]:

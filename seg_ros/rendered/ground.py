@@ -159,16 +159,9 @@ class Ground:
 
     def _lookup(self, canvas: Canvas, top: int, rows: int, columns: int) -> tuple[Any, Any, Any]:
         """Street coordinates s, d and the depth of every pixel of the rows below ``top``, float32."""
-        camera = canvas.camera
-        x = (2 * np.arange(columns, dtype=np.float32) + 0.5 - camera.centre[0]) / camera.focal
-        y = (camera.centre[1] - 2 * np.arange(top, rows, dtype=np.float32) - 0.5) / camera.focal
-        r = camera.rotation.astype(np.float32)
-        fall = np.minimum(r[1, 1] * y + r[2, 1], -1e-3)[:, None]  # x does not tilt: there is no roll
-        depth = np.asarray(-camera.position[1] / fall, np.float32)
-        ahead = r[0, 2] * x[None] + (r[1, 2] * y + r[2, 2])[:, None]
-        aside = r[0, 0] * x[None] + (r[1, 0] * y + r[2, 0])[:, None]
-        s = (camera.position[2] + depth * ahead).astype(np.float32)
+        across, down = (2 * np.arange(n, m, dtype=np.float32) + 0.5 for n, m in ((0, columns), (top, rows)))
+        x, z, depth = canvas.camera.ground(across, down)
+        s = z.astype(np.float32)
         c = self.curve
         bend = c.amplitude * np.sin(s / np.float32(c.length) + np.float32(c.phase))
-        d = (camera.position[0] + depth * aside - bend).astype(np.float32)
-        return s, d, depth
+        return s, (x - bend).astype(np.float32), depth

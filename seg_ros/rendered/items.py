@@ -146,18 +146,8 @@ class Figure(Item):
 
     def paint(self, canvas: Canvas, curve: Curve, time_s: float) -> None:
         """One textured quad parallel to the picture."""
-        stand(
-            canvas, curve.point(self.s, self.d, self.lift), self.width, self.height, self.texture, self.label
-        )
-
-
-def stand(
-    canvas: Canvas, foot: FloatArray, width: float, height: float, texture: Texture, label: int
-) -> None:
-    """Stand a texture upright on ``foot``, turned to the camera; a negative width mirrors it."""
-    right = canvas.camera.rotation[0] * width / 2
-    up = np.array([0.0, height, 0.0])
-    canvas.quad([foot - right + up, foot + right + up, foot + right, foot - right], texture, label)
+        foot = curve.point(self.s, self.d, self.lift)
+        canvas.stand(foot, self.width, self.height, self.texture, self.label)
 
 
 @dataclass(frozen=True)
@@ -184,7 +174,7 @@ class Mast(Item):
             end = curve.point(self.s, self.d + self.arm * 1.4, self.height + 0.3)
             canvas.post(tip, end, self.width * 2.0, (150, 150, 146), POLE)
         for texture, width, height, low in self.plates:
-            stand(canvas, curve.point(self.s - 0.1, self.d, low), width, height, texture, SIGN)
+            canvas.stand(curve.point(self.s - 0.1, self.d, low), width, height, texture, SIGN)
 
 
 @dataclass(frozen=True)
@@ -217,7 +207,7 @@ class Mover(Item):
             (38, 38, 40),
             None,
         )
-        stand(canvas, foot, -width if self.drift < 0 else width, height, texture, self.label)
+        canvas.stand(foot, -width if self.drift < 0 else width, height, texture, self.label)
 
 
 @dataclass(frozen=True)

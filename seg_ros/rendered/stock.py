@@ -2,7 +2,6 @@
 
 from functools import cached_property
 
-import cv2
 import numpy as np
 
 from seg_ros.rendered.canvas import Texture
@@ -51,12 +50,7 @@ class Stock:
 
     def lit(self, texture: Texture, gain: float | None = None) -> Texture:
         """The texture in the light that falls on what faces the camera, or under ``gain``."""
-        image, cover = texture.level(1)
-        gain = self.facing if gain is None else gain
-        lit = np.asarray(cv2.convertScaleAbs(image, alpha=gain), np.uint8)
-        if image.shape[2] == 4:
-            lit[..., 3] = image[..., 3]
-        return Texture(lit, cover)
+        return texture.lit(self.facing if gain is None else gain)
 
     @property
     def car_light(self) -> tuple[float, float]:

@@ -9,8 +9,31 @@ Colour = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
-class Style:
-    """Everything about the looks of a drive that is not the street itself.
+class Exposure:
+    """What happens to light on its way through lens and sensor.
+
+    Attributes:
+        light: gain of r, g, b over the whole scene: brightness and colour of the light.
+        gamma: exponent applied to values in 0..1; above 1 darkens the mid-tones.
+        lift: added to every value in 0..255 at the end (flare, milky glass).
+        saturation: 0 (grey) .. 1 (as painted) and above.
+        noise: standard deviation of the sensor's noise in grey values.
+        blur: standard deviation of the lens' blur in pixels of the output.
+        vignette: share of the light that the corners lose.
+    """
+
+    light: Colour = (1.1, 1.12, 1.15)
+    gamma: float = 1.3
+    lift: float = 4.0
+    saturation: float = 0.7
+    noise: float = 3.0
+    blur: float = 0.4
+    vignette: float = 0.15
+
+
+@dataclass(frozen=True)
+class Style(Exposure):
+    """Everything about the looks of a drive that is not the street itself, its :class:`Exposure` included.
 
     Attributes:
         camera_height: metres above the road.
@@ -19,19 +42,12 @@ class Style:
         mirrored: traffic keeps to the right instead of the left.
         sun_side: -1 = the sun stands on the left, 1 = on the right.
         sun_strength: 0 (overcast) .. 1 (hard shadows).
-        light: gain of r, g, b over the whole scene: brightness and colour of the light.
-        gamma: exponent applied to values in 0..1; above 1 darkens the mid-tones.
-        lift: added to every value in 0..255 at the end (flare, milky glass).
         haze_m: distance in metres at which two thirds of a colour are lost.
         sky_top, sky_low: r, g, b in 0..255 at the zenith and at the horizon.
         clouds: 0 (clear or white) .. 1 (dark structure).
         leafiness: 0 (bare trees) .. 1 (all in leaf).
         asphalt: grey value of the road in 0..255 before light.
         sheen: how much brighter the road is far ahead, where it mirrors the sky.
-        saturation: 0 (grey) .. 1 (as painted) and above.
-        noise: standard deviation of the sensor's noise in grey values.
-        blur: standard deviation of the lens' blur in pixels of the output.
-        vignette: share of the light that the corners lose.
         bonnet: whether the camera's own car shows at the lower edge (unlabelled there).
     """
 
@@ -41,9 +57,6 @@ class Style:
     mirrored: bool = False
     sun_side: int = 1
     sun_strength: float = 0.5
-    light: Colour = (1.1, 1.12, 1.15)
-    gamma: float = 1.3
-    lift: float = 4.0
     haze_m: float = 600.0
     sky_top: Colour = (225.0, 238.0, 250.0)
     sky_low: Colour = (250.0, 252.0, 253.0)
@@ -51,10 +64,6 @@ class Style:
     leafiness: float = 0.4
     asphalt: float = 92.0
     sheen: float = 0.2
-    saturation: float = 0.7
-    noise: float = 3.0
-    blur: float = 0.4
-    vignette: float = 0.15
     bonnet: bool = False
 
     @classmethod

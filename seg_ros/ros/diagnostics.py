@@ -16,6 +16,7 @@ STAGES = (
     'convert_ms',
     'resize_ms',
     'network_ms',
+    'filter_ms',
     'decide_ms',
     'segments_ms',
     'overlay_ms',

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from seg_ros.errors import ImageError
 from seg_ros.overlay import Overlay, draw_segments
 from seg_ros.params import Settings
-from seg_ros.pipeline import Pipeline, SegmentedPrediction, segment_rules
+from seg_ros.pipeline import Pipeline, SegmentedPrediction, embedding_filter, segment_rules
 from seg_ros.regions.history import CodeHistory
 from seg_ros.regions.tracking import Tracker
 from seg_ros.ros.conversions import image_of
@@ -81,6 +81,8 @@ class Segmenter:
         stopwatch.lap('convert_ms')
         self._pipeline.confidence_threshold = settings.confidence_threshold
         self._pipeline.rules = segment_rules(self._pipeline.model.description, settings)
+        if self._pipeline.filter is not None:
+            self._pipeline.filter = embedding_filter(self._pipeline.model, settings)
         can_segment = self._history is not None
         self._pipeline.refinement = settings.segments_refinement if can_segment else 0.0
         prediction = self._pipeline(

@@ -60,6 +60,7 @@ def answer_names(network: FrameNetwork) -> list[str]:
     """Names of what the network gives, in its order."""
     return [
         *(['scores'] if network.has_scores else []),
+        *(['embeddings'] if network.embeddings is not None else []),
         *(['codes'] if network.codes is not None else []),
     ]
 

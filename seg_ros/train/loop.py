@@ -4,27 +4,29 @@ AdamW, a rise and a cosine fall of the learning rate, averaged weights; a killed
 file as if nothing had happened.
 """
 
+import copy
 import logging
 import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor, distributed, optim
+from torch import Tensor, distributed, nn, optim
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from seg_ros.checkpoint import load_model
+from seg_ros.checkpoint import Model, load_model
 from seg_ros.compress.stored import plain_copy
 from seg_ros.description import ModelDescription, with_figures
 from seg_ros.errors import RecipeError
-from seg_ros.image import ImageNetwork
+from seg_ros.image import FrameNetwork, ImageNetwork, SharpenedNetwork
 from seg_ros.runtime.memory import keep_freed_memory
+from seg_ros.train.columns import start_classifier
 from seg_ros.train.curves import write_curves
 from seg_ros.train.distributed import Processes
 from seg_ros.train.ema import WeightAverage
@@ -38,6 +40,7 @@ from seg_ros.train.start import (
     learn_at,
     load_parent,
     load_teacher,
+    make_embeddings,
     make_network,
     open_source,
 )
@@ -47,6 +50,7 @@ from seg_ros.train.validation import as_figures, measure
 from seg_ros.writing import write_model
 
 log = logging.getLogger(__name__)
+NetworkT = TypeVar('NetworkT', bound=nn.Module)
 
 STATE_FILE, BEST_FILE, LAST_FILE = 'state.safetensors', 'best.safetensors', 'last.safetensors'
 
@@ -128,12 +132,15 @@ class Trainer:
         keep_freed_memory()
         torch.manual_seed(recipe.seed)
         network = learn_at(make_network(recipe, self.description, parent), recipe.quantization, parent)
-        self.network = self._place(ImageNetwork(network, recipe.normalisation))
+        images = self._augmented(parts)
+        if not (folder / STATE_FILE).is_file():
+            start_classifier(network, images, recipe, processes.device, is_quiet=not processes.is_main)
+        self.network = self._place(self._with_embeddings(ImageNetwork(network, recipe.normalisation), parent))
         self._average = WeightAverage(self.network, recipe.ema)
-        self._optimizer = optim.AdamW(parameter_groups(network, recipe.weight_decay), lr=0.0)
+        self._optimizer = optim.AdamW(parameter_groups(self.network, recipe.weight_decay), lr=0.0)
         self._step = self._make_step(parts)
         self._run_step = self._wrap_step()
-        self._sampler, self._loader = self._make_loader(parts)
+        self._sampler, self._loader = self._make_loader(images)
 
         self.progress = Progress()
         if (folder / STATE_FILE).is_file():
@@ -199,7 +206,21 @@ class Trainer:
         label = f'reading {source.dataset} {source.split}' if self.processes.is_main else ''
         return InMemory(open_source(source, self._data), label)
 
-    def _place(self, network: ImageNetwork) -> ImageNetwork:
+    def _with_embeddings(
+        self, network: ImageNetwork, parent: Model | None
+    ) -> ImageNetwork | SharpenedNetwork:
+        """The network with the head and the filter that the recipe asks for."""
+        about = self.recipe.embeddings
+        if about is None:
+            return network
+        head, described = make_embeddings(about, network, parent)
+        self.description = replace(self.description, embeddings=described)
+        if about.alone:
+            network.requires_grad_(False)
+        frames = FrameNetwork(network, embeddings=head, embedding_taps=about.taps)
+        return SharpenedNetwork(frames, about.window, about.iterations)
+
+    def _place(self, network: NetworkT) -> NetworkT:
         """On the device, in the memory order that convolutions like best."""
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         guard_dilated_convolutions(network)
@@ -218,7 +239,12 @@ class Trainer:
         )
         teacher = load_teacher(recipe, self.description)
         step = TrainingStep(
-            self.network, loss, recipe.precision, self._place(teacher) if teacher else None, recipe.teacher
+            self.network,
+            loss,
+            recipe.precision,
+            self._place(teacher) if teacher else None,
+            recipe.teacher,
+            recipe.embeddings,
         )
         return step.to(self.processes.device)
 
@@ -228,17 +254,20 @@ class Trainer:
             run = DistributedDataParallel(self._step)
         return torch.compile(run) if self.recipe.compile else run
 
-    def _make_loader(self, parts: list[InMemory]) -> tuple[EpochSampler, 'DataLoader[tuple[Tensor, Tensor]]']:
-        recipe, processes = self.recipe, self.processes
+    def _augmented(self, parts: list[InMemory]) -> Augmented:
+        """The training images of an epoch."""
         repeated = [
-            part for part, source in zip(parts, recipe.train, strict=True) for _ in range(source.repeat)
+            part for part, source in zip(parts, self.recipe.train, strict=True) for _ in range(source.repeat)
         ]
-        augmented = Augmented(repeated, recipe.augment, recipe.seed)
+        return Augmented(repeated, self.recipe.augment, self.recipe.seed)
+
+    def _make_loader(self, images: Augmented) -> tuple[EpochSampler, 'DataLoader[tuple[Tensor, Tensor]]']:
+        recipe, processes = self.recipe, self.processes
         sampler = EpochSampler(
-            len(augmented), recipe.batch_size, recipe.seed, processes.rank, processes.world_size
+            len(images), recipe.batch_size, recipe.seed, processes.rank, processes.world_size
         )
         per_process = recipe.batch_size // processes.world_size
-        return sampler, make_loader(augmented, sampler, per_process, recipe.workers)
+        return sampler, make_loader(images, sampler, per_process, recipe.workers)
 
     def _epoch(self, epoch: int) -> dict[str, float]:
         """Train and perhaps validate; the row of the curves."""
@@ -313,7 +342,10 @@ class Trainer:
 
     def _write_model(self, name: str) -> None:
         """The averaged weights as a model file."""
-        network = plain_copy(self._average.network.network).cpu()
+        averaged = self._average.network
+        embeddings = None if isinstance(averaged, ImageNetwork) else averaged.frames.embeddings
+        images = averaged if isinstance(averaged, ImageNetwork) else averaged.frames.network
+        network = plain_copy(images.network).cpu()
         network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         description = replace(
             self.description, training={**self.description.training, 'epoch': self.progress.epoch}
@@ -323,7 +355,8 @@ class Trainer:
             description = with_figures(
                 description, **self.progress.figures, dataset=source.dataset, split=source.split
             )
-        write_model(self.folder / name, network, description)
+        head = None if embeddings is None else copy.deepcopy(embeddings).cpu()
+        write_model(self.folder / name, network, description, head)
 
     def _save_state(self) -> None:
         record = {'recipe': self.recipe.as_json(), 'progress': vars(self.progress)}

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from seg_ros.data.dataset import Dataset
 from seg_ros.errors import RecipeError
+from seg_ros.models.masked_average import pairs
 from seg_ros.types import UNLABELLED
 
 
@@ -88,6 +89,37 @@ def distillation_loss(scores: Tensor, teacher_scores: Tensor, temperature: float
     teacher = (teacher_scores / temperature).log_softmax(1)
     divergence = (teacher.exp() * (teacher - student)).sum(1)
     return divergence.mean() * temperature**2
+
+
+def pair_loss(embeddings: Tensor, labels: Tensor, window: int, near: float, far: float) -> Tensor:
+    """How far embeddings are from being close together within a class and far apart across a boundary.
+
+    Harley, Derpanis, Kokkinos, arXiv 1511.04377, equation 3: of each two pixels of a window, what their L1
+    distance exceeds ``near`` by if they have one label, and what it lacks to ``far`` if they have two.
+
+    Args:
+        embeddings: (B, D, h, w) float.
+        labels: (B, H, W) uint8, class ids and 255; of each embedding's cell, the pixel in the middle counts.
+        window: in embeddings, odd.
+        near: threshold within a class, 0 or more.
+        far: threshold between classes, above ``near``.
+
+    Returns:
+        () float, 0 or more: the mean over the pairs of which neither pixel is 255.
+    """
+    height, width = embeddings.shape[-2:]
+    rows = (torch.arange(height, device=labels.device) * 2 + 1) * labels.shape[-2] // (2 * height)
+    columns = (torch.arange(width, device=labels.device) * 2 + 1) * labels.shape[-1] // (2 * width)
+    truth = labels[:, rows][:, :, columns]
+    loss, n_pairs = embeddings.new_zeros(()), embeddings.new_zeros(())
+    for here, there in pairs(embeddings.shape, window // 2):
+        distance = (embeddings[here] - embeddings[there]).abs().sum(1)
+        one, other = truth[here], truth[there]
+        counts = (one != UNLABELLED) & (other != UNLABELLED)
+        error = torch.where(one == other, distance - near, far - distance).relu()
+        loss = loss + (error * counts).sum()
+        n_pairs = n_pairs + counts.sum()
+    return loss / n_pairs.clamp_min(1)
 
 
 class SegmentationLoss(nn.Module):

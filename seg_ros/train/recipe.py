@@ -79,6 +79,69 @@ class Teacher:
 
 
 @dataclass(frozen=True)
+class Columns:
+    """Pre-training of a hypercolumn network's classifier, see seg_ros.train.columns.
+
+    Attributes:
+        per_class: pixels of each class to take of an image, at most.
+        images: to take them of, at most; evenly drawn from the training images of an epoch.
+        epochs: passes over the pixels.
+        learning_rate: the peak, as of the training itself.
+        weight_decay: decoupled (AdamW).
+    """
+
+    per_class: int = 4
+    images: int = 400
+    epochs: int = 20
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-2
+
+    def __post_init__(self) -> None:
+        for key in ('per_class', 'images', 'epochs', 'learning_rate'):
+            _require(getattr(self, key) > 0, key, getattr(self, key), 'more than 0')
+        _require(self.weight_decay >= 0, 'weight_decay', self.weight_decay, '0 or more')
+
+
+@dataclass(frozen=True)
+class EmbeddingRecipe:
+    """A head that gives embeddings, and the filter that they drive (Harley et al., arXiv 1511.04377).
+
+    Attributes:
+        taps: names of the sub-modules whose results the head reads, beside the image.
+        dimensions: of an embedding.
+        stride: pixels from one embedding to the next: 1, 2, 4 or 8.
+        window: of the filter and of the loss on pairs, in embeddings, odd.
+        iterations: of the filter.
+        hardness: of the filter, that learning starts from.
+        pairs: weight of the loss on pairs, seg_ros.train.losses.pair_loss.
+        near: distance, L1, up to which two pixels of one class cost nothing.
+        far: distance from which two pixels of different classes cost nothing.
+        alone: the head learns, the network stays as it is; needs ``init``.
+    """
+
+    taps: tuple[str, ...]
+    dimensions: int = 8
+    stride: int = 4
+    window: int = 9
+    iterations: int = 2
+    hardness: float = 2.0
+    pairs: float = 1.0
+    near: float = 0.5
+    far: float = 2.0
+    alone: bool = False
+
+    def __post_init__(self) -> None:
+        _require(len(self.taps) > 0, 'taps', self.taps, 'one sub-module or more')
+        _require(self.dimensions >= 1, 'dimensions', self.dimensions, '1 or more')
+        _require(self.stride in (1, 2, 4, 8), 'stride', self.stride, '1, 2, 4 or 8')
+        _require(self.window % 2 == 1 and self.window >= 3, 'window', self.window, 'an odd number from 3 on')
+        _require(self.iterations >= 1, 'iterations', self.iterations, '1 or more')
+        _require(self.hardness > 0, 'hardness', self.hardness, 'more than 0')
+        _require(self.pairs >= 0, 'pairs', self.pairs, '0 or more')
+        _require(0 <= self.near < self.far, 'near', self.near, f'0 or more, below far ({self.far})')
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Everything that decides what a training run gives.
 
@@ -103,7 +166,10 @@ class Recipe:
         compile: fuse the training step with torch.compile.
         init: model file to start from instead of random weights, a path.
         encoder_weights: ImageNet weights in torchvision's layout for the network's encoder, a path.
+        columns: pre-training of the classifier on few pixels, before the first epoch; hypercolumn networks
+            without ``init`` only.
         teacher: trained network to learn from as well.
+        embeddings: a head and a filter to train with the network, or on it.
         normalisation: of the input; that of the encoder_weights where there are some.
         validate_every: epochs between validations.
         stop_after: stop when this many validations in a row brought no better mIoU; 0 = never.
@@ -131,7 +197,9 @@ class Recipe:
     compile: bool = False
     init: str | None = None
     encoder_weights: str | None = None
+    columns: Columns | None = None
     teacher: Teacher | None = None
+    embeddings: EmbeddingRecipe | None = None
     normalisation: Normalisation = field(default_factory=Normalisation)
     validate_every: int = 5
     stop_after: int = 0
@@ -148,6 +216,15 @@ class Recipe:
             'init',
             self.init,
             'a trained model to quantise',
+        )
+        _require(
+            self.columns is None or self.init is None, 'init', self.init, 'none where columns are trained on'
+        )
+        _require(
+            self.embeddings is None or not self.embeddings.alone or self.init is not None,
+            'init',
+            self.init,
+            'a trained model, whose embeddings alone are to learn',
         )
         _require(min(self.input_size) >= 32, 'input_size', self.input_size, '32 pixels or more each way')
         for key in ('epochs', 'batch_size', 'learning_rate', 'validate_every'):

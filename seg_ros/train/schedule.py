@@ -21,7 +21,11 @@ def learning_rate(step: int, n_steps: int, peak: float, warmup: float) -> float:
 
 
 def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Convolution kernels with weight decay; normalisation, biases and PReLU slopes without."""
-    kernels = [p for p in network.parameters() if p.ndim > 1]
-    others = [p for p in network.parameters() if p.ndim <= 1]
+    """Convolution kernels with weight decay; normalisation, biases and PReLU slopes without.
+
+    Parameters that need no gradient are left out.
+    """
+    learning = [p for p in network.parameters() if p.requires_grad]
+    kernels = [p for p in learning if p.ndim > 1]
+    others = [p for p in learning if p.ndim <= 1]
     return [{'params': kernels, 'weight_decay': weight_decay}, {'params': others, 'weight_decay': 0.0}]

@@ -12,13 +12,14 @@ from seg_ros.compress.channels import shrink
 from seg_ros.compress.quantize import pretend
 from seg_ros.compress.share import share_network
 from seg_ros.data.dataset import Dataset
-from seg_ros.description import ModelDescription
+from seg_ros.description import EmbeddingDescription, ModelDescription
 from seg_ros.errors import CalibrationError, RecipeError, UnavailableError
-from seg_ros.image import ImageNetwork
+from seg_ros.image import FrameNetwork, ImageNetwork
+from seg_ros.models.embedding_head import EmbeddingHead
 from seg_ros.models.pretrained import Pretrained
 from seg_ros.registry import DATASETS, QUANTIZATIONS, look_up
 from seg_ros.resources import resource
-from seg_ros.train.recipe import Recipe, Source
+from seg_ros.train.recipe import EmbeddingRecipe, Recipe, Source
 
 
 def open_source(source: Source, data: Path | None) -> Dataset:
@@ -129,6 +130,41 @@ def learn_at(network: nn.Module, level: str, parent: Model | None) -> nn.Module:
             )
         ranges = record['ranges']
     return pretend(network, ranges, about.n_bits)
+
+
+def make_embeddings(
+    about: EmbeddingRecipe, network: ImageNetwork, parent: Model | None
+) -> tuple[EmbeddingHead, EmbeddingDescription]:
+    """The head of a network, new or the parent's own where it is of the same kind, and how files describe it.
+
+    Raises:
+        RecipeError: the network has no such sub-module; names those that it has.
+    """
+    channels = dict(zip(about.taps, _channels(network, about.taps), strict=True))
+    description = EmbeddingDescription(
+        channels, about.dimensions, about.stride, about.window, about.iterations
+    )
+    head = EmbeddingHead(list(channels.values()), about.dimensions, about.stride, hardness=about.hardness)
+    if parent is not None and parent.embeddings is not None and parent.description.embeddings is not None:
+        own = parent.description.embeddings
+        if (own.taps, own.dimensions, own.stride) == (channels, about.dimensions, about.stride):
+            head.load_state_dict(parent.embeddings.state_dict())
+    return head, description
+
+
+def _channels(network: ImageNetwork, taps: Sequence[str]) -> list[int]:
+    """Channels of what each sub-module gives."""
+    was_training = network.training
+    try:
+        frames = FrameNetwork(network, taps=taps)
+    except AttributeError as err:
+        known = ', '.join(name for name, _ in network.network.named_children())
+        raise RecipeError(f'embeddings: taps: {err}; the network has {known}, ...') from err
+    with torch.no_grad():
+        maps = frames.eval().maps(torch.zeros(1, 64, 64, 3, dtype=torch.uint8))
+    frames.close()
+    network.train(was_training)
+    return [features.shape[1] for features in maps]
 
 
 def load_teacher(recipe: Recipe, description: ModelDescription) -> ImageNetwork | None:

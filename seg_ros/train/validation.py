@@ -9,13 +9,16 @@ from torch import distributed
 from seg_ros.data.dataset import Dataset
 from seg_ros.evaluate.metrics import Counts, class_average, confusion_matrix, iou, mean_iou
 from seg_ros.golden import label_image
-from seg_ros.image import ImageNetwork
+from seg_ros.image import ImageNetwork, SharpenedNetwork
 from seg_ros.labels import ClassSet
 from seg_ros.train.distributed import Processes
 
 
 def measure(
-    network: ImageNetwork, dataset: Dataset, input_size: tuple[int, int], processes: Processes
+    network: ImageNetwork | SharpenedNetwork,
+    dataset: Dataset,
+    input_size: tuple[int, int],
+    processes: Processes,
 ) -> Counts:
     """One confusion matrix over a data set, equal in all processes, each of which labels its share.
 

@@ -78,3 +78,13 @@ def test_real_sets(data_folder: Path) -> None:
                 assert annotation.shape == image.shape[:2]
                 segments = set(np.unique(annotation).tolist()) - {VOID}
                 assert segments == set(range(len(segments))) != set()
+
+
+def test_labels_serve_where_nobody_drew_regions(tmp_path: Path) -> None:
+    labels = np.array([[0, 0, 4, 4], [0, 2, 4, 255]], np.uint8)
+    for split in ('train', 'val'):
+        write(tmp_path / 'images' / split, 'a.png', np.full((2, 4, 3), 9, np.uint8))
+        write(tmp_path / 'labels' / split, 'a.png', labels)
+    assert SegmentFolder(tmp_path, 'val')[0][1][0].tolist() == [[0, 0, 2, 2], [0, 1, 2, VOID]]
+    write(tmp_path / 'regions' / 'val', 'a.png', labels)
+    assert SegmentFolder(tmp_path, 'val')[0][1][0].tolist() == [[VOID, VOID, 1, 1], [VOID, 0, 1, 2]]

@@ -24,12 +24,15 @@ from seg_ros.data.folder import FolderDataset
 from seg_ros.data.squares import SquaresDataset
 from seg_ros.description import ModelDescription
 from seg_ros.errors import DatasetError, ParameterError, UnknownNameError
-from seg_ros.evaluate.compare import EvenSample, compare, cost_level, find_candidates, pareto_front
+from seg_ros.evaluate.accuracy import measure_accuracy
+from seg_ros.evaluate.candidates import VARIANTS, find_candidates
+from seg_ros.evaluate.compare import EvenSample, compare, cost_level, pareto_front
 from seg_ros.evaluate.compare_tables import MARKS, write_markdown
 from seg_ros.image import ImageNetwork
 from seg_ros.labels import ClassInfo, ClassSet
 from seg_ros.params import Settings
 from seg_ros.pipeline import Pipeline
+from seg_ros.registry import DATASETS
 from seg_ros.rendered import RenderedDrive
 from seg_ros.writing import write_model
 
@@ -324,3 +327,27 @@ def test_a_table_takes_its_place_in_a_readme(models: dict[str, Path], folder: Pa
         assert text.endswith(f' |\n{MARKS[1]}\n\nThe end.\n')
         assert 'old' not in text
         assert text.count('| small | fp32 | torch |') == 1
+
+
+def test_with_and_without_filter_and_merge(embedded_model_file: Path, coded_model_file: Path) -> None:
+    dataset = DATASETS['rendered'](None, 'val', n_drives=2, n_frames=1, height=96, width=128)
+    settings = Settings(backend='torch', device='cpu', n_threads=1)
+    names = [str(embedded_model_file), str(coded_model_file)]
+    result = compare(names, dataset, settings, variants=list(VARIANTS), n_rounds=1)
+    assert result.failed == []
+    rows = {row.name: row.as_json() for row in result.rows}
+    assert list(rows) == ['last', 'last + filter', 'coded', 'coded + merge']
+    flags = [(row['embedding_filter'], row['merge']) for row in rows.values()]
+    assert flags == [(False, False), (True, False), (False, False), (False, True)]
+    # The two have one network; what comes beside it changes labels.
+    assert rows['coded']['agreement'] == 1
+    for name, changes in (
+        ('last + filter', {'embedding_filter_enabled': True}),
+        ('coded + merge', {'segments_refinement': 0.5}),
+    ):
+        model = names['coded' in name]
+        pipeline = Pipeline.load(replace(settings, model=model, **changes))
+        alone = measure_accuracy(pipeline, dataset).as_json()
+        assert rows[name]['mean_iou'] == alone['mean_iou'] != rows['coded']['mean_iou']
+    with pytest.raises(UnknownNameError, match='variant'):
+        find_candidates(names, dataset, settings, [], ['crf'])

@@ -8,7 +8,8 @@ import pytest
 from seg_ros.compress.cost import Cost
 from seg_ros.data.squares import SquaresDataset
 from seg_ros.evaluate.accuracy import Accuracy
-from seg_ros.evaluate.compare import Comparison, Failure, Loss, Row
+from seg_ros.evaluate.candidates import Failure
+from seg_ros.evaluate.compare import Comparison, Loss, Row
 from seg_ros.evaluate.compare_page import difference, write_page
 from seg_ros.evaluate.compare_tables import COLUMNS, as_csv, as_markdown, as_text
 from seg_ros.evaluate.sensitivity import Effect, Sensitivity
@@ -32,7 +33,7 @@ def a_row(name: str, hits: int, latency_ms: float | None, worst: list[Loss]) -> 
     turns = None if latency_ms is None else Turns(np.full((2, 2), latency_ms), 10**8)
     speedup = None if latency_ms is None else 10 / latency_ms
     cost = Cost(1000, 10**7, 4000, 100, 5.0)
-    return Row(name, facts, (48, 64), False, accuracy, matrix[:, :2], 0.5, cost, worst, turns, speedup)
+    return Row(name, facts, (48, 64), False, False, accuracy, matrix[:, :2], 0.5, cost, worst, turns, speedup)
 
 
 @pytest.fixture
