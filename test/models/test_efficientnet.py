@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seg_ros.errors import ModelFileError
+from seg_ros.errors import ModelFileError, ParameterError
 from seg_ros.models.efficientnet import SCALES, EfficientNetLiteEncoder, EfficientNetLitePyramid
 
 
@@ -51,3 +51,37 @@ def test_other_files_and_variants_are_refused(tmp_path: Path) -> None:
         EfficientNetLiteEncoder('lite0').load_weights(path)
     with pytest.raises(ModelFileError, match='lite0, lite1'):
         EfficientNetLitePyramid(3, variant='b7')
+
+
+@pytest.mark.parametrize('stages', [1, 3, 4, 5, 7])
+def test_the_first_stages_alone_do_what_they_do_in_the_whole(tmp_path: Path, stages: int) -> None:
+    torch.manual_seed(1)
+    reference = published.EfficientNet.from_name('efficientnet-lite0', image_size=64).eval()
+    torch.save(reference.state_dict(), tmp_path / 'weights.pth')
+    whole, cut = EfficientNetLiteEncoder('lite0').eval(), EfficientNetLiteEncoder('lite0', stages).eval()
+    whole.load_weights(tmp_path / 'weights.pth')
+    cut.load_weights(tmp_path / 'weights.pth')
+    results: list[Tensor] = []
+    for stage in whole.stages:
+        stage.register_forward_hook(lambda _, __, out: results.append(out))
+    image = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        whole(image)
+        maps = cut(image)
+    last_of_size = {out.shape[-1]: out for out in results[:stages]}
+    assert [m.shape[-1] for m in maps] == list(last_of_size)
+    assert tuple(m.shape[1] for m in maps) == cut.channels
+    for own, expected in zip(maps, last_of_size.values(), strict=True):
+        torch.testing.assert_close(own, expected)
+
+
+@pytest.mark.parametrize('stages', [0, 8])
+def test_so_many_stages_there_are_not(stages: int) -> None:
+    with pytest.raises(ParameterError, match='1 to 7'):
+        EfficientNetLitePyramid(3, stages=stages)
+
+
+def test_a_pyramid_on_the_first_stages() -> None:
+    network = EfficientNetLitePyramid(11, stages=4, width=56).eval()
+    assert sum(p.numel() for p in network.parameters()) < 400_000
+    assert network(torch.zeros(1, 3, 45, 70)).shape == (1, 11, 45, 70)

@@ -1,0 +1,192 @@
+"""What the embedding filter is worth: beside no filter, one driven by colour, and a dense CRF.
+
+The filter by colour is the same loops, window and iterations with three numbers of colour in place of the
+embeddings, so it costs less than the one by embeddings; its strength is tuned. The CRF (pip install
+pydensecrf2) works at the network's size, tuned likewise. What is tuned is tuned on ``--tune``.
+
+    python benchmarks/embedding_filter.py MODEL --data DIR --split val --tune train --json OUT
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from seg_ros.data.camvid import CamVid
+from seg_ros.data.dataset import Dataset
+from seg_ros.decide import decide
+from seg_ros.embedding_filter import EmbeddingFilter
+from seg_ros.evaluate.compare import EvenSample
+from seg_ros.evaluate.metrics import boundary_counts, confusion_matrix, mean_boundary_iou, mean_iou
+from seg_ros.image import resize_image
+from seg_ros.params import Settings
+from seg_ros.pipeline import Pipeline
+from seg_ros.types import UInt8Array
+
+Method = Callable[[UInt8Array, torch.Tensor, torch.Tensor], torch.Tensor]
+"""Image of the network's size, scores (K, H, W), embeddings (D, h, w) -> scores (K, h', w')."""
+
+STRENGTHS = (2.0, 4.0, 8.0, 16.0, 32.0)
+"""Hardness of the filter by colour, whose distances are L1 in Lab on the scale 0..1."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """An image as the network sees it, and what it says.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB.
+        truth: (H', W') uint8 labels.
+        scores: (K, H, W) float32.
+        embeddings: (D, h, w) float32.
+    """
+
+    image: UInt8Array
+    truth: UInt8Array
+    scores: torch.Tensor
+    embeddings: torch.Tensor
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument('model')
+    parser.add_argument('--data', type=Path, required=True, help="CamVid's folder")
+    parser.add_argument('--split', default='val')
+    parser.add_argument('--tune', default='train', help='split that strengths are tuned on')
+    parser.add_argument('--limit', type=int, default=101, help='images to measure on')
+    parser.add_argument('--tune-limit', type=int, default=24, help='images to tune on')
+    parser.add_argument('--backend', default='auto')
+    parser.add_argument('--json', type=Path)
+    arguments = parser.parse_args()
+
+    settings = Settings(model=arguments.model, backend=arguments.backend, embedding_filter_enabled=True)
+    pipeline = Pipeline.load(settings)
+    own = pipeline.filter
+    assert own is not None
+    tuning = score(pipeline, EvenSample(CamVid(arguments.data, arguments.tune), arguments.tune_limit))
+    measured = score(pipeline, EvenSample(CamVid(arguments.data, arguments.split), arguments.limit))
+    n_classes = len(pipeline.classes)
+
+    def best(methods: Sequence[Method]) -> Method:
+        return max(methods, key=lambda method: figures(method, tuning, n_classes)['mean_iou'])
+
+    by_colour = best([colour_filter(replace(own, hardness=strength)) for strength in STRENGTHS])
+    methods: dict[str, Method] = {
+        'no filter': unchanged,
+        f'embeddings, {own.window}x{own.window}, {own.iterations} times': embedding_filter(own),
+        f'embeddings, {own.window}x{own.window}, 7 times': embedding_filter(replace(own, iterations=7)),
+        'embeddings, every pixel, 9x9, 7 times': at_every_pixel(replace(own, window=9, iterations=7)),
+        f'colour, {own.window}x{own.window}, {own.iterations} times': by_colour,
+    }
+    if (crfs := dense_crfs()) is not None:
+        methods['dense CRF'] = best(crfs)
+        methods['embeddings, then dense CRF'] = best([after(embedding_filter(own), crf) for crf in crfs])
+    report = {}
+    for name, method in methods.items():
+        report[name] = figures(method, measured, n_classes)
+        print(f'{name:40}', *(f'{k} {v:8.4f}  ' for k, v in report[name].items()), flush=True)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(report, indent=2) + '\n')
+
+
+def score(pipeline: Pipeline, dataset: Dataset) -> list[Scored]:
+    """What the network says about images, filters aside."""
+    found = []
+    for index in range(len(dataset)):
+        image, truth = dataset[index]
+        resized = np.ascontiguousarray(resize_image(image, *pipeline.input_size))
+        answers = pipeline.backend(torch.from_numpy(resized)[None])
+        scores, embeddings = (answers[key][0].clone() for key in ('scores', 'embeddings'))
+        found.append(Scored(resized, truth, scores, embeddings))
+    return found
+
+
+def figures(method: Method, images: Sequence[Scored], n_classes: int) -> dict[str, float]:
+    """Accuracy, and the median time of the method."""
+    matrix, boundary = np.zeros((n_classes, n_classes + 1), np.int64), np.zeros((n_classes, 2), np.int64)
+    times = []
+    for each in images:
+        started = time.perf_counter()
+        scores = method(each.image, each.scores, each.embeddings)
+        times.append(time.perf_counter() - started)
+        labels = decide(scores, *each.truth.shape).labels
+        matrix += confusion_matrix(each.truth, labels, n_classes)
+        boundary += boundary_counts(each.truth, labels, n_classes)
+    return {
+        'mean_iou': mean_iou(matrix),
+        'boundary_iou': mean_boundary_iou(boundary),
+        'ms': 1e3 * float(np.median(times)),
+    }
+
+
+def unchanged(_image: UInt8Array, scores: torch.Tensor, _embeddings: torch.Tensor) -> torch.Tensor:
+    return scores
+
+
+def embedding_filter(settings: EmbeddingFilter) -> Method:
+    return lambda _image, scores, embeddings: settings(scores, embeddings)
+
+
+def at_every_pixel(settings: EmbeddingFilter) -> Method:
+    """The published form: embeddings of every pixel, here interpolated."""
+
+    def run(image: UInt8Array, scores: torch.Tensor, embeddings: torch.Tensor) -> torch.Tensor:
+        size = image.shape[:2]
+        scores, embeddings = (F.interpolate(x[None], size, mode='bilinear')[0] for x in (scores, embeddings))
+        return settings(scores, embeddings)
+
+    return run
+
+
+def colour_filter(settings: EmbeddingFilter) -> Method:
+    """Colours, averaged over the cell of an embedding, in place of embeddings."""
+
+    def run(image: UInt8Array, scores: torch.Tensor, embeddings: torch.Tensor) -> torch.Tensor:
+        height, width = embeddings.shape[-2:]
+        small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+        lab = cv2.cvtColor(small, cv2.COLOR_RGB2LAB).astype(np.float32) / 255
+        return settings(scores, torch.from_numpy(lab).permute(2, 0, 1))
+
+    return run
+
+
+def after(first: Method, second: Method) -> Method:
+    return lambda image, scores, embeddings: second(image, first(image, scores, embeddings), embeddings)
+
+
+def dense_crfs() -> list[Method] | None:
+    """P. Kraehenbuehl and V. Koltun, NIPS 2011, at some strengths; None without the package."""
+    try:
+        from pydensecrf.densecrf import DenseCRF2D
+    except ImportError as err:
+        print(f'no dense CRF: {err}; pip install pydensecrf2')
+        return None
+
+    def make(weight: float, reach: float, colour: float) -> Method:
+        def run(image: UInt8Array, scores: torch.Tensor, _embeddings: torch.Tensor) -> torch.Tensor:
+            height, width = image.shape[:2]
+            if scores.shape[1:] != (height, width):
+                scores = F.interpolate(scores[None], (height, width), mode='bilinear')[0]
+            field = DenseCRF2D(width, height, len(scores))
+            unary = -scores.log_softmax(0).reshape(len(scores), -1).contiguous().numpy()
+            field.setUnaryEnergy(np.ascontiguousarray(unary))
+            field.addPairwiseGaussian(sxy=3, compat=1)
+            field.addPairwiseBilateral(sxy=reach, srgb=colour, rgbim=image.copy(), compat=weight)
+            marginals = np.array(field.inference(5), np.float32).reshape(len(scores), height, width)
+            return torch.from_numpy(marginals).clamp_min(1e-12).log()
+
+        return run
+
+    return [make(*values) for values in product((1.0, 3.0), (20.0, 50.0), (5.0, 10.0))]
+
+
+if __name__ == '__main__':
+    main()
