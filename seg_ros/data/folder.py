@@ -1,11 +1,13 @@
-"""Your own data: a folder of images and a folder of label images, matched by file name."""
+"""Your own data: a folder of images and a folder of label images, matched by file name; or images alone."""
 
 from pathlib import Path
 
-from seg_ros.data.dataset import existing_folder, pairs_of_split, read_pair
+import numpy as np
+
+from seg_ros.data.dataset import existing_folder, images_by_stem, pairs_of_split, read_image, read_pair
 from seg_ros.labels import ClassSet
 from seg_ros.resources import resource
-from seg_ros.types import UInt8Array
+from seg_ros.types import UNLABELLED, UInt8Array
 
 
 class FolderDataset:
@@ -37,6 +39,33 @@ class FolderDataset:
 
     def __getitem__(self, index: int) -> tuple[UInt8Array, UInt8Array]:
         return read_pair(*self._pairs[index], self.classes, self._void_id)
+
+
+class UnlabelledFolder:
+    """Images of a folder as a data set without classes.
+
+    They lie as those of a ``folder`` data set do (``images/``, with splits), or in ``<split>/`` or the folder
+    itself.
+
+    Raises:
+        DatasetError: there is no image.
+    """
+
+    def __init__(self, root: Path | None, split: str) -> None:
+        root = existing_folder(root)
+        if (root / 'images').is_dir() or (root / split / 'images').is_dir():
+            self._paths = [image for image, _ in pairs_of_split(root, split, 'images')]
+        else:
+            self._paths = list(images_by_stem(root / split if (root / split).is_dir() else root).values())
+        self.classes = ClassSet(())
+        self.names = [path.stem for path in self._paths]
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, index: int) -> tuple[UInt8Array, UInt8Array]:
+        image = read_image(self._paths[index])
+        return image, np.full(image.shape[:2], UNLABELLED, np.uint8)
 
 
 def _class_file(root: Path, classes: str) -> Path:

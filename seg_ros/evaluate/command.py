@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 from seg_ros.data.dataset import Dataset
+from seg_ros.data.folder import UnlabelledFolder
 from seg_ros.errors import DatasetError, ParameterError
 from seg_ros.evaluate.accuracy import measure_accuracy
 from seg_ros.evaluate.worst import WorstImages
@@ -61,4 +62,16 @@ def open_dataset(kind: str, root: Path | None, split: str, classes: str | None) 
     try:
         return look_up(DATASETS, kind, 'data set')(root, split, **({'classes': classes} if classes else {}))
     except TypeError as err:
-        raise DatasetError(f'data set {kind} needs --data or --classes: {err}') from err
+        needs = 'takes no' if classes else 'needs'
+        raise DatasetError(f'data set {kind} {needs} --classes: {err}') from err
+
+
+def open_images(kind: str, root: Path | None, split: str, classes: str | None) -> Dataset:
+    """The same, but a folder may hold images alone: it does where no classes are named.
+
+    Raises:
+        DatasetError, UnknownNameError: as :func:`open_dataset`.
+    """
+    if kind == 'folder' and classes is None:
+        return UnlabelledFolder(root, split)
+    return open_dataset(kind, root, split, classes)

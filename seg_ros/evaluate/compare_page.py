@@ -1,13 +1,10 @@
 """A page on which models are compared: tables, plots, the images that lose most, what layers bear."""
 
-import base64
-import html
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from seg_ros.data.dataset import Dataset
@@ -15,30 +12,25 @@ from seg_ros.errors import UnavailableError
 from seg_ros.evaluate.compare import Comparison, Loss, Row, pareto_front
 from seg_ros.evaluate.compare_tables import COLUMNS, NAMES, names_of
 from seg_ros.evaluate.metrics import iou
+from seg_ros.evaluate.page import data_uri, legend, picture_uri, text, write_html
 from seg_ros.evaluate.sensitivity import Effect, Sensitivity
-from seg_ros.labels import ClassSet
 from seg_ros.overlay import Overlay, colourise, contact_sheet
 from seg_ros.types import UNLABELLED, UInt8Array
 
 _SHEET_WIDTH = 1500
-_JPEG = (cv2.IMWRITE_JPEG_QUALITY, 85)
 _LOST, _WON, _BOTH_WRONG = (230, 40, 40), (40, 190, 70), (240, 190, 40)
 _FULL_RED = 0.1
 """Loss of mean IoU that is drawn in the strongest red."""
 _MARKERS = 'osD^vP*Xp<>h8'
 _STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; color: #1d2024; background: #f6f6f4; max-width: 1500px;
-  margin: 2em auto; padding: 0 1em }
-h1 { font-size: 1.5em } h2 { font-size: 1.15em; margin-top: 2em } h3 { font-size: 1em }
-table { border-collapse: collapse; background: #fff } table.about { background: none }
-th, td { text-align: left; padding: 3px 8px; vertical-align: top; border-bottom: 1px solid #e4e2dd }
+body { max-width: 1500px } h2 { margin-top: 2em } h3 { font-size: 1em }
+table { background: #fff } table.about { background: none }
+th, td { padding: 3px 8px; border-bottom: 1px solid #e4e2dd }
 .about th, .about td { border: 0; padding-left: 0 }
 .figures td:nth-child(n+4), .figures th:nth-child(n+4), .heat td, .heat th { text-align: right }
 .heat th:first-child { text-align: left; font-weight: normal }
 .wide { overflow-x: auto }
 small { display: block; color: #3a7d44 } small.worse { color: #a33 }
-img { max-width: 100%; display: block } .swatch { display: inline-block; margin-right: 14px }
-.swatch i { display: inline-block; width: 12px; height: 12px; margin-right: 5px; border: 1px solid #999 }
 .failed { color: #a33 } p.note { color: #555; max-width: 90ch }
 """
 
@@ -99,9 +91,8 @@ def write_page(
         UnavailableError: matplotlib is not installed.
     """
     plots = draw_fronts(comparison.rows)
-    about = ''.join(f'<tr><th>{_text(k)}</th><td>{_text(v)}</td></tr>' for k, v in facts.items())
     failed = ''.join(
-        f'<p class="failed">{_text(f.path)} at {_text(f.quantization)}: {_text(f.reason)}</p>'
+        f'<p class="failed">{text(f.path)} at {text(f.quantization)}: {text(f.reason)}</p>'
         for f in comparison.failed
     )
     parts = {
@@ -113,17 +104,7 @@ def write_page(
         'Where most is lost': _losses(comparison),
         'What layers bear': '' if sensitivity is None else _heat(sensitivity, comparison.rows[0].name),
     }
-    body = ''.join(f'<h2>{_text(head)}</h2>\n{part}\n' for head, part in parts.items() if part)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(
-        f"""<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>{_text(title)}</title><style>{_STYLE}</style></head><body>
-<h1>{_text(title)}</h1>
-<table class="about">{about}</table>
-{body}</body></html>
-""",
-        encoding='utf-8',
-    )
+    write_html(path, title, facts, parts, _STYLE)
 
 
 def draw_fronts(rows: Sequence[Row]) -> str:
@@ -169,7 +150,7 @@ def draw_fronts(rows: Sequence[Row]) -> str:
     figure.legend(handles.values(), handles.keys(), loc='outside right upper')
     file = io.BytesIO()
     figure.savefig(file, format='svg')
-    return _uri('image/svg+xml', file.getvalue())
+    return data_uri('image/svg+xml', file.getvalue())
 
 
 def difference(image: UInt8Array, truth: UInt8Array, first: UInt8Array, other: UInt8Array) -> UInt8Array:
@@ -207,10 +188,10 @@ def loss_row(dataset: Dataset, loss: Loss) -> list[UInt8Array]:
 
 
 def _figures(rows: Sequence[Row]) -> str:
-    head = ''.join(f'<th>{_text(title)}</th>' for title in (*NAMES, *(c.title for c in COLUMNS)))
+    head = ''.join(f'<th>{text(title)}</th>' for title in (*NAMES, *(c.title for c in COLUMNS)))
     lines = []
     for row in rows:
-        cells = [_text(name) for name in names_of(row)]
+        cells = [text(name) for name in names_of(row)]
         for column in COLUMNS:
             change = column.difference(row, rows[0])
             mark = ' class="worse"' if column.is_worse(row, rows[0]) else ''
@@ -221,10 +202,10 @@ def _figures(rows: Sequence[Row]) -> str:
 
 def _class_iou(rows: Sequence[Row]) -> str:
     names = rows[0].accuracy.classes.names
-    head = ''.join(f'<th>{_text(title)}</th>' for title in (*NAMES, *names))
+    head = ''.join(f'<th>{text(title)}</th>' for title in (*NAMES, *names))
     before, lines = 100 * iou(rows[0].accuracy.matrix), []
     for row in rows:
-        cells = [_text(name) for name in names_of(row)]
+        cells = [text(name) for name in names_of(row)]
         for value, old in zip(100 * iou(row.accuracy.matrix), before, strict=True):
             mark = ' class="worse"' if value < old else ''
             change = '' if row is rows[0] or np.isnan(value) else f'<small{mark}>{value - old:+.1f}</small>'
@@ -249,27 +230,19 @@ def _losses(comparison: Comparison) -> str:
         ]
         pictures = [loss_row(comparison.dataset, loss) for loss in row.worst]
         sheet = contact_sheet(pictures, titles, _SHEET_WIDTH)
-        _, content = cv2.imencode('.jpg', cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR), _JPEG)
         lost = ', '.join(
             f'{comparison.dataset.names[loss.index]} {-100 * loss.lost:.1f}' for loss in row.worst
         )
         sheets.append(
-            f'<h3>{_text(row.name)} {_text(row.quantization)}</h3><p>Points of mean IoU: {_text(lost)}</p>'
-            f'<img src="{_uri("image/jpeg", content.tobytes())}" alt="images that lose most">'
+            f'<h3>{text(row.name)} {text(row.quantization)}</h3><p>Points of mean IoU: {text(lost)}</p>'
+            f'<img src="{picture_uri(sheet)}" alt="images that lose most">'
         )
     if not sheets:
         return ''
     return (
         '<p class="note">The images whose own mean IoU falls most below that of the first model. Last '
         'column: red where only the first model is right, green where only the other one is, yellow where '
-        f'both are wrong in different ways.</p><p>{_legend(comparison.dataset.classes)}</p>{"".join(sheets)}'
-    )
-
-
-def _legend(classes: ClassSet) -> str:
-    return ''.join(
-        f'<span class="swatch"><i style="background: rgb{info.colour}"></i>{_text(info.name)}</span>'
-        for info in classes.classes
+        f'both are wrong in different ways.</p><p>{legend(comparison.dataset.classes)}</p>{"".join(sheets)}'
     )
 
 
@@ -278,7 +251,7 @@ def _heat(sensitivity: Sensitivity, name: str) -> str:
     bits = [e for e in sensitivity.effects if e.n_bits is not None]
     channels = [e for e in sensitivity.effects if e.removed is not None]
     return (
-        f'<p class="note">{_text(name)}, each layer alone changed and nothing trained afterwards, on '
+        f'<p class="note">{text(name)}, each layer alone changed and nothing trained afterwards, on '
         f'{sensitivity.n_images} images: points of mean IoU from {100 * sensitivity.mean_iou:.2f}, and below '
         f'them the change of the loss from {sensitivity.loss:.3f}. Channels that hang together with those of '
         'a layer go with them.</p>'
@@ -294,9 +267,9 @@ def _heat_table(title: str, effects: Sequence[Effect], column_of: Callable[[Effe
     by_layer: dict[str, list[Effect]] = {}
     for effect in effects:
         by_layer.setdefault(effect.layer, []).append(effect)
-    head = ''.join(f'<th>{_text(column)}</th>' for column in columns)
+    head = ''.join(f'<th>{text(column)}</th>' for column in columns)
     lines = ''.join(
-        f'<tr><th>{_text(layer)}</th>{"".join(map(_heat_cell, row))}</tr>' for layer, row in by_layer.items()
+        f'<tr><th>{text(layer)}</th>{"".join(map(_heat_cell, row))}</tr>' for layer, row in by_layer.items()
     )
     return f'<h3>{title}</h3><table class="heat"><tr><th>layer</th>{head}</tr>{lines}</table>'
 
@@ -307,11 +280,3 @@ def _heat_cell(effect: Effect) -> str:
     loss = f'<small class="worse">{effect.loss:+.3f}</small>' if effect.loss > 0 else ''
     loss = loss or f'<small>{effect.loss:+.3f}</small>'
     return f'<td style="background: rgb(255, {pale}, {pale})">{100 * effect.mean_iou:+.2f}{loss}</td>'
-
-
-def _uri(kind: str, content: bytes) -> str:
-    return f'data:{kind};base64,{base64.b64encode(content).decode()}'
-
-
-def _text(value: str) -> str:
-    return html.escape(value)

@@ -1,7 +1,5 @@
 """A page, and pictures, of what units respond to."""
 
-import base64
-import html
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +9,7 @@ import cv2
 import numpy as np
 from torch import Tensor
 
-from seg_ros.errors import ImageError
+from seg_ros.evaluate.page import figure, text, write_html, write_png
 from seg_ros.evaluate.units import Peak
 from seg_ros.overlay import contact_sheet
 from seg_ros.types import UInt8Array
@@ -20,7 +18,6 @@ _COLUMNS = 3
 _GRID_WIDTH = 420
 _RING, _OUTSIDE = (255, 210, 0), (22, 24, 28)
 _SHOWN_ENERGY = 0.5
-_JPEG = (cv2.IMWRITE_JPEG_QUALITY, 88)
 _LEGEND = """<ul>
 <li><b>Patches</b>: where in the images the unit responds most, one place an image, the strongest first. A
 ring marks the place; what is shown is all that the unit sees or, of units that see much, the part that 80 %
@@ -34,17 +31,10 @@ follow those of the first model best. <b>σ</b> is the standard deviation of the
 <b>correlation</b> is over all places of all images, 1 = unchanged.</li>
 </ul>"""
 _STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; color: #1d2024; background: #f6f6f4; max-width: 1180px;
-  margin: 2em auto; padding: 0 1em }
-h1 { font-size: 1.5em } h2 { font-size: 1.15em; margin-top: 1.6em }
-table { border-collapse: collapse } th, td { text-align: left; padding: 2px 14px 2px 0; vertical-align: top }
-section { background: #fff; border: 1px solid #dddbd6; border-radius: 6px; padding: 0 16px 12px;
-  margin: 14px 0 }
 .row { display: flex; gap: 16px; align-items: flex-start; margin-top: 8px }
 .facts { width: 210px; flex: none }
 .facts p { margin: 2px 0; color: #555 } .facts .gone { color: #a33 }
-figure { margin: 0 } img { width: 420px; max-width: 100%; display: block; border-radius: 3px }
-figcaption { color: #777; font-size: 13px }
+.row img { width: 420px }
 """
 
 
@@ -130,8 +120,7 @@ def write_sheet(path: Path, portraits: Sequence[Portrait]) -> None:
     grids = [grid(part) for p in there for part in p.pictures.values()]
     titles = [f'{p.model}: {what}' for p in there for what in p.pictures]
     sheet = contact_sheet([grids], titles, _GRID_WIDTH * len(grids))
-    if not cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR)):
-        raise ImageError(f'{path} cannot be written as an image')
+    write_png(path, sheet)
 
 
 def write_page(
@@ -150,27 +139,16 @@ def write_page(
         models: a row each, all with the same keys.
         units: the portraits of each unit, the first model's first.
     """
-    about = ''.join(f'<tr><th>{_text(k)}</th><td>{_text(v)}</td></tr>' for k, v in facts.items())
-    head = ''.join(f'<th>{_text(key)}</th>' for key in models[0])
+    head = ''.join(f'<th>{text(key)}</th>' for key in models[0])
     body = ''.join(
-        '<tr>' + ''.join(f'<td>{_text(value)}</td>' for value in row.values()) + '</tr>' for row in models
+        '<tr>' + ''.join(f'<td>{text(value)}</td>' for value in row.values()) + '</tr>' for row in models
     )
-    cards = ''.join(_card(unit, portraits) for unit, portraits in units.items())
-    path.write_text(
-        f"""<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>{_text(title)}</title><style>{_STYLE}</style></head><body>
-<h1>{_text(title)}</h1>
-<table>{about}</table>
-<h2>How to read this</h2>
-{_LEGEND}
-<h2>Models</h2>
-<table><tr>{head}</tr>{body}</table>
-<h2>Units</h2>
-{cards}
-</body></html>
-""",
-        encoding='utf-8',
-    )
+    parts = {
+        'How to read this': _LEGEND,
+        'Models': f'<table><tr>{head}</tr>{body}</table>',
+        'Units': ''.join(_card(unit, portraits) for unit, portraits in units.items()),
+    }
+    write_html(path, title, facts, parts, _STYLE)
 
 
 def _card(unit: int, portraits: Sequence[Portrait]) -> str:
@@ -179,7 +157,7 @@ def _card(unit: int, portraits: Sequence[Portrait]) -> str:
 
 def _row(unit: int, portrait: Portrait) -> str:
     """One model's view: what it is called and measured, patches, projections."""
-    name = f'<b>{_text(portrait.model)}</b>'
+    name = f'<b>{text(portrait.model)}</b>'
     if portrait.unit is None:
         return f'<div class="row"><div class="facts">{name}<p class="gone">removed</p></div></div>'
     facts = [f'mean {portrait.mean:.3g}']
@@ -194,19 +172,6 @@ def _row(unit: int, portrait: Portrait) -> str:
         facts.append(f'peaks {portrait.peaks[0].value:.3g} … {portrait.peaks[-1].value:.3g}')
     if portrait.classes:
         facts.append('on ' + ', '.join(f'{name} {n}×' for name, n in Counter(portrait.classes).most_common()))
-    listed = ''.join(f'<p>{_text(fact)}</p>' for fact in facts)
-    pictures = ''.join(_figure(*pair) for pair in portrait.pictures.items())
+    listed = ''.join(f'<p>{text(fact)}</p>' for fact in facts)
+    pictures = ''.join(figure(grid(part), name) for name, part in portrait.pictures.items())
     return f'<div class="row"><div class="facts">{name}{listed}</div>{pictures}</div>'
-
-
-def _figure(caption: str, pictures: Sequence[UInt8Array]) -> str:
-    _, content = cv2.imencode('.jpg', cv2.cvtColor(grid(pictures), cv2.COLOR_RGB2BGR), _JPEG)
-    source = base64.b64encode(content.tobytes()).decode()
-    return (
-        f'<figure><img src="data:image/jpeg;base64,{source}" alt="{caption}">'
-        f'<figcaption>{caption}</figcaption></figure>'
-    )
-
-
-def _text(value: str) -> str:
-    return html.escape(value)

@@ -163,9 +163,10 @@ class EfficientNetLitePyramid(Pyramid):
         stages: int = len(STAGES),
         width: int = 96,
         dropout: float = 0.1,
+        half_scores: bool = False,
     ) -> None:
         encoder = EfficientNetLiteEncoder(variant, stages)
-        super().__init__(encoder, n_classes, width=width, dropout=dropout)
+        super().__init__(encoder, n_classes, width=width, dropout=dropout, half_scores=half_scores)
 
 
 def _round_to_eight(channels: float) -> int:

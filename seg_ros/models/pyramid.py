@@ -47,11 +47,14 @@ class Pyramid(nn.Module):
         n_classes: classes to tell apart.
         width: channels of the pyramid; half as many at half the input's size.
         dropout: of whole channels before the classifier.
+        half_scores: give scores for every second pixel each way.
     """
 
     grids = (1, 2, 4)
 
-    def __init__(self, encoder: Encoder, n_classes: int, *, width: int, dropout: float) -> None:
+    def __init__(
+        self, encoder: Encoder, n_classes: int, *, width: int, dropout: float, half_scores: bool = False
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         *shallow, deepest = encoder.channels
@@ -66,10 +69,14 @@ class Pyramid(nn.Module):
         self.narrow = nn.Conv2d(width, width // 2, 1)
         self.smooth = nn.ModuleList(_conv_norm_act(w, w, 3) for w in widths)
         self.dropout = nn.Dropout2d(dropout)
-        self.classify = nn.ConvTranspose2d(width // 2, n_classes, 2, stride=2)
+        self.half_scores = half_scores
+        if half_scores:
+            self.classify: nn.Module = nn.Conv2d(width // 2, n_classes, 1)
+        else:
+            self.classify = nn.ConvTranspose2d(width // 2, n_classes, 2, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, H, W) float to (B, n_classes, H, W) scores."""
+        """(B, 3, H, W) float to (B, n_classes, H, W) scores; of half that size, rounded up, if so built."""
         height, width = x.shape[-2:]
         *shallow, deepest = self.encoder(pad_to_multiple(x, self.stride))
         size = deepest.shape[-2:]
@@ -83,4 +90,6 @@ class Pyramid(nn.Module):
                 x = self.narrow(x)
             x = self.smooth[level](F.interpolate(x, scale_factor=2.0) + self.lateral[level](shallow[level]))
         scores: Tensor = self.classify(self.dropout(x))
+        if self.half_scores:
+            height, width = -(-height // 2), -(-width // 2)
         return scores[..., :height, :width]

@@ -85,3 +85,5 @@ def test_a_pyramid_on_the_first_stages() -> None:
     network = EfficientNetLitePyramid(11, stages=4, width=56).eval()
     assert sum(p.numel() for p in network.parameters()) < 400_000
     assert network(torch.zeros(1, 3, 45, 70)).shape == (1, 11, 45, 70)
+    coarser = EfficientNetLitePyramid(11, stages=4, width=56, half_scores=True).eval()
+    assert coarser(torch.zeros(1, 3, 45, 70)).shape == (1, 11, 23, 35)
