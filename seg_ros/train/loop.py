@@ -212,6 +212,10 @@ class Trainer:
         """The network with the head and the filter that the recipe asks for."""
         about = self.recipe.embeddings
         if about is None:
+            if parent is not None and parent.embeddings is not None and self.processes.is_main:
+                log.warning(
+                    "%s has embeddings, the recipe has no 'embeddings': they are left out", parent.path
+                )
             return network
         head, described = make_embeddings(about, network, parent)
         self.description = replace(self.description, embeddings=described)

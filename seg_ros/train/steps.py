@@ -357,7 +357,8 @@ class Quantize:
 
     def prepare(self, model: Model, path: Path, workplace: Workplace) -> None:
         """Calibrate where the level needs it; round where nothing is to be learnt."""
-        network, description = _float_network(model), _derived(model)
+        network = _float_network(model)
+        description = _derived(model, keeps_embeddings=True)
         if QUANTIZATIONS[self.level].dtype == torch.int8:
             images = [image for image, _ in workplace.samples(self.images, description)]
             run = ImageNetwork(network, description.normalisation).eval()
@@ -371,7 +372,7 @@ class Quantize:
             description = replace(description, calibration=record)
         if not self.learning:
             description = replace(description, quantization=self.level)
-        write_model(path, network, description)
+        write_model(path, network, description, model.embeddings)
 
 
 @dataclass(frozen=True)
@@ -427,12 +428,18 @@ def _float_network(model: Model) -> nn.Module:
     return load_model(model.path).network
 
 
-def _derived(model: Model) -> ModelDescription:
-    """Description of a float model made from another one: no codes, which belong to the network as it was."""
+def _derived(model: Model, *, keeps_embeddings: bool = False) -> ModelDescription:
+    """Description of a float model made from another one: without what reads the network as it was."""
     about = model.description
     if about.codes is not None:
         log.warning(
             'the codes are left out: they belong to the network as it was; seg_ros fit-codes makes new ones'
+        )
+    embeddings = about.embeddings if keeps_embeddings else None
+    if embeddings is not about.embeddings:
+        log.warning(
+            'the embeddings are left out: they belong to the network as it was; '
+            "seg_ros train makes new ones, by a recipe with 'embeddings' and alone: true"
         )
     parent = about.parent if about.training.get('compressed') else None
     return replace(
@@ -440,6 +447,7 @@ def _derived(model: Model) -> ModelDescription:
         quantization='fp32',
         calibration=None,
         codes=None,
+        embeddings=embeddings,
         figures={},
         parent=parent or {'digest': model.digest, 'file': model.path.name, 'figures': about.figures},
         training={**about.training, 'compressed': True},

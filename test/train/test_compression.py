@@ -23,7 +23,7 @@ from seg_ros.pipeline import Pipeline
 from seg_ros.train.compression import CompressionRecipe, compress
 from seg_ros.train.distributed import Processes
 from seg_ros.train.recipe import Source
-from seg_ros.train.steps import Quantize, Workplace, take
+from seg_ros.train.steps import Cost, Prune, Quantize, Workplace, take
 from seg_ros.writing import write_model
 
 ALONE = Processes(0, 1, torch.device('cpu'))
@@ -243,3 +243,21 @@ def test_commands_say_what_was_gained(
     digest = json.loads(printed.splitlines()[-1])['digest']
     assert digest == load_model(out.with_stem('shared')).digest
     assert cli.main(['quantize', str(out), '-o', str(out), '--options', '[1]', *data[:4]]) == 1
+
+
+def test_rounding_keeps_embeddings_and_pruning_says_that_it_does_not(
+    embedded_model_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    street = Source('rendered', options={'n_drives': 4, 'n_frames': 1, 'height': 96, 'width': 128})
+    pytest.importorskip('onnxruntime')
+    workplace = Workplace((street,), None, None, ALONE, {}, embedded_model_file)
+    model = load_model(embedded_model_file)
+    take(Quantize('int8', images=4), model, tmp_path / 'int8.safetensors', workplace)
+    assert caplog.messages == []
+    on = Settings(model=str(tmp_path / 'int8.safetensors'), backend='onnxruntime', device='cpu')
+    pipeline = Pipeline.load(dataclasses.replace(on, embedding_filter_enabled=True))
+    assert pipeline.agreement > 0.97
+    assert pipeline.quantization == 'int8'
+    take(Prune(Cost(share=0.9), 'l1', images=4), model, tmp_path / 'pruned.safetensors', workplace)
+    assert 'the embeddings are left out' in caplog.text
+    assert load_model(tmp_path / 'pruned.safetensors').embeddings is None
