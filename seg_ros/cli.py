@@ -21,7 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     'fit-codes': ('seg_ros.train.codes_command', 'give a model binary codes for segments'),
     'evaluate-segments': ('seg_ros.evaluate.segments_command', 'compare segments with those people drew'),
     'match': ('seg_ros.match_command', 'find segments of two images or bags that look alike'),
-    'visualize': ('seg_ros.visualize_command', 'show what the units of a layer respond to'),
+    'visualize': ('seg_ros.visualize_command', 'show what units respond to, and what embeddings tell apart'),
     'compare': ('seg_ros.evaluate.compare_command', 'compare models: accuracy, size, speed, memory'),
     'prune': ('seg_ros.train.prune_command', 'take channels or blocks out of a network'),
     'quantize': ('seg_ros.train.quantize_command', 'bring a network to fewer bits'),

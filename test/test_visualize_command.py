@@ -1,4 +1,4 @@
-"""``seg_ros visualize`` on rendered images, and beside a model from which two channels were cut."""
+"""``seg_ros visualize``: units, beside a model from which two channels were cut, and embeddings."""
 
 import base64
 import json
@@ -13,14 +13,17 @@ from torch import nn
 
 from seg_ros.checkpoint import Golden, load_model, save_model
 from seg_ros.cli import main
+from seg_ros.data.rendered import RenderedDataset
 from seg_ros.description import ModelDescription
-from seg_ros.errors import DatasetError
+from seg_ros.evaluate.compare import EvenSample
+from seg_ros.evaluate.unit_portraits import choose_units
 from seg_ros.evaluate.units import UnitRecord, layer_maps
 from seg_ros.image import ImageNetwork
 from seg_ros.labels import ClassInfo, ClassSet
 from seg_ros.models.segnet import SegNetSmall
+from seg_ros.params import Settings
+from seg_ros.pipeline import Pipeline
 from seg_ros.rendered import RenderedDrive
-from seg_ros.visualize_command import choose_units, open_images
 
 GOLDEN = Golden(np.zeros((1, 16, 16, 3), np.uint8), np.zeros((1, 16, 16), np.uint8))
 CLASSES = ClassSet((ClassInfo(0, 'a', (0, 0, 0)), ClassInfo(1, 'b', (9, 9, 9))))
@@ -138,33 +141,100 @@ def test_what_is_wrong_is_told(
         (['--layer', 'encoder.0', '--data', folder, '--units', '0'], '1 or more'),
         (['--layer', 'encoder.0', '--data', folder / 'none'], 'no folder'),
         (['--layer', 'encoder.0', '--data', folder, '--compare', folder / 'x.safetensors'], 'no such file'),
+        (['--layer', 'encoder.0', '--dataset', 'squares', '--classes', 'camvid11'], 'takes no --classes'),
+        (['--layer', 'encoder.0', '--data', folder, '--at', '3', '4'], '--at means nothing with --layer'),
+        (['--embeddings', '--data', folder], 'has no embeddings; shipped models that have'),
+        (['--embeddings', '--data', folder, '--unit', '3'], '--unit means nothing with --embeddings'),
+        (['--embeddings', '--data', folder, '--compare', 'x'], '--compare means nothing with --embeddings'),
     ):
         assert visualize(models[0], *words, '-o', folder / 'out') == 1
         assert told in capsys.readouterr().err
         assert not (folder / 'out').exists()
 
 
-def test_folders_of_images_have_splits(folder: Path) -> None:
-    assert open_images('folder', folder, 'val', None).names == ['0', '1', '2', '3', '4']
-    assert open_images('folder', folder.parent, 'val', None).names == ['0', '1', '2', '3', '4']
-    (folder.parent / 'val.txt').write_text('3 1\n')
-    assert open_images('folder', folder.parent, 'val', None).names == ['1', '3']
-    (folder / 'val').mkdir()
-    (folder / '0.png').rename(folder / 'val/0.png')
-    images = open_images('folder', folder, 'val', None)
-    assert images.names == ['0']
-    image, labels = images[0]
-    assert image.shape == (64, 80, 3)
-    assert (labels == 255).all()
-    with pytest.raises(DatasetError, match='--classes'):
-        open_images('squares', None, 'test', 'camvid11')
+def test_one_of_units_and_embeddings_is_chosen(models: tuple[Path, Path], folder: Path) -> None:
+    for words in ([], ['--embeddings', '--layer', 'encoder.0']):
+        with pytest.raises(SystemExit):
+            visualize(models[0], *words, '--data', folder)
 
 
-def test_units_that_stand_out_come_first() -> None:
-    record = UnitRecord(2)
-    for _ in range(2):
-        maps = torch.rand(4, 8, 8)
-        maps[2, 3, 3], maps[0, 1, 1], maps[3] = 50, 5, 0
-        record.add(maps)
-    assert choose_units(record, 2) == [2, 0]
-    assert choose_units(record, 9)[-1] == 3
+def test_embeddings_become_a_page(embedded_model_file: Path, tmp_path: Path) -> None:
+    out, figures = tmp_path / 'out', tmp_path / 'figures.json'
+    words = ['--dataset', 'rendered', '--limit', '2', '--backend', 'torch', '-o', out, '--json', figures]
+    assert visualize(embedded_model_file, '--embeddings', *words) == 0
+    report, page = json.loads(figures.read_text()), (out / 'index.html').read_text()
+
+    about = load_model(embedded_model_file).description.embeddings
+    assert about is not None
+    assert {key: report[key] for key in ('dimensions', 'stride', 'window', 'iterations')} == {
+        'dimensions': about.dimensions,
+        'stride': about.stride,
+        'window': 5,
+        'iterations': about.iterations,
+    }
+    assert report['taps'] == ['initial', 'stage4']
+
+    streets = EvenSample(RenderedDataset(None, 'val'), 2)
+    plain, filtered = (
+        Pipeline.load(Settings(str(embedded_model_file), backend='torch', embedding_filter_enabled=on))
+        for on in (False, True)
+    )
+    n_changed = n_known = n_right = n_wrong = 0
+    for index, told in enumerate(report['images']):
+        image, truth = streets[index]
+        before, after = plain(image).labels, filtered(image).labels
+        changed = before != after
+        assert told['name'] == streets.names[index]
+        assert told['changed_share'] == pytest.approx(changed.mean())
+        n_changed += changed.sum()
+        n_known += (changed & (truth != 255)).sum()
+        n_right += (changed & (after == truth) & (truth != 255)).sum()
+        n_wrong += (changed & (before == truth) & (truth != 255)).sum()
+        assert 1 <= len(told['masks']) <= 6
+    assert n_right > 0
+    assert report['changed_share'] == pytest.approx(n_changed / (2 * truth.size))
+    assert report['became_right_share'] == pytest.approx(n_right / n_known)
+    assert report['became_wrong_share'] == pytest.approx(n_wrong / n_known)
+    assert f'{100 * n_changed / (2 * truth.size):.2f} % of pixels' in page
+    assert f'{n_right / n_known:.0%} became right' in page
+
+    assert page.count('<section>') == 2
+    assert {path.name for path in out.iterdir()} == {'index.html', *(f'{name}.png' for name in streets.names)}
+    assert not re.search(r'(src|href)="(?!data:)', page)  # it needs no other file
+
+
+def test_embeddings_of_images_without_comparable_labels(
+    embedded_model_file: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, words in (
+        ('folder', ['--data', folder]),
+        ('squares', ['--dataset', 'squares', '--split', 'test']),
+    ):
+        json_file = tmp_path / f'{name}.json'
+        words += ['--embeddings', '--limit', '1', '--at', '127', '95', '0', '3', '--json', json_file]
+        assert visualize(embedded_model_file, *words, '-o', tmp_path / name) == 0
+        report = json.loads(json_file.read_text())
+        assert report['became_right_share'] is report['became_wrong_share'] is None
+        (told,) = report['images']
+        assert told['masks'] == [
+            {'x': 127, 'y': 95, 'row': 23, 'column': 31},
+            {'x': 0, 'y': 3, 'row': 0, 'column': 0},
+        ]
+        assert ('other classes' in capsys.readouterr().out) == (name == 'squares')
+
+
+@pytest.mark.parametrize(
+    ('at', 'told'),
+    [
+        (('128', '0'), '128 x 96 pixels, so expected X in 0..127 and Y in 0..95'),
+        (('3', '4', '0', '-1'), '--at 0 -1 lies outside'),
+        (('5',), 'expected pairs'),
+    ],
+)
+def test_pixels_that_are_none(
+    embedded_model_file: Path, folder: Path, capsys: pytest.CaptureFixture[str], at: tuple[str], told: str
+) -> None:
+    words = ['--data', folder, '--at', *at, '-o', folder / 'out']
+    assert visualize(embedded_model_file, '--embeddings', *words) == 1
+    assert told in capsys.readouterr().err
+    assert not (folder / 'out').exists()

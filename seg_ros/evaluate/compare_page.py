@@ -18,7 +18,8 @@ from seg_ros.overlay import Overlay, colourise, contact_sheet
 from seg_ros.types import UNLABELLED, UInt8Array
 
 _SHEET_WIDTH = 1500
-_LOST, _WON, _BOTH_WRONG = (230, 40, 40), (40, 190, 70), (240, 190, 40)
+LOST, WON, BOTH_WRONG = (230, 40, 40), (40, 190, 70), (240, 190, 40)
+"""Colours of a difference: only the first is right, only the other, neither."""
 _FULL_RED = 0.1
 """Loss of mean IoU that is drawn in the strongest red."""
 _MARKERS = 'osD^vP*Xp<>h8'
@@ -168,9 +169,9 @@ def difference(image: UInt8Array, truth: UInt8Array, first: UInt8Array, other: U
     """
     picture = np.repeat((image.mean(axis=2, keepdims=True) * 0.45).astype(np.uint8), 3, axis=2)
     differs = (first != other) & (truth != UNLABELLED)
-    picture[differs] = _BOTH_WRONG
-    picture[differs & (first == truth)] = _LOST
-    picture[differs & (other == truth)] = _WON
+    picture[differs] = BOTH_WRONG
+    picture[differs & (first == truth)] = LOST
+    picture[differs & (other == truth)] = WON
     return picture
 
 

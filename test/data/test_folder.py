@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from seg_ros.data.folder import FolderDataset
+from seg_ros.data.folder import FolderDataset, UnlabelledFolder
 from seg_ros.errors import DatasetError
 
 
@@ -68,3 +68,22 @@ def test_what_cannot_be_paired_is_refused(tmp_path: Path) -> None:
         open_split(tmp_path, 'all')
     with pytest.raises(DatasetError, match='--data'):
         FolderDataset(None, 'all', classes='squares')
+
+
+def test_images_without_labels(tmp_path: Path) -> None:
+    write_pairs(tmp_path / 'images', tmp_path / 'elsewhere', ['a', 'b', 'c'])
+    assert UnlabelledFolder(tmp_path / 'images', 'val').names == ['a', 'b', 'c']
+    assert UnlabelledFolder(tmp_path, 'val').names == ['a', 'b', 'c']
+    (tmp_path / 'val.txt').write_text('c b\n')
+    assert UnlabelledFolder(tmp_path, 'val').names == ['b', 'c']
+    (tmp_path / 'images/val').mkdir()
+    (tmp_path / 'images/b.png').rename(tmp_path / 'images/val/b.png')
+    for root in (tmp_path, tmp_path / 'images'):
+        images = UnlabelledFolder(root, 'val')
+        assert images.names == ['b']
+        image, labels = images[0]
+        assert (image == 10).all()
+        assert labels.shape == (8, 8)
+        assert (labels == 255).all()
+    with pytest.raises(DatasetError, match='--data'):
+        UnlabelledFolder(None, 'val')
