@@ -320,8 +320,8 @@ def embedding_filter(model: Model, settings: Settings) -> EmbeddingFilter:
     own = model.description.embeddings
     if own is None or model.embeddings is None:
         raise UnavailableError(
-            f'embedding_filter.enabled is set, but model {model.path} has no embeddings; shipped models that '
-            f"have: {', '.join(_shipped_with_embeddings()) or 'none'}; 'embeddings' in a recipe adds them"
+            f'model {model.path} has no embeddings, which the filter needs; shipped models that have: '
+            f"{', '.join(_shipped_with_embeddings()) or 'none'}; 'embeddings' in a training recipe adds them"
         )
     return EmbeddingFilter(
         window=settings.embedding_filter_window or own.window,

@@ -105,7 +105,7 @@ def test_embeddings_sharpen_labels_where_they_are_asked_to(embedded_model_file: 
 
 
 def test_a_filter_asked_of_a_model_that_has_none(model_file: Path) -> None:
-    with pytest.raises(UnavailableError, match=r'has no embeddings; shipped models that have: '):
+    with pytest.raises(UnavailableError, match=r'has no embeddings, .*; shipped models that have: '):
         Pipeline.load(settings(model_file, **{'embedding_filter.enabled': True}))
 
 
@@ -125,6 +125,26 @@ def test_damaged_embeddings_are_found(embedded_model_file: Path, tmp_path: Path)
     assert Pipeline.load(settings(path)).agreement > 0.99
     with pytest.raises(SelfCheckError, match='recorded label'):
         Pipeline.load(settings(path, **{'embedding_filter.enabled': True}))
+
+
+def test_compiled_networks_of_one_process_stay_apart() -> None:
+    obstacle = CompiledBackend.why_not(torch.device('cpu'), torch.float32)
+    if obstacle:
+        pytest.skip(f'torch_compile {obstacle}')
+    images = torch.randint(0, 255, (1, 20, 30, 3), dtype=torch.uint8)
+    backends, expected = [], []
+    for n_classes in (2, 2, 5):
+        layers = torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Conv2d(4, n_classes, 3)
+        network = FrameNetwork(ImageNetwork(torch.nn.Sequential(*layers), Normalisation())).eval()
+        with torch.no_grad():
+            expected.append(network(images)['scores'])
+        backends.append(CompiledBackend(network, (20, 30), torch.device('cpu'), 1))
+    first = [backend(images)['scores'] for backend in backends]
+    for again in range(2):
+        for backend, want, before in zip(backends, expected, first, strict=True):
+            got = backend(images)['scores']
+            torch.testing.assert_close(got, want)
+            assert torch.equal(got, before), again  # nor has it been compiled anew, or not at all
 
 
 @pytest.mark.parametrize('level', ['int8', 'int4', 'shared-4'])

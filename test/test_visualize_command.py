@@ -143,7 +143,7 @@ def test_what_is_wrong_is_told(
         (['--layer', 'encoder.0', '--data', folder, '--compare', folder / 'x.safetensors'], 'no such file'),
         (['--layer', 'encoder.0', '--dataset', 'squares', '--classes', 'camvid11'], 'takes no --classes'),
         (['--layer', 'encoder.0', '--data', folder, '--at', '3', '4'], '--at means nothing with --layer'),
-        (['--embeddings', '--data', folder], 'has no embeddings; shipped models that have'),
+        (['--embeddings', '--data', folder], 'shipped models that have'),
         (['--embeddings', '--data', folder, '--unit', '3'], '--unit means nothing with --embeddings'),
         (['--embeddings', '--data', folder, '--compare', 'x'], '--compare means nothing with --embeddings'),
     ):

@@ -4,11 +4,13 @@ Compiling takes tens of seconds the first time and half as long afterwards, from
 """
 
 import shutil
+from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
 import torch
 import torch._inductor.config
-from torch import Tensor
+from torch import Tensor, nn
 
 from seg_ros.errors import ImageError
 from seg_ros.image import FrameNetwork
@@ -25,12 +27,10 @@ class CompiledBackend(TorchBackend):
     ) -> None:
         super().__init__(network, input_size, device, n_threads)
         self._shape = (1, *input_size, 3)
-        # Each model starts afresh: what an earlier one compiled does not count against the recompile limit.
-        torch.compiler.reset()
         # As an option of torch.compile, freezing would come after weights have been made inputs of the graph:
         # they would be packed anew for every frame, and 8-bit convolutions not be found.
         with torch._inductor.config.patch(freezing=True, cpp_wrapper=device.type == 'cpu'):
-            self._run = torch.compile(self._run, dynamic=False, options=_without_guards())
+            self._run = torch.compile(_with_own_code(self._run), dynamic=False, options=_without_guards())
             self(torch.zeros(self._shape, dtype=torch.uint8))
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
@@ -55,6 +55,20 @@ class CompiledBackend(TorchBackend):
         if dtype == torch.int8 and not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
             return 'has 8-bit convolutions where torch is built with oneDNN only (x86)'
         return None
+
+
+def _with_own_code(network: nn.Module) -> Callable[[Tensor], dict[str, Tensor]]:
+    """A function that runs the network, with a code object of its own.
+
+    What torch.compile made of a function it keeps with the function's code. That of ``FrameNetwork.forward``
+    belongs to all networks and, without guards, each would be run as the first that is found there.
+    """
+
+    def run(images: Tensor) -> dict[str, Tensor]:
+        answers: dict[str, Tensor] = network(images)
+        return answers
+
+    return FunctionType(run.__code__.replace(), run.__globals__, run.__name__, None, run.__closure__)
 
 
 def _without_guards() -> dict[str, Any] | None:
