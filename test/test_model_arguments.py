@@ -19,11 +19,13 @@ def test_defaults_are_those_of_the_parameters() -> None:
 
 
 def test_every_argument_reaches_the_settings_with_its_type() -> None:
-    given = ('a.safetensors', 'fp32', 'torch', 'cpu', 0.5, 96, 128, 2, 0.5, 'blocks', 12, 'components', 0.25)
+    of_model = ('a.safetensors', 'fp32', 'torch', 'cpu', 0.5, 96, 128, 2)
+    given = (*of_model, True, 5, 3, 1.5, 0.5, 'blocks', 12, 'components', 0.25)
     values = dict(zip(NAMES, given, strict=True))
     words = []
     for name, value in values.items():
-        words += [f'--{name.replace("_", "-").replace(".", "-")}', str(value)]
+        words.append(f'--{name.replace("_", "-").replace(".", "-")}')
+        words += [] if value is True else [str(value)]
     assert parameters_from(settings_from(parse(*words))) == values
     assert {name: type(value) for name, value in values.items()} == {
         name: type(BY_NAME[name].default) for name in NAMES
