@@ -87,11 +87,10 @@ def make_golden(
     Raises:
         ModelFileError: the record is larger than a model file may hold.
     """
-    labels, filtered = (
-        None if one is None else np.stack([label_image(one, image, input_size) for image in images])
-        for one in (network, sharpened)
-    )
-    assert labels is not None
+    labels = np.stack([label_image(network, image, input_size) for image in images])
+    if sharpened is None:
+        return Golden(images, labels)
+    filtered = np.stack([label_image(sharpened, image, input_size) for image in images])
     return Golden(images, labels, sharpened=filtered)
 
 

@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from seg_ros.checkpoint import Golden, load_model, save_model
+from seg_ros.choice import frame_network
 from seg_ros.errors import (
     ImageError,
     ModelFileError,
@@ -87,13 +88,7 @@ def test_embeddings_sharpen_labels_where_they_are_asked_to(embedded_model_file: 
     filtered = Pipeline.load(settings(embedded_model_file, backend=backend, **on))
     assert filtered.agreement > 0.999
     model = load_model(embedded_model_file)
-    about = model.description
-    assert about.embeddings is not None
-    frames = FrameNetwork(
-        ImageNetwork(model.network, about.normalisation),
-        embeddings=model.embeddings,
-        embedding_taps=list(about.embeddings.taps),
-    )
+    frames = frame_network(model, 'fp32', with_embeddings=True)
     by_hand = SharpenedNetwork(frames, 5, 7).eval()
     image = DRIVE[0][0]
     expected = label_image(by_hand, image, (96, 128))

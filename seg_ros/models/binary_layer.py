@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seg_ros.errors import ParameterError
+from seg_ros.models.layers import convolved_at
 from seg_ros.regions.itq import ITQ
 
 N_COLOUR_MOMENTS = 9
@@ -81,14 +82,7 @@ class BinaryLayer(nn.Module):
         """
         logits = self.bias[:, None, None]
         for features, convolution in zip(maps, self.project, strict=True):
-            unit = F.normalize(features, dim=1)
-            height, width = unit.shape[-2:]
-            ratio = max(height // size[0], 1), max(width // size[1], 1)
-            unit = F.avg_pool2d(unit, ratio) if ratio != (1, 1) else unit
-            part: Tensor = convolution(unit)
-            if part.shape[-2:] != size:
-                part = F.interpolate(part, size, mode='bilinear')
-            logits = logits + part
+            logits = logits + convolved_at(F.normalize(features, dim=1), convolution, size)
         return logits
 
     def of_colour(self, colours: Tensor) -> Tensor:

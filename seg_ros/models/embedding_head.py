@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seg_ros.errors import ParameterError
+from seg_ros.models.layers import convolved_at
 
 
 class EmbeddingHead(nn.Module):
@@ -75,14 +76,8 @@ class EmbeddingHead(nn.Module):
             (B, dimensions, H // stride, W // stride).
         """
         inner: Tensor = self.look(images)
-        size = inner.shape[-2:]
+        size = inner.shape[-2], inner.shape[-1]
         for features, convolution in zip(maps, self.project, strict=True):
-            height, width = features.shape[-2:]
-            ratio = max(height // size[0], 1), max(width // size[1], 1)
-            features = F.avg_pool2d(features, ratio) if ratio != (1, 1) else features
-            part: Tensor = convolution(features)
-            if part.shape[-2:] != size:
-                part = F.interpolate(part, size, mode='bilinear')
-            inner = inner + part
+            inner = inner + convolved_at(features, convolution, size)
         result: Tensor = self.embed(F.relu(self.norm(inner)))
         return result

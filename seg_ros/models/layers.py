@@ -69,6 +69,22 @@ def channels_first(x: Tensor) -> Tensor:
     return x.permute(0, 3, 1, 2)
 
 
+def convolved_at(features: Tensor, convolution: nn.Module, size: tuple[int, int]) -> Tensor:
+    """A map convolved where it is, or smaller, and brought to one size with others.
+
+    Args:
+        features: (B, C, h, w); averaged first where it is a whole number of times as large as ``size``.
+        convolution: 1x1; gives C' channels.
+        size: (height, width) of the result; reached by bilinear interpolation from maps of other sizes.
+
+    Returns:
+        (B, C', height, width).
+    """
+    ratio = max(features.shape[-2] // size[0], 1), max(features.shape[-1] // size[1], 1)
+    part: Tensor = convolution(F.avg_pool2d(features, ratio) if ratio != (1, 1) else features)
+    return part if part.shape[-2:] == size else F.interpolate(part, size, mode='bilinear')
+
+
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     """Repeat the last row and column until height and width divide by ``multiple``.
 

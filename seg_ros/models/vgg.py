@@ -5,6 +5,7 @@ fc6 and fc7 as convolutions: J. Long, E. Shelhamer, T. Darrell, "Fully convoluti
 """
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 from torch import Tensor, nn
 
@@ -26,6 +27,15 @@ def _convolutions(channels: int, out_channels: int, count: int) -> list[nn.Modul
         layers += [nn.Conv2d(channels, out_channels, 3, padding=1), nn.ReLU()]
         channels = out_channels
     return layers
+
+
+def _maps(features: nn.Sequential, ends: list[int], x: Tensor) -> list[Tensor]:
+    """What comes out before each of some layers."""
+    maps = []
+    for start, end in pairwise([0, *ends]):
+        x = features[start:end](x)
+        maps.append(x)
+    return maps
 
 
 class VGG11Features(Encoder):
@@ -54,12 +64,7 @@ class VGG11Features(Encoder):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Features at 1/1 ... 1/16 of (B, 3, H, W) float, H and W multiples of 16."""
-        maps, start = [], 0
-        for end in self._ends:
-            x = self.features[start:end](x)
-            maps.append(x)
-            start = end
-        return maps
+        return _maps(self.features, self._ends, x)
 
     def adopt(self, state: Mapping[str, Tensor]) -> None:
         """Take over ``features.*`` of torchvision's vgg11; the classifier is left aside."""
@@ -93,12 +98,8 @@ class VGG16Features(Encoder):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Features at 1/2 ... 1/16, and of fc7, of (B, 3, H, W) float, H and W multiples of 32."""
-        maps, start = [], 0
-        for end in self._ends:
-            x = self.features[start:end](x)
-            maps.append(x)
-            start = end
-        x = self.dropout(self.fc6(x).relu())
+        maps = _maps(self.features, self._ends, x)
+        x = self.dropout(self.fc6(maps[-1]).relu())
         return [*maps[:-1], self.dropout(self.fc7(x).relu())]
 
     def adopt(self, state: Mapping[str, Tensor]) -> None:

@@ -7,8 +7,8 @@ import torch
 import yaml
 
 from seg_ros.checkpoint import load_model
+from seg_ros.choice import frame_network
 from seg_ros.errors import RecipeError
-from seg_ros.image import FrameNetwork, ImageNetwork
 from seg_ros.rendered import RenderedDrive
 from seg_ros.train.distributed import Processes
 from seg_ros.train.loop import Trainer
@@ -107,13 +107,7 @@ def test_alone_the_network_stays_as_it_is(model_file: Path, embedded_model_file:
 def test_embeddings_come_to_tell_classes_apart(embedded_model_file: Path) -> None:
     """On a street that was not learned from."""
     model = load_model(embedded_model_file)
-    about = model.description
-    assert about.embeddings is not None
-    frames = FrameNetwork(
-        ImageNetwork(model.network, about.normalisation),
-        embeddings=model.embeddings,
-        embedding_taps=list(about.embeddings.taps),
-    ).eval()
+    frames = frame_network(model, 'fp32', with_embeddings=True)
     image, truth = RenderedDrive(40, 1, 96, 128)[0]
     with torch.no_grad():
         embeddings = frames(torch.from_numpy(image)[None])['embeddings'][0].permute(1, 2, 0).reshape(-1, 8)
