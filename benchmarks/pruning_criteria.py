@@ -20,8 +20,9 @@ from seg_ros.image import ImageNetwork
 from seg_ros.train.distributed import Processes
 from seg_ros.train.recipe import Source
 from seg_ros.train.start import open_source
-from seg_ros.train.steps import Cost, Prune, Workplace, take
+from seg_ros.train.steps import Cost, Prune
 from seg_ros.train.validation import as_figures, measure
+from seg_ros.train.workplace import Workplace, take
 
 LEARNING = {'batch_size': 8, 'learning_rate': 0.002, 'workers': 0, 'precision': 'fp32', 'seed': 0}
 

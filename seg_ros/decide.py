@@ -53,7 +53,7 @@ def decide(
         return decide_reference(
             scores, height, width, with_confidence=with_confidence, confidence_threshold=confidence_threshold
         )
-    scores = _dense(scores.detach().float())
+    scores = dense(scores.detach().float())
     flat = scores.as_strided((scores.numel(),), (1,)).numpy()
     n_classes, h, w = scores.shape
     rows, columns = neighbours_1d(h, height), neighbours_1d(w, width)
@@ -115,7 +115,7 @@ def _check(scores: Tensor, height: int, width: int, threshold: float, n_threads:
         raise ParameterError(f'n_threads is {n_threads}; expected 1 or more, or 0 for one per core')
 
 
-def _dense(scores: Tensor) -> Tensor:
+def dense(scores: Tensor) -> Tensor:
     """``scores`` without gaps in memory, copied only if need be: (K, h, w) or (h, w, K) order may stay."""
     if scores.permute(1, 2, 0).is_contiguous():
         return scores

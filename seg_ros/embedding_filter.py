@@ -1,17 +1,28 @@
 """The filter that learned embeddings drive, at run time: Numba on a CPU, torch elsewhere."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from types import ModuleType
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from seg_ros.compiling import import_kernels, n_cores, run_in_parts
+from seg_ros.decide import dense, neighbours_1d
 from seg_ros.errors import ParameterError
-from seg_ros.models.masked_average import add_change, at_size_of, check_window, sharpen
+from seg_ros.models.masked_average import at_size_of, check_window, is_finer, sharpen
+
+Float32Array = npt.NDArray[np.float32]
 
 _PAIRS_PER_THREAD = 50_000
 """Pairs of pixels below which another thread costs more than it saves."""
+
+_VALUES_PER_THREAD = 200_000
+"""Scores, likewise."""
 
 _KERNELS = ('seg_ros.filter_kernels', 'the embedding filter runs in torch, which takes many times longer')
 
@@ -59,19 +70,65 @@ class EmbeddingFilter:
         if kernels is None:
             hardness = torch.tensor(self.hardness, device=scores.device)
             return sharpen(scores[None], embeddings[None], hardness, self.window, self.iterations)[0]
-        coarse = at_size_of(scores[None], tuple(embeddings.shape[-2:]))
-        values, places = coarse[0].contiguous().numpy(), embeddings.contiguous().numpy()
-        radius, hardness32 = self.window // 2, np.float32(self.hardness)
+        size = tuple(embeddings.shape[-2:])
+        n_threads = n_threads or n_cores()
+        if not is_finer(tuple(scores.shape[-2:]), size):
+            coarse = at_size_of(scores[None], size)[0].detach().float().numpy()
+            return torch.from_numpy(self._average(kernels, coarse, embeddings, n_threads).copy())
+        scores = dense(scores.detach().float())
+        coarse = _means(kernels, scores, size, n_threads)
+        averaged = self._average(kernels, coarse, embeddings, n_threads)
+        return _add(kernels, scores, averaged - coarse, n_threads)
 
-        n_pairs = self.window**2 * values.shape[1] * values.shape[2]
-        n_parts = min(n_threads or n_cores(), 1 + n_pairs // _PAIRS_PER_THREAD)
+    def _average(
+        self, kernels: ModuleType, values: Float32Array, embeddings: Tensor, n_threads: int
+    ) -> Float32Array:
+        """(K, h, w) values, averaged again and again."""
+        radius, hardness = self.window // 2, np.float32(self.hardness)
+        n_parts = min(n_threads, 1 + self.window**2 * values[0].size // _PAIRS_PER_THREAD)
+        places = _with_margins(embeddings.detach().float().numpy(), radius, np.inf)
+        source = _with_margins(values, radius, 0)
+        result = source.copy()
         for _ in range(self.iterations):
-            averaged = np.empty_like(values)
-            source = values
-
-            def run(start: int, stop: int, source: object = source, averaged: object = averaged) -> None:
-                kernels.average_rows(source, places, hardness32, radius, start, stop, averaged)
-
+            run = partial(_call, kernels.average_rows, (source, places, hardness, radius), result)
             run_in_parts(run, values.shape[1], n_parts)
-            values = averaged
-        return add_change(scores[None], coarse, torch.from_numpy(values)[None])[0]
+            source, result = result, source
+        return source[:, :, radius : radius + values.shape[2]]
+
+
+def _with_margins(maps: Float32Array, radius: int, value: float) -> Float32Array:
+    """(K, h, w) maps with ``radius`` columns of one value on the left and on the right."""
+    height, width = maps.shape[1:]
+    wide = np.full((len(maps), height, width + 2 * radius), value, np.float32)
+    wide[:, :, radius : radius + width] = maps
+    return wide
+
+
+def _means(kernels: ModuleType, scores: Tensor, size: tuple[int, ...], n_threads: int) -> Float32Array:
+    """(K, h, w) means over cells of (K, H, W) scores."""
+    means = np.empty((scores.shape[0], *size), np.float32)
+    run = partial(_call, kernels.mean_rows, (*_in_memory(scores), tuple(scores.shape)), means)
+    run_in_parts(run, size[0], min(n_threads, 1 + scores.numel() // _VALUES_PER_THREAD))
+    return means
+
+
+def _add(kernels: ModuleType, scores: Tensor, change: Float32Array, n_threads: int) -> Tensor:
+    """(K, H, W) scores plus a (K, h, w) change, interpolated."""
+    _, h, w = change.shape
+    rows, columns = neighbours_1d(h, scores.shape[1]), neighbours_1d(w, scores.shape[2])
+    changed = np.empty(tuple(scores.shape), np.float32)
+    run = partial(_call, kernels.add_rows, (*_in_memory(scores), change, rows, columns), changed)
+    run_in_parts(run, scores.shape[1], min(n_threads, 1 + scores.numel() // _VALUES_PER_THREAD))
+    return torch.from_numpy(changed)
+
+
+def _in_memory(scores: Tensor) -> tuple[Float32Array, tuple[int, ...]]:
+    """Scores without gaps as they lie in memory, and their strides."""
+    return scores.as_strided((scores.numel(),), (1,)).numpy(), scores.stride()
+
+
+def _call(
+    kernel: Callable[..., None], arguments: tuple[Any, ...], result: Float32Array, start: int, stop: int
+) -> None:
+    """Let a kernel write the rows from ``start`` to ``stop`` of its result."""
+    kernel(*arguments, start, stop, result)

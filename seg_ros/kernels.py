@@ -38,7 +38,7 @@ def exp(x: np.float32) -> np.float32:
 
 
 @compiled
-def _read_row(scores: Float32Array, start: int, step: int, row: Float32Array) -> None:
+def read_row(scores: Float32Array, start: int, step: int, row: Float32Array) -> None:
     """Fill ``row`` with every ``step``-th score from ``start``."""
     if step == 1:
         row[:] = scores[start : start + row.size]
@@ -48,7 +48,7 @@ def _read_row(scores: Float32Array, start: int, step: int, row: Float32Array) ->
 
 
 @compiled
-def _widen(
+def widen(
     scores: Float32Array,
     strides: tuple[int, int, int],
     y: int,
@@ -60,7 +60,7 @@ def _widen(
     """Fill ``rows`` (K, width) with row ``y`` of scores, interpolated along x; ``padded`` (w + 1) is room."""
     row = padded[:-1]
     for k in range(rows.shape[0]):
-        _read_row(scores, k * strides[0] + y * strides[1], strides[2], row)
+        read_row(scores, k * strides[0] + y * strides[1], strides[2], row)
         padded[row.size] = row[row.size - 1]
         out = rows[k]
         for x in range(out.size):
@@ -69,12 +69,45 @@ def _widen(
 
 
 @compiled
-def _blend(upper: Float32Array, lower: Float32Array, weight: np.float32, values: Float32Array) -> None:
+def blend(upper: Float32Array, lower: Float32Array, weight: np.float32, values: Float32Array) -> None:
     """Fill ``values`` (K, width) with what lies between the rows ``upper`` and ``lower``."""
     for k in range(values.shape[0]):
         a, b, out = upper[k], lower[k], values[k]
         for x in range(out.size):
             out[x] = a[x] + weight * (b[x] - a[x])
+
+
+@compiled
+def widen_around(
+    scores: Float32Array,
+    strides: tuple[int, int, int],
+    above: tuple[int, int],
+    left: UInt32Array,
+    weight: Float32Array,
+    padded: Float32Array,
+    widened: tuple[Float32Array, Float32Array],
+    have: tuple[int, int],
+) -> tuple[Float32Array, Float32Array]:
+    """Two rows of scores, interpolated along x; those that are there already are taken over.
+
+    Args:
+        scores, strides, left, weight, padded: as for :func:`widen`.
+        above: the rows.
+        widened: (K, width) each, written where need be.
+        have: the rows that ``widened`` holds, -1 for none.
+
+    Returns:
+        ``widened``, perhaps the other way round.
+    """
+    upper, lower = widened
+    in_upper, in_lower = have
+    if above[0] == in_lower:
+        upper, lower, in_upper, in_lower = lower, upper, in_lower, in_upper
+    if above[0] != in_upper:
+        widen(scores, strides, above[0], left, weight, padded, upper)
+    if above[1] != in_lower:
+        widen(scores, strides, above[1], left, weight, padded, lower)
+    return upper, lower
 
 
 @compiled
@@ -143,22 +176,19 @@ def decide_rows(
     best = np.empty(width, np.float32)
     taint, probability = np.empty_like(best), np.empty_like(best)
     winner = np.empty(width, np.int32)
-    in_upper, in_lower = np.int64(-1), np.int64(-1)
+    have: Any = (np.int64(-1), np.int64(-1))
     for y in range(start, stop):
         if resized:
             first: Any = np.int64(above[y])
-            second = min(first + 1, h - 1)
-            if first == in_lower:
-                upper, lower, in_upper, in_lower = lower, upper, in_lower, in_upper
-            if first != in_upper:
-                _widen(scores, strides, first, left, weight_right, padded, upper)
-            if second != in_lower:
-                _widen(scores, strides, second, left, weight_right, padded, lower)
-            in_upper, in_lower = first, second
-            _blend(upper, lower, weight_below[y], values)
+            needed = (first, min(first + 1, h - 1))
+            upper, lower = widen_around(
+                scores, strides, needed, left, weight_right, padded, (upper, lower), have
+            )
+            have = needed
+            blend(upper, lower, weight_below[y], values)
         else:
             for k in range(n_classes):
-                _read_row(scores, k * strides[0] + y * strides[1], strides[2], values[k])
+                read_row(scores, k * strides[0] + y * strides[1], strides[2], values[k])
         _choose(values, best, winner, taint)
         if confidence.size:
             _largest_probability(values, best, probability)

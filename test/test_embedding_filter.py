@@ -8,7 +8,7 @@ from seg_ros.errors import ParameterError
 from seg_ros.models.masked_average import sharpen
 
 
-@pytest.mark.parametrize('size', [(24, 32), (12, 16), (48, 64), (24, 33)])
+@pytest.mark.parametrize('size', [(24, 32), (12, 16), (48, 64), (96, 64), (24, 33)])
 @pytest.mark.parametrize('window', [1, 3, 9])
 def test_the_loops_do_what_the_reference_does(size: tuple[int, int], window: int) -> None:
     generator = torch.Generator().manual_seed(1)
@@ -36,8 +36,9 @@ def test_threads_change_nothing() -> None:
         assert torch.equal(EmbeddingFilter()(scores, embeddings, n_threads), one)
 
 
-def test_any_order_in_memory_will_do() -> None:
-    scores, embeddings = torch.randn(1, 4, 30, 40), torch.randn(1, 8, 30, 40)
+@pytest.mark.parametrize('factor', [1, 2])
+def test_any_order_in_memory_will_do(factor: int) -> None:
+    scores, embeddings = torch.randn(1, 4, 30 * factor, 40 * factor), torch.randn(1, 8, 30, 40)
     got = EmbeddingFilter()(
         scores.contiguous(memory_format=torch.channels_last)[0],
         embeddings.contiguous(memory_format=torch.channels_last)[0],
@@ -55,6 +56,19 @@ def test_without_numba_it_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_iterations_change_nothing() -> None:
     scores = torch.randn(4, 30, 40)
     assert torch.equal(EmbeddingFilter(iterations=0)(scores, torch.randn(8, 30, 40)), scores)
+    assert torch.equal(EmbeddingFilter(iterations=0)(scores, torch.randn(8, 15, 20)), scores)
+
+
+def test_finer_scores_that_do_not_fit() -> None:
+    with pytest.raises(ParameterError, match='scores of 50x64 and embeddings of 24x32; expected a multiple'):
+        EmbeddingFilter(3)(torch.zeros(2, 50, 64), torch.zeros(3, 24, 32))
+
+
+def test_scores_are_left_as_they_were() -> None:
+    scores = torch.randn(4, 30, 40)
+    before = scores.clone()
+    EmbeddingFilter()(scores, torch.randn(8, 15, 20))
+    assert torch.equal(scores, before)
 
 
 @pytest.mark.parametrize('settings', [{'window': 2}, {'iterations': -1}, {'hardness': 0.0}, {'window': -1}])

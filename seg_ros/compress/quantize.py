@@ -231,7 +231,7 @@ def _rounded_sources(network: nn.Module, example: Tensor) -> dict[str, str]:
     modules, sources = dict(network.named_modules()), {}
     given: dict[int, str] = {}
     for call in calls:
-        if isinstance(modules[call.name], nn.ReLU) and call.name not in often:
+        if isinstance(modules[call.name], (nn.ReLU, nn.ReLU6)) and call.name not in often:
             given[id(call.outputs[0])] = call.name
         elif isinstance(modules[call.name], nn.Conv2d) and id(call.inputs[0]) in given:
             sources[call.name] = given[id(call.inputs[0])]

@@ -1,15 +1,17 @@
 """EfficientNet-Lite as an encoder, and a feature pyramid on it.
 
 M. Tan and Q. Le, "EfficientNet: Rethinking model scaling for convolutional neural networks", arXiv
-1905.11946, in the Lite variant: no squeeze-and-excitation, ReLU6, stem and head of fixed width. Its padding
-is TensorFlow's, which puts the odd pixel below and to the right.
+1905.11946, in the Lite variant: no squeeze-and-excitation, ReLU6, stem and head of fixed width.
+
+Deliberate difference: TensorFlow, which its public weights come from, pads an image of even size below and to
+the right only. Here padding is the same on all sides, which moves what a map shows by less than a pixel of
+that map; in return no map is copied to be padded, and compilers find a chain of convolutions.
 """
 
 import math
 from collections.abc import Mapping
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from seg_ros.errors import ModelFileError, ParameterError
 from seg_ros.models.pyramid import Encoder, Pyramid
@@ -35,20 +37,11 @@ STAGES = (
 )
 
 
-class SamePadConv(nn.Conv2d):
+def _convolution(
+    in_channels: int, out_channels: int, kernel: int, stride: int = 1, groups: int = 1
+) -> nn.Conv2d:
     """A convolution that gives size / stride of an input whose size divides by the stride."""
-
-    def __init__(
-        self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, groups: int = 1
-    ) -> None:
-        super().__init__(in_channels, out_channels, kernel, stride, groups=groups, bias=False)
-        total = kernel - stride
-        self.margins = (total // 2, total - total // 2) * 2
-        if stride == 1:
-            self.padding = (kernel // 2, kernel // 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x if self.stride == (1, 1) else F.pad(x, self.margins))
+    return nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False)
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
@@ -63,15 +56,16 @@ class InvertedResidual(nn.Module):
         inner = in_channels * expansion
         self.expands = expansion != 1
         if self.expands:
-            self.expand, self.expand_norm = SamePadConv(in_channels, inner, 1), _norm(inner)
-        self.depthwise = SamePadConv(inner, inner, kernel, stride, groups=inner)
-        self.depthwise_norm = _norm(inner)
-        self.project, self.project_norm = SamePadConv(inner, out_channels, 1), _norm(out_channels)
+            self.expand, self.expand_norm = _convolution(in_channels, inner, 1), _norm(inner)
+            self.expand_act = nn.ReLU6()
+        self.depthwise = _convolution(inner, inner, kernel, stride, groups=inner)
+        self.depthwise_norm, self.depthwise_act = _norm(inner), nn.ReLU6()
+        self.project, self.project_norm = _convolution(inner, out_channels, 1), _norm(out_channels)
         self.adds = stride == 1 and in_channels == out_channels
 
     def forward(self, x: Tensor) -> Tensor:
-        inner = F.relu6(self.expand_norm(self.expand(x))) if self.expands else x
-        inner = F.relu6(self.depthwise_norm(self.depthwise(inner)))
+        inner = self.expand_act(self.expand_norm(self.expand(x))) if self.expands else x
+        inner = self.depthwise_act(self.depthwise_norm(self.depthwise(inner)))
         inner = self.project_norm(self.project(inner))
         result: Tensor = x + inner if self.adds else inner
         return result
@@ -99,7 +93,8 @@ class EfficientNetLiteEncoder(Encoder):
         self.maps_after = [k for k, stride in enumerate([*strides[1:], 2]) if stride == 2]
         self.trained_on = f'EfficientNet-{variant}'
         wide, deep = SCALES[variant]
-        self.stem, self.stem_norm = SamePadConv(3, 32, 3, stride=2), _norm(32)
+        self.stem, self.stem_norm = _convolution(3, 32, 3, stride=2), _norm(32)
+        self.stem_act = nn.ReLU6()
         channels, widths = 32, []
         self.stages = nn.ModuleList()
         for number, (repeats, kernel, stride, expansion, out_channels) in enumerate(STAGES[:stages]):
@@ -118,7 +113,7 @@ class EfficientNetLiteEncoder(Encoder):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Features at 1/2, 1/4, ... of (B, 3, H, W) float, H and W multiples of 2 ** len(channels)."""
-        x = F.relu6(self.stem_norm(self.stem(x)))
+        x = self.stem_act(self.stem_norm(self.stem(x)))
         maps = []
         for number, stage in enumerate(self.stages):
             x = stage(x)

@@ -51,7 +51,7 @@ def add_change(scores: Tensor, coarse: Tensor, filtered: Tensor) -> Tensor:
     Returns:
         ``filtered`` where the scores were coarser or of that size, else (B, K, H, W).
     """
-    if scores.shape[-2] <= coarse.shape[-2]:
+    if not is_finer(tuple(scores.shape[-2:]), tuple(coarse.shape[-2:])):
         return filtered
     return scores + F.interpolate(filtered - coarse, tuple(scores.shape[-2:]), mode='bilinear')
 
@@ -65,13 +65,24 @@ def at_size_of(scores: Tensor, size: tuple[int, ...]) -> Tensor:
     height, width = scores.shape[-2:]
     if (height, width) == size:
         return scores
-    if height <= size[0] and width <= size[1]:
+    if not is_finer((height, width), size):
         return F.interpolate(scores, size, mode='bilinear')
-    if height % size[0] or width % size[1]:
-        raise ParameterError(
-            f'scores of {height}x{width} and embeddings of {size[0]}x{size[1]}; expected a multiple'
-        )
     return F.avg_pool2d(scores, (height // size[0], width // size[1]))
+
+
+def is_finer(size: tuple[int, ...], than: tuple[int, ...]) -> bool:
+    """Whether a map of (H, W) is larger than one of (h, w), cell by cell.
+
+    Raises:
+        ParameterError: it is, but H and W are no multiples of h and w.
+    """
+    if size[0] <= than[0] and size[1] <= than[1]:
+        return False
+    if size[0] % than[0] or size[1] % than[1]:
+        raise ParameterError(
+            f'scores of {size[0]}x{size[1]} and embeddings of {than[0]}x{than[1]}; expected a multiple'
+        )
+    return True
 
 
 def masked_average(values: Tensor, embeddings: Tensor, hardness: Tensor, window: int) -> Tensor:

@@ -15,7 +15,8 @@ from seg_ros.pipeline import find_model
 from seg_ros.registry import DATASETS
 from seg_ros.train.distributed import join, leave
 from seg_ros.train.recipe import Source
-from seg_ros.train.steps import Step, Workplace, example_of, take
+from seg_ros.train.steps import example_of
+from seg_ros.train.workplace import Step, Workplace, take
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:

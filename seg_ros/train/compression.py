@@ -18,7 +18,8 @@ from seg_ros.errors import BudgetError, RecipeError
 from seg_ros.train.distributed import Processes
 from seg_ros.train.recipe import Source, build_dataclass, read_recipe
 from seg_ros.train.start import find_file
-from seg_ros.train.steps import STEPS, Step, Workplace, take
+from seg_ros.train.steps import STEPS
+from seg_ros.train.workplace import Step, Workplace, take
 
 log = logging.getLogger(__name__)
 

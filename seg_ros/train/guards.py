@@ -7,18 +7,27 @@ from seg_ros.models.layers import Float32Conv2d
 _LANES = 16
 
 
-def guard_dilated_convolutions(network: nn.Module) -> nn.Module:
-    """Keep oneDNN's wrong gradients away from pruned networks, in place.
+def guard_convolutions(network: nn.Module) -> nn.Module:
+    """Let convolutions learn in float32 whose gradients oneDNN gets wrong or slow in bfloat16, in place.
 
-    The weight gradient of a dilated bfloat16 convolution on a CPU is garbage in oneDNN as of torch 2.13, for
-    tensors in channels-last order and more than 16 input channels that 16 does not divide; compilers choose
-    that order by themselves. Such layers learn in float32.
+    As of torch 2.13, on a CPU and for tensors in channels-last order, which compilers choose by themselves:
+
+    - the weight gradient of a dilated convolution with more than 16 input channels that 16 does not divide is
+      garbage;
+    - gradients of a depthwise convolution with a stride, or with more than 3x3 weights, take 3 to 20 times as
+      long as in float32.
     """
     for module in network.modules():
-        if type(module) is nn.Conv2d and max(module.dilation) > 1 and _is_odd(module.in_channels):
+        if type(module) is nn.Conv2d and (_is_wrong(module) or _is_slow(module)):
             module.__class__ = Float32Conv2d
     return network
 
 
-def _is_odd(n_channels: int) -> bool:
-    return n_channels > _LANES and n_channels % _LANES != 0
+def _is_wrong(layer: nn.Conv2d) -> bool:
+    n_channels = layer.in_channels
+    return max(layer.dilation) > 1 and n_channels > _LANES and n_channels % _LANES != 0
+
+
+def _is_slow(layer: nn.Conv2d) -> bool:
+    is_depthwise = 1 < layer.groups == layer.in_channels
+    return is_depthwise and (max(layer.stride) > 1 or max(layer.kernel_size) > 3)

@@ -30,7 +30,7 @@ from seg_ros.train.columns import start_classifier
 from seg_ros.train.curves import write_curves
 from seg_ros.train.distributed import Processes
 from seg_ros.train.ema import WeightAverage
-from seg_ros.train.guards import guard_dilated_convolutions
+from seg_ros.train.guards import guard_convolutions
 from seg_ros.train.loader import Augmented, EpochSampler, InMemory, make_loader
 from seg_ros.train.losses import SegmentationLoss, class_counts, class_weights
 from seg_ros.train.recipe import Recipe, Source
@@ -227,7 +227,7 @@ class Trainer:
     def _place(self, network: NetworkT) -> NetworkT:
         """On the device, in the memory order that convolutions like best."""
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        guard_dilated_convolutions(network)
+        guard_convolutions(network)
         return network.to(self.processes.device)
 
     def _make_step(self, parts: list[InMemory]) -> TrainingStep:

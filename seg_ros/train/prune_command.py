@@ -5,7 +5,8 @@ import argparse
 from seg_ros.compress.importance import CRITERIA
 from seg_ros.registry import BACKENDS
 from seg_ros.train.compress_arguments import add_common_arguments, add_learning, learning_from, run_step
-from seg_ros.train.steps import Cost, Prune, RemoveBlocks, Step
+from seg_ros.train.steps import Cost, Prune, RemoveBlocks
+from seg_ros.train.workplace import Step
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -9,15 +9,24 @@ from seg_ros.errors import ModelFileError, ParameterError
 from seg_ros.models.efficientnet import SCALES, EfficientNetLiteEncoder, EfficientNetLitePyramid
 
 
+def port(variant: str) -> nn.Module:
+    """The published port, padded alike on all sides."""
+    reference = published.EfficientNet.from_name(f'efficientnet-{variant}', image_size=64)
+    for module in reference.modules():
+        if isinstance(module, nn.Conv2d):
+            module.static_padding = nn.Identity()
+            module.padding = (module.kernel_size[0] // 2,) * 2
+    return reference.eval()
+
+
 @pytest.mark.parametrize('variant', ['lite0', 'lite2'])
 def test_maps_are_those_of_the_published_port(tmp_path: Path, variant: str) -> None:
     torch.manual_seed(0)
-    reference = published.EfficientNet.from_name(f'efficientnet-{variant}', image_size=64)
+    reference = port(variant)
     for module in reference.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.running_mean, -0.1, 0.1)
             nn.init.uniform_(module.running_var, 0.5, 2.0)
-    reference.eval()
     torch.save(reference.state_dict(), tmp_path / 'weights.pth')
     encoder = EfficientNetLiteEncoder(variant)
     encoder.load_weights(tmp_path / 'weights.pth')
@@ -56,7 +65,7 @@ def test_other_files_and_variants_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize('stages', [1, 3, 4, 5, 7])
 def test_the_first_stages_alone_do_what_they_do_in_the_whole(tmp_path: Path, stages: int) -> None:
     torch.manual_seed(1)
-    reference = published.EfficientNet.from_name('efficientnet-lite0', image_size=64).eval()
+    reference = port('lite0')
     torch.save(reference.state_dict(), tmp_path / 'weights.pth')
     whole, cut = EfficientNetLiteEncoder('lite0').eval(), EfficientNetLiteEncoder('lite0', stages).eval()
     whole.load_weights(tmp_path / 'weights.pth')

@@ -23,7 +23,8 @@ from seg_ros.pipeline import Pipeline
 from seg_ros.train.compression import CompressionRecipe, compress
 from seg_ros.train.distributed import Processes
 from seg_ros.train.recipe import Source
-from seg_ros.train.steps import Cost, Prune, Quantize, Workplace, take
+from seg_ros.train.steps import Cost, Prune, Quantize
+from seg_ros.train.workplace import Workplace, take
 from seg_ros.writing import write_model
 
 ALONE = Processes(0, 1, torch.device('cpu'))
