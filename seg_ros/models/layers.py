@@ -99,6 +99,14 @@ def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     return F.pad(x, (0, right, 0, below), mode='replicate') if below or right else x
 
 
+def doubled(x: Tensor) -> Tensor:
+    """(B, C, H, W) to (B, C, 2 H, 2 W), each pixel four times.
+
+    Not ``F.interpolate``: compiled for a CPU by torch 2.13, its gradients in bfloat16 are 0.
+    """
+    return x.repeat_interleave(2, -1).repeat_interleave(2, -2)
+
+
 class Float32Conv2d(nn.Conv2d):
     """A convolution that autocast leaves in float32."""
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seg_ros.models.layers import pad_to_multiple
+from seg_ros.models.layers import doubled, pad_to_multiple
 from seg_ros.models.pretrained import Pretrained
 
 
@@ -88,7 +88,7 @@ class Pyramid(nn.Module):
         for level in reversed(range(len(shallow))):
             if level == 0:
                 x = self.narrow(x)
-            x = self.smooth[level](F.interpolate(x, scale_factor=2.0) + self.lateral[level](shallow[level]))
+            x = self.smooth[level](doubled(x) + self.lateral[level](shallow[level]))
         scores: Tensor = self.classify(self.dropout(x))
         if self.half_scores:
             height, width = -(-height // 2), -(-width // 2)

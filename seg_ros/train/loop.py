@@ -30,7 +30,7 @@ from seg_ros.train.columns import start_classifier
 from seg_ros.train.curves import write_curves
 from seg_ros.train.distributed import Processes
 from seg_ros.train.ema import WeightAverage
-from seg_ros.train.guards import guard_convolutions
+from seg_ros.train.guards import faults_of_gradients, guard_convolutions
 from seg_ros.train.loader import Augmented, EpochSampler, InMemory, make_loader
 from seg_ros.train.losses import SegmentationLoss, class_counts, class_weights
 from seg_ros.train.recipe import Recipe, Source
@@ -139,7 +139,9 @@ class Trainer:
         self._average = WeightAverage(self.network, recipe.ema)
         self._optimizer = optim.AdamW(parameter_groups(self.network, recipe.weight_decay), lr=0.0)
         self._step = self._make_step(parts)
-        self._run_step = self._wrap_step()
+        self._plain_step = self._wrap_step()
+        self._run_step = torch.compile(self._plain_step) if recipe.compile else self._plain_step
+        self._is_checked = not recipe.compile
         self._sampler, self._loader = self._make_loader(images)
 
         self.progress = Progress()
@@ -256,7 +258,7 @@ class Trainer:
         run: Callable[[Tensor, Tensor], Tensor] = self._step
         if self.processes.world_size > 1:
             run = DistributedDataParallel(self._step)
-        return torch.compile(run) if self.recipe.compile else run
+        return run
 
     def _augmented(self, parts: list[InMemory]) -> Augmented:
         """The training images of an epoch."""
@@ -307,8 +309,11 @@ class Trainer:
         for position, (images, labels) in enumerate(steps):
             for group in self._optimizer.param_groups:
                 group['lr'] = self._learning_rate(epoch, position)
+            batch = images.to(device), labels.to(device)
+            if not self._is_checked:
+                self._check_compiler(batch)
             self._optimizer.zero_grad(set_to_none=True)
-            loss = self._run_step(images.to(device), labels.to(device))
+            loss = self._run_step(*batch)
             loss.backward()  # type: ignore[no-untyped-call]
             self._optimizer.step()
             self._average.update(self.network, epoch * len(self._loader) + position)
@@ -319,6 +324,19 @@ class Trainer:
         if not math.isfinite(mean):
             raise RecipeError(f'learning_rate: the loss is {mean} in epoch {epoch + 1}; lower it')
         return mean
+
+    def _check_compiler(self, batch: tuple[Tensor, Tensor]) -> None:
+        """Train without the compiler if it gets the gradients wrong."""
+        self._is_checked = True
+        faults = faults_of_gradients(self._run_step, self._plain_step, self._step, batch)
+        if faults:
+            self._run_step = self._plain_step
+        if faults and self.processes.is_main:
+            log.warning(
+                'torch.compile gets the gradients of this network wrong on this machine (%s); it is trained '
+                "without, which takes longer; 'precision: fp32' may help",
+                faults,
+            )
 
     def _validate(self, dataset: InMemory) -> dict[str, float]:
         matrix = measure(self._average.network, dataset, self.recipe.input_size, self.processes)

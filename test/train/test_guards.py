@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seg_ros.train.guards import guard_convolutions
+from seg_ros.train.guards import faults_of_gradients, guard_convolutions
 
 
 def depthwise(channels: int, kernel: int, stride: int) -> nn.Conv2d:
@@ -51,3 +51,48 @@ def test_all_others_learn_as_autocast_has_them() -> None:
     )
     guard_convolutions(layers)
     assert [type(layer) for layer in layers] == [nn.Conv2d] * 5
+
+
+@pytest.fixture
+def network() -> nn.Module:
+    torch.manual_seed(1)
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.1), nn.Conv2d(4, 2, 1)
+    )
+
+
+@pytest.fixture
+def batch() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(2)
+    return torch.rand(4, 3, 8, 8, generator=generator), torch.randint(2, (4, 8, 8), generator=generator)
+
+
+def test_two_steps_with_the_same_gradients(network: nn.Module, batch: tuple[Tensor, Tensor]) -> None:
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    drawn = torch.get_rng_state()
+
+    def step(images: Tensor, labels: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(network(images), labels)
+
+    assert faults_of_gradients(step, step, network, batch) == ''
+    assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
+    assert all(parameter.grad is None for parameter in network.parameters())
+    assert torch.equal(torch.get_rng_state(), drawn)
+
+
+def test_a_step_that_loses_gradients_or_turns_them_is_found(
+    network: nn.Module, batch: tuple[Tensor, Tensor]
+) -> None:
+    def step(images: Tensor, labels: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(network(images), labels)
+
+    def losing(images: Tensor, labels: Tensor) -> Tensor:
+        inner = network[:4](images).detach()
+        return nn.functional.cross_entropy(network[4](inner), labels)
+
+    def turning(images: Tensor, labels: Tensor) -> Tensor:
+        return -step(images, labels)
+
+    lost = faults_of_gradients(losing, step, network, batch)
+    assert lost.startswith('3 of 6 tensors get no gradient, such as 0.weight')
+    assert faults_of_gradients(turning, step, network, batch).startswith('cosine -')
