@@ -1,8 +1,10 @@
 import pytest
 import torch
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seg_ros.models.layers import max_pool, max_unpool, pad_to_multiple
+from seg_ros.models.layers import doubled, max_pool, max_unpool, pad_to_multiple
+from seg_ros.train.guards import faults_of_gradients
 
 SHAPES = [(1, 1, 2, 2), (2, 3, 6, 10), (1, 16, 8, 4)]
 
@@ -49,3 +51,24 @@ def test_padding_repeats_the_border() -> None:
     assert padded.shape == (1, 1, 4, 4)
     assert padded[0, 0, :, 3].tolist() == [2, 5, 5, 5]
     assert pad_to_multiple(padded, 4) is padded
+
+
+def test_doubled_maps() -> None:
+    x = torch.arange(6.0).reshape(1, 1, 2, 3)
+    assert torch.equal(doubled(x), F.interpolate(x, scale_factor=2.0))
+
+
+def test_compiled_gradients_pass_through_doubled_maps() -> None:
+    """Which they do not through ``F.interpolate``, compiled in bfloat16 by torch 2.13."""
+    torch.manual_seed(1)
+    coarse, beside = nn.Conv2d(16, 16, 1), nn.Conv2d(8, 16, 1)
+    fine = nn.Sequential(nn.Conv2d(16, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 3, 1))
+    network = nn.ModuleList([coarse, beside, fine]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def step(images: Tensor, labels: Tensor) -> Tensor:
+        with torch.autocast('cpu', torch.bfloat16):
+            scores = fine(doubled(coarse(images[:, :, ::2, ::2])) + beside(images[:, :8]))
+        return F.cross_entropy(scores.float(), labels)
+
+    batch = torch.randn(2, 16, 32, 64), torch.randint(3, (2, 32, 64))
+    assert faults_of_gradients(torch.compile(step), step, network, batch) == ''
