@@ -242,6 +242,7 @@ class Trainer:
             class_weights(counts, recipe.loss.balance, recipe.loss.constant),
             jaccard=recipe.loss.jaccard,
             label_smoothing=recipe.loss.label_smoothing,
+            adjust=recipe.loss.adjust,
         )
         teacher = load_teacher(recipe, self.description)
         step = TrainingStep(

@@ -129,12 +129,20 @@ class SegmentationLoss(nn.Module):
         weights: (K,) of the classes.
         jaccard: weight of the second term, 0 or more.
         label_smoothing: 0..1, of the cross-entropy.
+        adjust: 0..1, how much of the weights' logarithms the cross-entropy adds to the scores (Menon et al.,
+            "Long-tail learning via logit adjustment", ICLR 2021). Weights make a network learn of rare
+            classes, but also see them where they are not; added here, they stay out of the scores.
     """
 
-    def __init__(self, weights: Tensor, *, jaccard: float = 0.0, label_smoothing: float = 0.0) -> None:
+    def __init__(
+        self, weights: Tensor, *, jaccard: float = 0.0, label_smoothing: float = 0.0, adjust: float = 0.0
+    ) -> None:
         super().__init__()
         self.weights: Tensor
+        self.offset: Tensor
         self.register_buffer('weights', weights)
+        offset = adjust * torch.where(weights > 0, weights, 1).log()
+        self.register_buffer('offset', offset.view(-1, 1, 1))
         self.jaccard = jaccard
         self.label_smoothing = label_smoothing
 
@@ -142,7 +150,7 @@ class SegmentationLoss(nn.Module):
         """Loss of (B, K, H, W) scores against (B, H, W) uint8 labels, a () float."""
         scores, target = scores.float(), labels.long()
         loss = F.cross_entropy(
-            scores,
+            scores + self.offset,
             target,
             self.weights,
             ignore_index=UNLABELLED,

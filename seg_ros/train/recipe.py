@@ -50,12 +50,14 @@ class LossRecipe:
     constant: float = 1.02
     jaccard: float = 0.0
     label_smoothing: float = 0.0
+    adjust: float = 0.0
 
     def __post_init__(self) -> None:
         _require(self.balance in ('none', 'enet', 'median'), 'balance', self.balance, 'none, enet or median')
         _require(self.constant > 1, 'constant', self.constant, 'more than 1')
         _require(self.jaccard >= 0, 'jaccard', self.jaccard, '0 or more')
         _require(0 <= self.label_smoothing < 1, 'label_smoothing', self.label_smoothing, '0 or more, below 1')
+        _require(0 <= self.adjust <= 1, 'adjust', self.adjust, '0 to 1')
 
 
 @dataclass(frozen=True)

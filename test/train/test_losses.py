@@ -39,6 +39,17 @@ def test_cross_entropy_is_the_weighted_mean_over_labelled_pixels() -> None:
     assert float(loss) == pytest.approx(sum(terms) / len(terms), rel=1e-5)
 
 
+def test_adjusted_scores_cost_what_scores_with_the_weights_cost() -> None:
+    scores, labels = batch()
+    weights = torch.tensor([0.5, 1.0, 3.0])
+    moved = scores + 0.5 * weights.log().view(1, 3, 1, 1)
+    adjusted = SegmentationLoss(weights, adjust=0.5)(scores, labels)
+    torch.testing.assert_close(adjusted, SegmentationLoss(weights)(moved, labels))
+    with_jaccard = SegmentationLoss(weights, adjust=0.5, jaccard=1.0)(scores, labels)
+    torch.testing.assert_close(with_jaccard - adjusted, soft_jaccard_loss(scores, labels.long()))
+    assert SegmentationLoss(torch.tensor([0.0, 1.0, 3.0]), adjust=1.0)(scores, labels).isfinite()
+
+
 def test_jaccard_is_that_of_probabilities() -> None:
     scores, labels = batch(1)
     probs, truth = softmax(scores), labels.numpy()
