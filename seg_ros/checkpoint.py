@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from seg_ros.compress.channels import shrink
@@ -161,7 +161,8 @@ def save_model(
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + '.partial')
     try:
-        save_file(tensors, partial, metadata={METADATA_KEY: json.dumps(description.as_json())})
+        # Not save_file, whose files their owner alone may read.
+        partial.write_bytes(save(tensors, {METADATA_KEY: json.dumps(description.as_json())}))
         partial.replace(path)
     except (OSError, SafetensorError) as err:
         partial.unlink(missing_ok=True)

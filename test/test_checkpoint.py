@@ -94,6 +94,12 @@ def test_a_round_trip_keeps_everything(name: str, tmp_path: Path) -> None:
     assert not model.network.training
 
 
+def test_a_model_file_has_the_rights_of_any_other_new_file(good: Path, tmp_path: Path) -> None:
+    other = tmp_path / 'other'
+    other.touch()
+    assert good.stat().st_mode == other.stat().st_mode
+
+
 def test_the_same_model_gives_the_same_file(good: Path, tmp_path: Path) -> None:
     model = load_model(good)
     save_model(tmp_path / 'again', model.network, model.description, model.golden)
