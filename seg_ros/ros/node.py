@@ -10,6 +10,7 @@ import platform
 import signal
 import sys
 from collections.abc import Sequence
+from types import FrameType
 from typing import Any
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -26,10 +27,17 @@ def main(words: Sequence[str] | None = None) -> int:
         Exit code: 0 after a signal, 1 if the node cannot start.
     """
     keep_frame_memory()
-    # A KeyboardInterrupt like that of SIGINT; rclpy calls it after having woken its own waits.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signals: list[int] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        signals.append(number)
+        signal.default_int_handler(number, frame)
+
+    # SIGTERM is a KeyboardInterrupt like SIGINT; rclpy calls this after having woken its own waits.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
     try:
-        return _run(sys.argv if words is None else words)
+        return _run(sys.argv if words is None else words, signals)
     except KeyboardInterrupt:
         return 0
     finally:
@@ -46,13 +54,15 @@ def keep_frame_memory() -> None:
         libc.mallopt(_M_MMAP_THRESHOLD, 32 * 1024 * 1024)
 
 
-def _run(words: Sequence[str]) -> int:
+def _run(words: Sequence[str], signals: Sequence[int]) -> int:
     import rclpy
     from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
     from seg_ros.errors import ParameterError
     from seg_ros.ros.segmentation_node import SegmentationNode
 
+    if signals:  # whatever was being imported has lost the KeyboardInterrupt
+        raise KeyboardInterrupt
     sys.unraisablehook = _report_unraisable
     rclpy.init(args=list(words))
     node = None
