@@ -24,7 +24,17 @@ from seg_ros.train.steps import Cost, Prune
 from seg_ros.train.validation import as_figures, measure
 from seg_ros.train.workplace import Workplace, take
 
-LEARNING = {'batch_size': 8, 'learning_rate': 0.002, 'workers': 0, 'precision': 'fp32', 'seed': 0}
+LEARNING = {
+    'augment': {'scale': [0.7, 1.5], 'flip': 0.5, 'brightness': 0.3, 'contrast': 0.3, 'saturation': 0.3},
+    'loss': {'balance': 'enet', 'constant': 1.06, 'jaccard': 1.0},
+    'batch_size': 8,
+    'learning_rate': 0.002,
+    'warmup': 0.1,
+    'ema': 0.95,
+    'workers': 1,
+    'precision': 'bf16',
+    'seed': 0,
+}
 
 
 def main() -> None:
@@ -37,6 +47,10 @@ def main() -> None:
     parser.add_argument('--shares', nargs='+', type=float, default=[0.9, 0.8, 0.7, 0.6, 0.5])
     parser.add_argument('--images', type=int, default=16, help='to score on')
     parser.add_argument('--epochs', type=int, default=0, help='of learning after pruning; 0 for none')
+    parser.add_argument(
+        '--crop', nargs=2, type=int, help='height and width to learn on; default: whole images'
+    )
+    parser.add_argument('--only-learnt', action='store_true', help='leave the curves before learning out')
     parser.add_argument('--seeds', type=int, default=3, help='of random pruning, whose mean counts')
     parser.add_argument('--json', type=Path)
     parser.add_argument('--plot', type=Path)
@@ -45,7 +59,8 @@ def main() -> None:
     whole = mean_iou(arguments.model, arguments)
     print(f'{"":24} whole {whole:6.2f}')
     curves: dict[str, dict[float, float]] = {}
-    for epochs in [0, arguments.epochs] if arguments.epochs else [0]:
+    before = [] if arguments.only_learnt else [0]
+    for epochs in [*before, *([arguments.epochs] if arguments.epochs else [])]:
         for criterion in arguments.criteria:
             seeds = range(arguments.seeds if criterion == 'random' else 1)
             name = f'{criterion}, {epochs} epochs' if epochs else f'{criterion}, not learnt'
@@ -63,6 +78,8 @@ def main() -> None:
 def point(arguments: argparse.Namespace, criterion: str, share: float, epochs: int, seed: int) -> float:
     """mIoU in percent of the model pruned to a share of its operations."""
     learn: dict[str, Any] = {**LEARNING, 'epochs': epochs} if epochs else {}
+    if learn and arguments.crop:
+        learn['augment'] = {**LEARNING['augment'], 'crop': arguments.crop}
     train = Source(arguments.dataset, 'train')
     workplace = Workplace(
         (train,), None, arguments.data, Processes(0, 1, torch.device('cpu')), {}, arguments.model

@@ -84,16 +84,17 @@ class EmbeddingFilter:
         self, kernels: ModuleType, values: Float32Array, embeddings: Tensor, n_threads: int
     ) -> Float32Array:
         """(K, h, w) values, averaged again and again."""
+        if self.iterations == 0:
+            return values
         radius, hardness = self.window // 2, np.float32(self.hardness)
-        n_parts = min(n_threads, 1 + self.window**2 * values[0].size // _PAIRS_PER_THREAD)
+        n_pairs = self.iterations * self.window**2 * values[0].size
         places = _with_margins(embeddings.detach().float().numpy(), radius, np.inf)
-        source = _with_margins(values, radius, 0)
-        result = source.copy()
-        for _ in range(self.iterations):
-            run = partial(_call, kernels.average_rows, (source, places, hardness, radius), result)
-            run_in_parts(run, values.shape[1], n_parts)
-            source, result = result, source
-        return source[:, :, radius : radius + values.shape[2]]
+        source = np.ascontiguousarray(_with_margins(values, radius, 0).swapaxes(0, 1))
+        averaged = np.empty(values.shape, np.float32)
+        arguments = (source, places, hardness, radius, self.iterations)
+        run = partial(_call, kernels.average_rows, arguments, averaged)
+        run_in_parts(run, values.shape[1], min(n_threads, 1 + n_pairs // _PAIRS_PER_THREAD))
+        return averaged
 
 
 def _with_margins(maps: Float32Array, radius: int, value: float) -> Float32Array:

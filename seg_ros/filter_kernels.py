@@ -15,33 +15,103 @@ _ZERO, _ONE = np.float32(0), np.float32(1)
 
 
 @compiled
-def _fill_mask(
-    here: Float32Array,
-    embeddings: Float32Array,
-    v: int,
-    right: int,
-    hardness: np.float32,
-    mask: Float32Array,
-) -> None:
-    """Mask (w,) of a row's embeddings (D, w) and those of row ``v`` some pixels further to the right."""
-    n_numbers, width = here.shape
-    mask[:] = _ZERO
-    for d in range(n_numbers):
-        a, b = here[d], embeddings[d, v, right : right + width]
-        for x in range(width):
-            mask[x] -= abs(a[x] - b[x])
-    for x in range(width):
-        mask[x] = exp(hardness * mask[x])
+def _fill_masks(embeddings: Float32Array, y: int, hardness: np.float32, masks: Float32Array) -> None:
+    """Masks of the pixels of row ``y`` and those of their windows' lower halves.
+
+    Args:
+        embeddings: (D, h, w + 2 * radius), infinite in the margins, which makes their mask vanish.
+        y: row of the map.
+        hardness: above 0.
+        masks: (radius + 1, 2 * radius + 1, w + 2 * radius), written but for its margins: of pixel x and
+            the one that many rows below and, less the radius, that many columns to the right.
+    """
+    n_numbers, height, _ = embeddings.shape
+    radius = masks.shape[0] - 1
+    width = masks.shape[2] - 2 * radius
+    here = np.empty((n_numbers + 1, width), np.float32)
+    here[:n_numbers] = embeddings[:, y, radius : radius + width]
+    for down in range(min(radius + 1, height - y)):
+        for j in range(radius + 1 if down == 0 else 0, 2 * radius + 1):
+            mask = masks[down, j, radius : radius + width]
+            mask[:] = _ZERO
+            for d in range(0, n_numbers - 1, 2):
+                a, c = here[d], here[d + 1]
+                b, e = embeddings[d, y + down, j : j + width], embeddings[d + 1, y + down, j : j + width]
+                for x in range(width):
+                    mask[x] -= abs(a[x] - b[x]) + abs(c[x] - e[x])
+            if n_numbers % 2:
+                last = n_numbers - 1
+                a, b = here[last], embeddings[last, y + down, j : j + width]
+                for x in range(width):
+                    mask[x] -= abs(a[x] - b[x])
+            for x in range(width):
+                mask[x] = exp(hardness * mask[x])
 
 
 @compiled
-def _add_masked(masks: Float32Array, row: Float32Array, sums: Float32Array) -> None:
-    """Add (n + w - 1,) ``row``, moved by 0 to n - 1 pixels and times the (n, w) masks, to ``sums`` (w,)."""
-    n_columns, width = masks.shape
-    for right in range(n_columns):
-        mask, beside = masks[right], row[right : right + width]
+def _add_masked(mask: Float32Array, rows: Float32Array, j: int, sums: Float32Array) -> None:
+    """Add (K, w + 2 * radius) ``rows`` from column ``j`` on, times ``mask`` (w,), to ``sums`` (K, w)."""
+    width = mask.size
+    for k in range(sums.shape[0]):
+        row, total = rows[k, j : j + width], sums[k]
         for x in range(width):
-            sums[x] += mask[x] * beside[x]
+            total[x] += mask[x] * row[x]
+
+
+@compiled
+def _add_window_row(rows: Float32Array, masks: Float32Array, up: int, sums: Float32Array) -> None:
+    """Add what one row of the pixels' windows gives them.
+
+    Args:
+        rows: (K, w + 2 * radius), the values there, 0 in the margins.
+        masks: as :func:`_fill_masks` writes, of that row or the pixels' own, whichever is the upper one.
+        up: how many rows it lies above the pixels.
+        sums: (K, w), added to.
+    """
+    radius, width = masks.shape[0] - 1, sums.shape[1]
+    for j in range(2 * radius + 1):
+        if up < 0 or (up == 0 and j > radius):
+            _add_masked(masks[-up, j, radius : radius + width], rows, j, sums)
+        elif up > 0 or j < radius:  # the mask of two pixels is that of the two in the other order
+            _add_masked(masks[up, 2 * radius - j, j : j + width], rows, j, sums)
+        else:
+            for k in range(sums.shape[0]):
+                row, total = rows[k, j : j + width], sums[k]
+                for x in range(width):
+                    total[x] += row[x]
+
+
+@compiled
+def _average_row(
+    y: int, height: int, source: Float32Array, masks: Float32Array, share: Float32Array, sums: Float32Array
+) -> None:
+    """One row of one iteration.
+
+    Args:
+        y: the row.
+        height: rows of the map.
+        source: (n, K, w + 2 * radius), row v of the values at v modulo n, 0 in the margins.
+        masks: (m, radius + 1, 2 * radius + 1, w + 2 * radius), those of row v at v modulo m.
+        share: (w,), one through the sum of the masks; 0 where it is not known yet, then it is written.
+        sums: (K, w), the averages are written here.
+    """
+    radius, width = masks.shape[1] - 1, sums.shape[1]
+    is_new = share[0] == _ZERO
+    total = np.zeros((1, width), np.float32)
+    ones = np.zeros((1, source.shape[2]), np.float32)
+    ones[0, radius : radius + width] = _ONE
+    sums[:] = _ZERO
+    for v in range(max(y - radius, 0), min(y + radius + 1, height)):
+        of_pairs = masks[min(v, y) % masks.shape[0]]
+        _add_window_row(source[v % source.shape[0]], of_pairs, y - v, sums)
+        if is_new:
+            _add_window_row(ones, of_pairs, y - v, total)
+    if is_new:
+        share[:] = _ONE / total[0]
+    for k in range(sums.shape[0]):
+        of_class = sums[k]
+        for x in range(width):
+            of_class[x] *= share[x]
 
 
 @compiled
@@ -50,45 +120,52 @@ def average_rows(
     embeddings: Float32Array,
     hardness: np.float32,
     radius: int,
+    n_iterations: int,
     start: int,
     stop: int,
     averaged: Float32Array,
 ) -> None:
-    """Rows ``start`` to ``stop`` of one iteration; see ``seg_ros.models.masked_average.masked_average``.
+    """Rows ``start`` to ``stop`` after some iterations; see ``seg_ros.models.masked_average.masked_average``.
 
-    The masks of a row against a row of its windows are computed and used at once: they are all that is kept
-    of the window.
+    All iterations go down the map together, each ``radius`` rows behind the one before. So masks, computed
+    once for each pair of pixels and used from both ends and by every iteration, are kept for as many rows
+    only as the iterations are apart, and so are the values between them.
 
     Args:
-        values: (K, h, w + 2 * radius), 0 in the margins.
-        embeddings: (D, h, w + 2 * radius), infinite in the margins, which makes their mask vanish.
+        values: (h, K, w + 2 * radius), 0 in the margins.
+        embeddings: (D, h, w + 2 * radius), infinite in the margins.
         hardness: above 0.
         radius: of the window, which spans 2 * radius + 1 pixels each way.
+        n_iterations: 1 or more.
         start, stop: rows of the map.
-        averaged: like ``values``, written but for the margins.
+        averaged: (K, h, w), written.
     """
-    n_values, height, width = values.shape
-    inside = width - 2 * radius
-    masks = np.empty((2 * radius + 1, inside), np.float32)
-    here = np.empty((embeddings.shape[0], inside), np.float32)
-    sums = np.empty((n_values, inside), np.float32)
-    total = np.empty(inside, np.float32)
-    for y in range(start, stop):
-        here[:] = embeddings[:, y, radius : radius + inside]
-        sums[:] = _ZERO
-        total[:] = _ZERO
-        for v in range(max(y - radius, 0), min(y + radius + 1, height)):
-            for right in range(masks.shape[0]):
-                mask = masks[right]
-                _fill_mask(here, embeddings, v, right, hardness, mask)
-                for x in range(inside):
-                    total[x] += mask[x]
-            for k in range(n_values):
-                _add_masked(masks, values[k, v], sums[k])
-        for k in range(n_values):
-            out, of_class = averaged[k, y, radius : radius + inside], sums[k]
-            for x in range(inside):
-                out[x] = of_class[x] / total[x]
+    height, n_values, wide = values.shape
+    width, window = wide - 2 * radius, 2 * radius + 1
+    n_kept = radius * n_iterations + 1
+    masks = np.zeros((n_kept, radius + 1, window, wide), np.float32)
+    shares = np.zeros((n_kept, width), np.float32)
+    between = np.zeros((n_iterations, window, n_values, wide), np.float32)
+    sums = np.empty((n_values, width), np.float32)
+    reach = radius * (n_iterations - 1)
+    first, last = max(start - reach - radius, 0), min(stop + reach, height)
+    for t in range(first, stop + reach):
+        if t < last:
+            _fill_masks(embeddings, t, hardness, masks[t % n_kept])
+        for i in range(n_iterations):
+            y, ahead = t - radius * i, radius * (n_iterations - 1 - i)
+            if not max(start - ahead, 0) <= y < min(stop + ahead, height):
+                continue
+            share = shares[y % n_kept]
+            if i == 0:
+                share[0] = _ZERO
+                _average_row(y, height, values, masks, share, sums)
+            else:
+                _average_row(y, height, between[i - 1], masks, share, sums)
+            if i == n_iterations - 1:
+                averaged[:, y] = sums
+            else:
+                between[i, y % window, :, radius : radius + width] = sums
 
 
 @compiled

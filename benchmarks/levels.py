@@ -1,0 +1,106 @@
+"""Every level of each shipped network, side by side: the table of the README.
+
+Each network is brought to each level from its float form; of one that is shipped in 8-bit integers alone,
+that is the rounded weights. Then each level is measured beside that float form, and all are timed in turns.
+
+    python benchmarks/levels.py --data DIR --split val --markdown README.md --json levels.json
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from seg_ros.checkpoint import Model, load_model
+from seg_ros.data.camvid import CamVid
+from seg_ros.evaluate.compare import Comparison, EvenSample, compare
+from seg_ros.evaluate.compare_tables import as_text, check_markdown, write_markdown
+from seg_ros.evaluate.report import write_json
+from seg_ros.params import Settings
+from seg_ros.pipeline import find_model
+from seg_ros.train.distributed import Processes
+from seg_ros.train.recipe import Source
+from seg_ros.train.steps import Quantize
+from seg_ros.train.workplace import Workplace, take
+
+COARSE = ('int8', 'int4', 'shared-5', 'shared-4')
+DERIVED = ('bf16', 'fp16')
+"""Levels that a float file gives as it is."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to measure beside a shipped network.
+
+    Attributes:
+        made: levels to make files of.
+        shipped: names of the smaller forms of it that are shipped.
+    """
+
+    made: Sequence[str] = COARSE
+    shipped: Sequence[str] = ()
+
+
+NETWORKS = {
+    'enet_camvid': Plan(shipped=['enet_camvid_int8']),
+    'segnet_camvid_int8': Plan(made=COARSE[1:]),
+    'lite_camvid': Plan(made=COARSE[1:], shipped=['lite_camvid_int8']),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument('--data', type=Path, required=True, help="CamVid's folder")
+    parser.add_argument('--split', default='val')
+    parser.add_argument('--limit', type=int, default=101, help='images to measure on')
+    parser.add_argument('--networks', nargs='+', default=list(NETWORKS), choices=list(NETWORKS))
+    parser.add_argument('--backend', default='torch_compile')
+    parser.add_argument('--folder', type=Path, default=Path('runs/levels'), help='of the files that are made')
+    parser.add_argument('--json', type=Path)
+    parser.add_argument('--markdown', type=Path, help='file to put the table into, between its marks')
+    arguments = parser.parse_args()
+    if arguments.markdown:
+        check_markdown(arguments.markdown)
+
+    dataset = EvenSample(CamVid(arguments.data, arguments.split), arguments.limit)
+    parts = []
+    for name in arguments.networks:
+        files = [str(path) for path in at_levels(name, arguments)]
+        settings = Settings(backend=arguments.backend)
+        parts.append(compare([*files, *NETWORKS[name].shipped], dataset, settings, levels=DERIVED))
+        print(as_text(parts[-1]), flush=True)
+    together = Comparison(dataset, [row for part in parts for row in part.rows], [])
+    together = replace(together, failed=[failure for part in parts for failure in part.failed])
+    write_json(arguments.json, {'dataset': 'camvid', 'split': arguments.split, **together.as_json()})
+    if arguments.markdown:
+        write_markdown(arguments.markdown, together)
+
+
+def at_levels(name: str, arguments: argparse.Namespace) -> list[Path]:
+    """Files of a network, the float one first; those that are there already are taken as they are."""
+    shipped = load_model(find_model(name))
+    is_float = shipped.description.quantization == 'fp32'
+    whole = shipped if is_float else load_model(made(shipped, 'fp32', arguments))
+    coarse = [made(whole, level, arguments) for level in NETWORKS[name].made]
+    return [whole.path, *([] if is_float else [shipped.path]), *coarse]
+
+
+def made(parent: Model, level: str, arguments: argparse.Namespace) -> Path:
+    """A model's file at a level, calibrated on ``train``."""
+    stem = parent.path.stem.removesuffix('_int8').removesuffix('_fp32')
+    name = f'{stem}_{level.replace("-", "")}'
+    is_taken = any(name in plan.shipped for plan in NETWORKS.values())
+    path = arguments.folder / f'{stem + "_whole_int8" if is_taken else name}.safetensors'
+    if not path.is_file():
+        processes = Processes(0, 1, torch.device('cpu'))
+        train = (Source('camvid', 'train'),)
+        take(
+            Quantize(level), parent, path, Workplace(train, None, arguments.data, processes, {}, parent.path)
+        )
+    return path
+
+
+if __name__ == '__main__':
+    main()
