@@ -67,8 +67,9 @@ class ImageNetwork(nn.Module):
         self.scale: Tensor
         self.offset: Tensor
         offset = -torch.tensor(normalisation.mean) / torch.tensor(normalisation.std)
-        self.register_buffer('scale', (1 / scale).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer('offset', offset.view(1, 3, 1, 1), persistent=False)
+        # In the images' order: they are flipped after it.
+        self.register_buffer('scale', (1 / scale).flip(0) if self.flip else 1 / scale, persistent=False)
+        self.register_buffer('offset', offset.flip(0) if self.flip else offset, persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Scores of a batch of images.
@@ -79,10 +80,12 @@ class ImageNetwork(nn.Module):
         Returns:
             (B, n_classes, H, W) float32 scores; of an encoder alone, its last map.
         """
-        x = images.permute(0, 3, 1, 2)
+        batch, height, width, n_channels = images.shape
+        rows = images.reshape(batch, height, width * n_channels).float()
+        rows = rows * self.scale.repeat(width) + self.offset.repeat(width)
+        x = rows.view(batch, height, width, n_channels).permute(0, 3, 1, 2)
         if self.flip:
             x = x.flip(1)
-        x = x.float() * self.scale + self.offset
         answer = self.network(x.to(self.dtype))
         scores: Tensor = answer if isinstance(answer, Tensor) else answer[-1]  # an encoder gives its maps
         return scores.float()

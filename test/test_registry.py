@@ -20,6 +20,7 @@ from seg_ros.errors import UnknownNameError
 from seg_ros.image import FrameNetwork, ImageNetwork
 from seg_ros.labels import ClassInfo, ClassSet
 from seg_ros.registry import BACKENDS, DATASETS, MODELS, QUANTIZATIONS, look_up
+from seg_ros.runtime import torch_compiled
 from seg_ros.runtime.backend import Backend
 from seg_ros.writing import write_model
 
@@ -128,8 +129,15 @@ def test_it_is_pruned_quantised_and_kept(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize('name', ['enet', 'segnet_small'])
-@pytest.mark.parametrize('backend', ['torch_compile', 'onnxruntime'])
-def test_backends_compute_int8_as_the_reference_does(name: str, backend: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ('backend', 'has_bfloat16'), [('torch_compile', True), ('torch_compile', False), ('onnxruntime', False)]
+)
+def test_backends_compute_int8_as_the_reference_does(
+    name: str, backend: str, has_bfloat16: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if has_bfloat16 and not torch_compiled.computes_bfloat16():
+        pytest.skip('this processor has no instructions for bfloat16')
+    monkeypatch.setattr(torch_compiled, 'computes_bfloat16', lambda: has_bfloat16)
     device = torch.device('cpu')
     obstacle = BACKENDS[backend].why_not(device, torch.int8)
     if obstacle:
@@ -147,6 +155,13 @@ def test_backends_compute_int8_as_the_reference_does(name: str, backend: str, tm
         want = frame_network(model, 'int8')(images[0])['scores']
     _, runner = choose_backend(model, backend, 'int8', (64, 80), device, 1)
     got = runner(images[0])['scores']
+    if has_bfloat16:  # values move by less than a step, to either side: as near to float as the reference
+        with torch.no_grad():
+            whole = ImageNetwork(net, description.normalisation).eval()(images[0])
+        assert (got - whole).square().mean() < 1.5 * (want - whole).square().mean()
+        near, nearest = ((whole.argmax(1) == x.argmax(1)).float().mean() for x in (got, want))
+        assert near > nearest - 0.01
+        return
     # A value on the edge between two steps may fall to either side.
     assert (want - got).square().mean() < 0.002 * want.var()
     assert (want.argmax(1) == got.argmax(1)).float().mean() > 0.97

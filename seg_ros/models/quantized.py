@@ -106,3 +106,8 @@ class QuantizedConv2d(nn.Module):
         )
         result: Tensor = F.conv2d(self.rounding(x), weight, self.bias, *self.geometry)  # type: ignore[arg-type]
         return result
+
+
+def is_quantized(network: nn.Module) -> bool:
+    """Whether a network has convolutions in 8 bits."""
+    return any(isinstance(module, QuantizedConv2d) for module in network.modules())

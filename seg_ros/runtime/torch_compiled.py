@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from seg_ros.errors import ImageError
 from seg_ros.image import FrameNetwork
+from seg_ros.models.quantized import is_quantized
 from seg_ros.runtime.torch_eager import TorchBackend
 
 COMPILERS = ('g++', 'clang++', 'c++')
@@ -29,8 +30,10 @@ class CompiledBackend(TorchBackend):
         self._shape = (1, *input_size, 3)
         # As an option of torch.compile, freezing would come after weights have been made inputs of the graph:
         # they would be packed anew for every frame, and 8-bit convolutions not be found.
+        halves = device.type == 'cpu' and is_quantized(network) and computes_bfloat16()
+        run = _with_own_code(self._run, torch.bfloat16 if halves else None)
         with torch._inductor.config.patch(freezing=True, cpp_wrapper=device.type == 'cpu'):
-            self._run = torch.compile(_with_own_code(self._run), dynamic=False, options=_without_guards())
+            self._run = torch.compile(run, dynamic=False, options=_without_guards())
             self(torch.zeros(self._shape, dtype=torch.uint8))
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
@@ -57,15 +60,29 @@ class CompiledBackend(TorchBackend):
         return None
 
 
-def _with_own_code(network: nn.Module) -> Callable[[Tensor], dict[str, Tensor]]:
+def computes_bfloat16() -> bool:
+    """Whether the processor has instructions for bfloat16, by which it is no slower than float32."""
+    asked = getattr(torch.cpu, '_is_avx512_bf16_supported', None)  # torch 2.5
+    return bool(asked and asked())
+
+
+def _with_own_code(
+    network: nn.Module, float_type: torch.dtype | None
+) -> Callable[[Tensor], dict[str, Tensor]]:
     """A function that runs the network, with a code object of its own.
 
     What torch.compile made of a function it keeps with the function's code. That of ``FrameNetwork.forward``
     belongs to all networks and, without guards, each would be run as the first that is found there.
+
+    Args:
+        network: gives answers about images.
+        float_type: what an 8-bit network computes in where it has no integers, on large maps above all, which
+            take as long as it takes to move them; None for float32.
     """
 
     def run(images: Tensor) -> dict[str, Tensor]:
-        answers: dict[str, Tensor] = network(images)
+        with torch.autocast('cpu', float_type, enabled=float_type is not None):
+            answers: dict[str, Tensor] = network(images)
         return answers
 
     return FunctionType(run.__code__.replace(), run.__globals__, run.__name__, None, run.__closure__)

@@ -17,6 +17,7 @@ from seg_ros.compiling import n_cores
 from seg_ros.errors import RecipeError, UnavailableError, UnknownNameError
 from seg_ros.resources import resource
 from seg_ros.train.distributed import join, leave
+from seg_ros.train.interrupts import remembered_interrupts
 from seg_ros.train.loop import BEST_FILE, LAST_FILE, Trainer
 from seg_ros.train.recipe import Recipe
 
@@ -55,10 +56,11 @@ def run(arguments: argparse.Namespace) -> int:
     processes = join(arguments.device)
     try:
         _set_threads(arguments.threads)
-        trainer = Trainer(recipe, arguments.data, folder, processes, commit_of(path))
-        trainer.run()
-        if processes.is_main:
-            _report(trainer)
+        with remembered_interrupts():
+            trainer = Trainer(recipe, arguments.data, folder, processes, commit_of(path))
+            trainer.run()
+            if processes.is_main:
+                _report(trainer)
     except KeyboardInterrupt:
         if processes.is_main:
             print(

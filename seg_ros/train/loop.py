@@ -31,6 +31,7 @@ from seg_ros.train.curves import write_curves
 from seg_ros.train.distributed import Processes
 from seg_ros.train.ema import WeightAverage
 from seg_ros.train.guards import faults_of_gradients, guard_convolutions
+from seg_ros.train.interrupts import raise_if_interrupted
 from seg_ros.train.loader import Augmented, EpochSampler, InMemory, make_loader
 from seg_ros.train.losses import SegmentationLoss, class_counts, class_weights
 from seg_ros.train.recipe import Recipe, Source
@@ -308,6 +309,7 @@ class Trainer:
             disable=not self.processes.is_main,
         )
         for position, (images, labels) in enumerate(steps):
+            raise_if_interrupted()
             for group in self._optimizer.param_groups:
                 group['lr'] = self._learning_rate(epoch, position)
             batch = images.to(device), labels.to(device)
