@@ -28,8 +28,8 @@ def _fill_masks(embeddings: Float32Array, y: int, hardness: np.float32, masks: F
     n_numbers, height, _ = embeddings.shape
     radius = masks.shape[0] - 1
     width = masks.shape[2] - 2 * radius
-    here = np.empty((n_numbers + 1, width), np.float32)
-    here[:n_numbers] = embeddings[:, y, radius : radius + width]
+    here = np.empty((n_numbers, width), np.float32)
+    here[:] = embeddings[:, y, radius : radius + width]
     for down in range(min(radius + 1, height - y)):
         for j in range(radius + 1 if down == 0 else 0, 2 * radius + 1):
             mask = masks[down, j, radius : radius + width]
