@@ -25,9 +25,8 @@ from seg_ros.train.recipe import Source
 from seg_ros.train.steps import Quantize
 from seg_ros.train.workplace import Workplace, take
 
-COARSE = ('int8', 'int4', 'shared-5', 'shared-4')
-DERIVED = ('bf16', 'fp16')
-"""Levels that a float file gives as it is."""
+LEVELS = ('bf16', 'fp16', 'int8', 'int4', 'shared-5', 'shared-4')
+WITHOUT_INT8 = tuple(level for level in LEVELS if level != 'int8')
 
 
 @dataclass(frozen=True)
@@ -39,14 +38,14 @@ class Plan:
         shipped: names of the smaller forms of it that are shipped.
     """
 
-    made: Sequence[str] = COARSE
+    made: Sequence[str] = LEVELS
     shipped: Sequence[str] = ()
 
 
 NETWORKS = {
     'enet_camvid': Plan(shipped=['enet_camvid_int8']),
-    'segnet_camvid_int8': Plan(made=COARSE[1:]),
-    'lite_camvid': Plan(made=COARSE[1:], shipped=['lite_camvid_int8']),
+    'segnet_camvid_int8': Plan(made=WITHOUT_INT8),
+    'lite_camvid': Plan(made=WITHOUT_INT8, shipped=['lite_camvid_int8']),
 }
 
 
@@ -69,7 +68,7 @@ def main() -> None:
     for name in arguments.networks:
         files = [str(path) for path in at_levels(name, arguments)]
         settings = Settings(backend=arguments.backend)
-        parts.append(compare([*files, *NETWORKS[name].shipped], dataset, settings, levels=DERIVED))
+        parts.append(compare([*files, *NETWORKS[name].shipped], dataset, settings))
         print(as_text(parts[-1]), flush=True)
     together = Comparison(dataset, [row for part in parts for row in part.rows], [])
     together = replace(together, failed=[failure for part in parts for failure in part.failed])
@@ -83,8 +82,8 @@ def at_levels(name: str, arguments: argparse.Namespace) -> list[Path]:
     shipped = load_model(find_model(name))
     is_float = shipped.description.quantization == 'fp32'
     whole = shipped if is_float else load_model(made(shipped, 'fp32', arguments))
-    coarse = [made(whole, level, arguments) for level in NETWORKS[name].made]
-    return [whole.path, *([] if is_float else [shipped.path]), *coarse]
+    others = [made(whole, level, arguments) for level in NETWORKS[name].made]
+    return [whole.path, *([] if is_float else [shipped.path]), *others]
 
 
 def made(parent: Model, level: str, arguments: argparse.Namespace) -> Path:
