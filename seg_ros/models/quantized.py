@@ -108,6 +108,11 @@ class QuantizedConv2d(nn.Module):
         return result
 
 
-def is_quantized(network: nn.Module) -> bool:
-    """Whether a network has convolutions in 8 bits."""
-    return any(isinstance(module, QuantizedConv2d) for module in network.modules())
+def has_float_work(network: nn.Module) -> bool:
+    """Whether a network in 8 bits has convolutions in float beside, as transposed ones are.
+
+    Where it has none, sums of branches are most of what it computes in float, and more bits there are worth
+    more than the time that they take.
+    """
+    kinds = {type(module) for module in network.modules()}
+    return {QuantizedConv2d, nn.ConvTranspose2d} <= kinds

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from seg_ros.errors import ImageError
 from seg_ros.image import FrameNetwork
-from seg_ros.models.quantized import is_quantized
+from seg_ros.models.quantized import has_float_work
 from seg_ros.runtime.torch_eager import TorchBackend
 
 COMPILERS = ('g++', 'clang++', 'c++')
@@ -30,7 +30,7 @@ class CompiledBackend(TorchBackend):
         self._shape = (1, *input_size, 3)
         # As an option of torch.compile, freezing would come after weights have been made inputs of the graph:
         # they would be packed anew for every frame, and 8-bit convolutions not be found.
-        halves = device.type == 'cpu' and is_quantized(network) and computes_bfloat16()
+        halves = device.type == 'cpu' and has_float_work(network) and computes_bfloat16()
         run = _with_own_code(self._run, torch.bfloat16 if halves else None)
         with torch._inductor.config.patch(freezing=True, cpp_wrapper=device.type == 'cpu'):
             self._run = torch.compile(run, dynamic=False, options=_without_guards())
