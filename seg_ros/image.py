@@ -67,9 +67,8 @@ class ImageNetwork(nn.Module):
         self.scale: Tensor
         self.offset: Tensor
         offset = -torch.tensor(normalisation.mean) / torch.tensor(normalisation.std)
-        # In the images' order: they are flipped after it.
-        self.register_buffer('scale', (1 / scale).flip(0) if self.flip else 1 / scale, persistent=False)
-        self.register_buffer('offset', offset.flip(0) if self.flip else offset, persistent=False)
+        self.register_buffer('scale', (1 / scale).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer('offset', offset.view(1, 3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Scores of a batch of images.
@@ -81,8 +80,12 @@ class ImageNetwork(nn.Module):
             (B, n_classes, H, W) float32 scores; of an encoder alone, its last map.
         """
         batch, height, width, n_channels = images.shape
+        scale, offset = self.scale.flatten(), self.offset.flatten()
+        if self.flip:
+            scale, offset = scale.flip(0), offset.flip(0)
+        # Whole rows at once: three channels alone fill a vector register badly.
         rows = images.reshape(batch, height, width * n_channels).float()
-        rows = rows * self.scale.repeat(width) + self.offset.repeat(width)
+        rows = rows * scale.repeat(width) + offset.repeat(width)
         x = rows.view(batch, height, width, n_channels).permute(0, 3, 1, 2)
         if self.flip:
             x = x.flip(1)
