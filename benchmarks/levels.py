@@ -8,7 +8,7 @@ that is the rounded weights. Then each level is measured beside that float form,
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -70,8 +70,8 @@ def main() -> None:
         settings = Settings(backend=arguments.backend)
         parts.append(compare([*files, *NETWORKS[name].shipped], dataset, settings))
         print(as_text(parts[-1]), flush=True)
-    together = Comparison(dataset, [row for part in parts for row in part.rows], [])
-    together = replace(together, failed=[failure for part in parts for failure in part.failed])
+    rows = [row for part in parts for row in part.rows]
+    together = Comparison(dataset, rows, [failure for part in parts for failure in part.failed])
     write_json(arguments.json, {'dataset': 'camvid', 'split': arguments.split, **together.as_json()})
     if arguments.markdown:
         write_markdown(arguments.markdown, together)

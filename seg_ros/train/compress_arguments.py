@@ -14,6 +14,7 @@ from seg_ros.errors import RecipeError
 from seg_ros.pipeline import find_model
 from seg_ros.registry import DATASETS
 from seg_ros.train.distributed import join, leave
+from seg_ros.train.interrupts import remembered_interrupts
 from seg_ros.train.recipe import Source
 from seg_ros.train.steps import example_of
 from seg_ros.train.workplace import Step, Workplace, take
@@ -76,7 +77,8 @@ def run_step(step: Step, arguments: argparse.Namespace) -> int:
     processes = join(arguments.device)
     try:
         workplace = Workplace((source,), None, arguments.data, processes, {}, model.path)
-        take(step, model, arguments.output, workplace)
+        with remembered_interrupts():
+            take(step, model, arguments.output, workplace)
     finally:
         leave()
     if processes.is_main:

@@ -9,6 +9,7 @@ from seg_ros.train.command import find_recipe
 from seg_ros.train.compress_arguments import add_device, report
 from seg_ros.train.compression import CompressionRecipe, compress
 from seg_ros.train.distributed import join, leave
+from seg_ros.train.interrupts import remembered_interrupts
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +36,8 @@ def run(arguments: argparse.Namespace) -> int:
     processes = join(arguments.device)
     try:
         folder = arguments.output or Path('runs') / path.stem
-        made = compress(recipe, arguments.data, folder, processes)
+        with remembered_interrupts():
+            made = compress(recipe, arguments.data, folder, processes)
     finally:
         leave()
     if processes.is_main:
