@@ -115,7 +115,8 @@ def make_code_golden(frames: FrameNetwork, input_size: tuple[int, int], golden: 
         with torch.no_grad():
             logits = frames(torch.from_numpy(resized)[None])['codes'][0]
         codes.append(coder.golden(logits, resized))
-    return Golden(images, labels, np.stack(codes))
+    sharpened = None if golden is None else golden.sharpened
+    return Golden(images, labels, np.stack(codes), sharpened)
 
 
 def agreement(labels: UInt8Array, golden_labels: UInt8Array) -> float:

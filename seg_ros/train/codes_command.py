@@ -1,6 +1,7 @@
 """``seg_ros fit-codes``: give a model a binary layer, so that its segments get codes."""
 
 import argparse
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from seg_ros.checkpoint import Golden, Model, load_model, save_model
+from seg_ros.checkpoint import Model, load_model, save_model
 from seg_ros.data.segmented import SegmentedImages
 from seg_ros.description import CodeDescription, ModelDescription
 from seg_ros.errors import ModelFileError, ParameterError
@@ -21,8 +22,11 @@ from seg_ros.pipeline import find_model
 from seg_ros.registry import ENCODERS, SEGMENTED
 from seg_ros.train.codes import CodeTuner, FineTuning, fit_itq
 
+log = logging.getLogger(__name__)
+
 USUAL_TAPS = {
     'enet': ('initial', 'stage1', 'stage2', 'stage3'),
+    'efficientnet_lite_pyramid': ('encoder.stages.0', 'encoder.stages.1', 'encoder.stages.2', 'top'),
     'squeezenet': ('features.1', 'features.4', 'features.7', 'features.10', 'features.12'),
     'alexnet': ('conv1', 'conv2', 'conv5', 'fc7'),
 }
@@ -91,15 +95,6 @@ def run(arguments: argparse.Namespace) -> int:
         SEGMENTED[name](root, arguments.split)
         for name, root in zip(arguments.dataset, arguments.data, strict=True)
     ]
-    parent = load_model(find_model(arguments.model)) if arguments.model else None
-    description, network = _start_from(parent) if parent else _start_anew(arguments)
-    layer, about = _layer(arguments, parent, description, network)
-    images = ImageNetwork(network, description.normalisation).eval()
-    frames = FrameNetwork(
-        images, has_scores=len(description.classes) > 0, codes=layer, taps=list(about.taps)
-    ).eval()
-    if parent is None or parent.codes is None:
-        fit_itq(frames, [image for source in sources for image, _ in _some(source)], seed=arguments.seed)
     settings = FineTuning(
         epochs=arguments.epochs,
         learning_rate=arguments.learning_rate,
@@ -108,6 +103,15 @@ def run(arguments: argparse.Namespace) -> int:
         sharpness=arguments.sharpness,
         seed=arguments.seed,
     )
+    parent = load_model(find_model(arguments.model)) if arguments.model else None
+    description, network = _start_from(parent, settings) if parent else _start_anew(arguments)
+    layer, about = _layer(arguments, parent, description, network)
+    images = ImageNetwork(network, description.normalisation).eval()
+    frames = FrameNetwork(
+        images, has_scores=len(description.classes) > 0, codes=layer, taps=list(about.taps)
+    ).eval()
+    if parent is None or parent.codes is None:
+        fit_itq(frames, [image for source in sources for image, _ in _some(source)], seed=arguments.seed)
     description = replace(
         description,
         codes=about,
@@ -126,8 +130,16 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _start_from(parent: Model) -> tuple[ModelDescription, nn.Module]:
-    return parent.description, parent.network
+def _start_from(parent: Model, settings: FineTuning) -> tuple[ModelDescription, nn.Module]:
+    """A model; its embeddings stay unless the network that they read learns."""
+    description = parent.description
+    if description.embeddings and settings.epochs and settings.encoder_learning_rate > 0:
+        log.warning(
+            'the embeddings are left out: they belong to the network as it was; '
+            "seg_ros train makes new ones, by a recipe with 'embeddings' and alone: true"
+        )
+        description = replace(description, embeddings=None)
+    return description, parent.network
 
 
 def _start_anew(arguments: argparse.Namespace) -> tuple[ModelDescription, nn.Module]:
@@ -205,6 +217,8 @@ def _story(arguments: argparse.Namespace, sources: Sequence[SegmentedImages]) ->
 def _write(path: Path, frames: FrameNetwork, description: ModelDescription, parent: Model | None) -> None:
     frames.eval()
     labelled = parent.golden if parent and len(description.classes) else None
-    golden: Golden | None = None if labelled is None else Golden(labelled.images, labelled.labels)
-    golden = make_code_golden(frames, description.input_size, golden)
-    save_model(path, frames.network.network, description, golden, frames.codes)
+    golden = make_code_golden(frames, description.input_size, labelled)
+    embeddings = parent.embeddings if parent and description.embeddings else None
+    if embeddings is None:
+        golden = replace(golden, sharpened=None)
+    save_model(path, frames.network.network, description, golden, frames.codes, embeddings)

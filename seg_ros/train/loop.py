@@ -9,7 +9,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,11 +20,11 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from seg_ros.checkpoint import Model, load_model
+from seg_ros.checkpoint import load_model
 from seg_ros.compress.stored import plain_copy
 from seg_ros.description import ModelDescription, with_figures
 from seg_ros.errors import RecipeError
-from seg_ros.image import FrameNetwork, ImageNetwork, SharpenedNetwork
+from seg_ros.image import ImageNetwork
 from seg_ros.runtime.memory import keep_freed_memory
 from seg_ros.train.columns import start_classifier
 from seg_ros.train.curves import write_curves
@@ -33,7 +33,7 @@ from seg_ros.train.ema import WeightAverage
 from seg_ros.train.guards import faults_of_gradients, guard_convolutions
 from seg_ros.train.interrupts import raise_if_interrupted
 from seg_ros.train.loader import Augmented, EpochSampler, InMemory, make_loader
-from seg_ros.train.losses import SegmentationLoss, class_counts, class_weights
+from seg_ros.train.progress import Progress
 from seg_ros.train.recipe import Recipe, Source
 from seg_ros.train.schedule import learning_rate, parameter_groups
 from seg_ros.train.start import (
@@ -41,9 +41,10 @@ from seg_ros.train.start import (
     learn_at,
     load_parent,
     load_teacher,
-    make_embeddings,
+    make_loss,
     make_network,
     open_source,
+    with_embeddings,
 )
 from seg_ros.train.state import read_state, restore_state, save_state
 from seg_ros.train.step import TrainingStep
@@ -54,25 +55,6 @@ log = logging.getLogger(__name__)
 NetworkT = TypeVar('NetworkT', bound=nn.Module)
 
 STATE_FILE, BEST_FILE, LAST_FILE = 'state.safetensors', 'best.safetensors', 'last.safetensors'
-
-
-@dataclass
-class Progress:
-    """How far a run is; what the state file keeps beside weights.
-
-    Attributes:
-        epoch: epochs done.
-        best_mean_iou: of all validations so far, 0..1; -1 before the first.
-        validations_without_gain: in a row.
-        figures: of the last validation, see seg_ros.train.validation.as_figures.
-        rows: one an epoch, see seg_ros.train.curves.
-    """
-
-    epoch: int = 0
-    best_mean_iou: float = -1.0
-    validations_without_gain: int = 0
-    figures: dict[str, Any] = field(default_factory=dict)
-    rows: list[dict[str, float]] = field(default_factory=list)
 
 
 class Trainer:
@@ -136,7 +118,11 @@ class Trainer:
         images = self._augmented(parts)
         if not (folder / STATE_FILE).is_file():
             start_classifier(network, images, recipe, processes.device, is_quiet=not processes.is_main)
-        self.network = self._place(self._with_embeddings(ImageNetwork(network, recipe.normalisation), parent))
+        learning, embeddings = with_embeddings(recipe, ImageNetwork(network, recipe.normalisation), parent)
+        self.description = replace(self.description, embeddings=embeddings)
+        if parent is not None and parent.embeddings is not None and not embeddings and processes.is_main:
+            log.warning("%s has embeddings, the recipe has no 'embeddings': they are left out", parent.path)
+        self.network = self._place(learning)
         self._average = WeightAverage(self.network, recipe.ema)
         self._optimizer = optim.AdamW(parameter_groups(self.network, recipe.weight_decay), lr=0.0)
         self._step = self._make_step(parts)
@@ -171,7 +157,7 @@ class Trainer:
             if self.has_converged:
                 epochs.close()
                 break
-            is_best = self._count(self._epoch(epoch))
+            is_best = progress.count(self._epoch(epoch))
             epochs.set_postfix(
                 loss=f'{progress.rows[-1]["loss"]:.3f}', best=f'{100 * max(progress.best_mean_iou, 0):.1f}'
             )
@@ -209,24 +195,6 @@ class Trainer:
         label = f'reading {source.dataset} {source.split}' if self.processes.is_main else ''
         return InMemory(open_source(source, self._data), label)
 
-    def _with_embeddings(
-        self, network: ImageNetwork, parent: Model | None
-    ) -> ImageNetwork | SharpenedNetwork:
-        """The network with the head and the filter that the recipe asks for."""
-        about = self.recipe.embeddings
-        if about is None:
-            if parent is not None and parent.embeddings is not None and self.processes.is_main:
-                log.warning(
-                    "%s has embeddings, the recipe has no 'embeddings': they are left out", parent.path
-                )
-            return network
-        head, described = make_embeddings(about, network, parent)
-        self.description = replace(self.description, embeddings=described)
-        if about.alone:
-            network.requires_grad_(False)
-        frames = FrameNetwork(network, embeddings=head, embedding_taps=about.taps)
-        return SharpenedNetwork(frames, about.window, about.iterations)
-
     def _place(self, network: NetworkT) -> NetworkT:
         """On the device, in the memory order that convolutions like best."""
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -235,20 +203,10 @@ class Trainer:
 
     def _make_step(self, parts: list[InMemory]) -> TrainingStep:
         recipe = self.recipe
-        counts = np.sum(
-            [source.repeat * class_counts(part) for source, part in zip(recipe.train, parts, strict=True)],
-            axis=0,
-        )
-        loss = SegmentationLoss(
-            class_weights(counts, recipe.loss.balance, recipe.loss.constant),
-            jaccard=recipe.loss.jaccard,
-            label_smoothing=recipe.loss.label_smoothing,
-            adjust=recipe.loss.adjust,
-        )
         teacher = load_teacher(recipe, self.description)
         step = TrainingStep(
             self.network,
-            loss,
+            make_loss(recipe, parts),
             recipe.precision,
             self._place(teacher) if teacher else None,
             recipe.teacher,
@@ -352,18 +310,6 @@ class Trainer:
         n_steps = self.recipe.epochs * len(self._loader)
         step = epoch * len(self._loader) + position
         return learning_rate(step, n_steps, self.recipe.learning_rate, self.recipe.warmup)
-
-    def _count(self, row: dict[str, float]) -> bool:
-        """Enter an epoch into the progress; returns whether its validation is the best so far."""
-        progress = self.progress
-        progress.epoch += 1
-        progress.rows.append(row)
-        if math.isnan(row['mean_iou']):
-            return False
-        is_best = row['mean_iou'] > progress.best_mean_iou
-        progress.best_mean_iou = max(progress.best_mean_iou, row['mean_iou'])
-        progress.validations_without_gain = 0 if is_best else progress.validations_without_gain + 1
-        return is_best
 
     def _write_model(self, name: str) -> None:
         """The averaged weights as a model file."""

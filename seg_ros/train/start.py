@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -14,12 +15,13 @@ from seg_ros.compress.share import share_network
 from seg_ros.data.dataset import Dataset
 from seg_ros.description import EmbeddingDescription, ModelDescription
 from seg_ros.errors import CalibrationError, RecipeError, UnavailableError
-from seg_ros.image import FrameNetwork, ImageNetwork
+from seg_ros.image import FrameNetwork, ImageNetwork, SharpenedNetwork
 from seg_ros.models.embedding_head import EmbeddingHead
 from seg_ros.models.pretrained import Pretrained
 from seg_ros.registry import DATASETS, QUANTIZATIONS, look_up
 from seg_ros.resources import resource
-from seg_ros.train.recipe import EmbeddingRecipe, Recipe, Source
+from seg_ros.train.losses import SegmentationLoss, class_counts, class_weights
+from seg_ros.train.recipe import Recipe, Source
 
 
 def open_source(source: Source, data: Path | None) -> Dataset:
@@ -132,14 +134,37 @@ def learn_at(network: nn.Module, level: str, parent: Model | None) -> nn.Module:
     return pretend(network, ranges, about.n_bits)
 
 
-def make_embeddings(
-    about: EmbeddingRecipe, network: ImageNetwork, parent: Model | None
-) -> tuple[EmbeddingHead, EmbeddingDescription]:
-    """The head of a network, new or the parent's own where it is of the same kind, and how files describe it.
+def make_loss(recipe: Recipe, parts: Sequence[Dataset]) -> SegmentationLoss:
+    """The loss on labels, its classes weighted by how often they occur in what is trained on.
+
+    Raises:
+        RecipeError: the labels hold not one pixel of a class.
+    """
+    counts = np.sum(
+        [source.repeat * class_counts(part) for source, part in zip(recipe.train, parts, strict=True)], axis=0
+    )
+    about = recipe.loss
+    return SegmentationLoss(
+        class_weights(counts, about.balance, about.constant),
+        jaccard=about.jaccard,
+        label_smoothing=about.label_smoothing,
+        adjust=about.adjust,
+    )
+
+
+def with_embeddings(
+    recipe: Recipe, network: ImageNetwork, parent: Model | None
+) -> tuple[ImageNetwork | SharpenedNetwork, EmbeddingDescription | None]:
+    """The network with the head and the filter that the recipe asks for, and how files describe them.
+
+    The head is new, or the parent's own where it is of the same kind.
 
     Raises:
         RecipeError: the network has no such sub-module; names those that it has.
     """
+    about = recipe.embeddings
+    if about is None:
+        return network, None
     channels = dict(zip(about.taps, _channels(network, about.taps), strict=True))
     description = EmbeddingDescription(
         channels, about.dimensions, about.stride, about.window, about.iterations
@@ -149,7 +174,10 @@ def make_embeddings(
         own = parent.description.embeddings
         if (own.taps, own.dimensions, own.stride) == (channels, about.dimensions, about.stride):
             head.load_state_dict(parent.embeddings.state_dict())
-    return head, description
+    if about.alone:
+        network.requires_grad_(False)
+    frames = FrameNetwork(network, embeddings=head, embedding_taps=about.taps)
+    return SharpenedNetwork(frames, about.window, about.iterations), description
 
 
 def _channels(network: ImageNetwork, taps: Sequence[str]) -> list[int]:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from seg_ros.checkpoint import load_model
 from seg_ros.cli import main
 from seg_ros.data.segmented import SegmentFolder
 from seg_ros.image import FrameNetwork, ImageNetwork, Normalisation
@@ -134,6 +135,28 @@ def test_a_model_keeps_its_classes(folder: Path, tmp_path: Path, model_file: Pat
     assert refined.segments is not None
     one_class = refined.segments.class_ids[refined.segments.regions.ids]
     assert (refined.labels == one_class).mean() > 0.97  # but for interpolation along their edges
+
+
+def test_embeddings_stay_unless_the_network_learns(
+    folder: Path, tmp_path: Path, embedded_model_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    output = tmp_path / 'coded.safetensors'
+    words = ['fit-codes', 'folder', '--data', str(folder), '--model', str(embedded_model_file)]
+    assert main([*words, '--epochs', '0', '-o', str(output)]) == 0
+    assert not caplog.records
+    settings = {'backend': 'torch', 'embedding_filter_enabled': True}
+    plain, coded = (
+        Pipeline.load(Settings(model=str(f), **settings))  # type: ignore[arg-type]
+        for f in (embedded_model_file, output)
+    )
+    assert coded.agreement == 1
+    prediction = coded(patches(5)[0], with_segments=True)
+    assert prediction.segments is not None
+    assert np.array_equal(plain(patches(5)[0]).labels, prediction.labels)
+
+    assert main([*words, '--epochs', '1', '--encoder-learning-rate', '1e-9', '-o', str(output)]) == 0
+    assert 'embeddings are left out' in caplog.text
+    assert load_model(output).embeddings is None
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None
     whole = make_trainer(tmp_path / 'whole', epochs=3)
     whole.run()
     stopped = make_trainer(tmp_path / 'stopped', epochs=3)
-    stopped._count(stopped._epoch(0))
+    stopped.progress.count(stopped._epoch(0))
     stopped._save_state()
     make_trainer(tmp_path / 'stopped', epochs=3).run()
     one, other = (load_model(tmp_path / name / 'last.safetensors') for name in ('whole', 'stopped'))
