@@ -4,7 +4,10 @@ T.-Y. Lin et al., "Feature pyramid networks for object detection", 2017; H. Zhao
 parsing network", 2017, for the pooled context.
 
 Deliberate differences: the pyramid is narrow, goes down to half the input's size, and halves its width there,
-where most of its work lies; each level is upsampled by repetition, whose backward pass compilers fuse.
+where most of its work lies; each level is upsampled by repetition, whose backward pass compilers fuse. The
+last level scores the four pixels of each of its values by a 1x1 convolution and a shuffle (W. Shi et al.,
+"Real-time single image and video super-resolution using an efficient sub-pixel convolutional neural network",
+CVPR 2016), which is a 2x2 transposed convolution of stride 2 that integers can compute.
 """
 
 from abc import abstractmethod
@@ -13,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seg_ros.models.layers import doubled, pad_to_multiple
+from seg_ros.models.layers import doubled, pad_to_multiple, unfold_pixels
 from seg_ros.models.pretrained import Pretrained
 
 
@@ -70,10 +73,7 @@ class Pyramid(nn.Module):
         self.smooth = nn.ModuleList(_conv_norm_act(w, w, 3) for w in widths)
         self.dropout = nn.Dropout2d(dropout)
         self.half_scores = half_scores
-        if half_scores:
-            self.classify: nn.Module = nn.Conv2d(width // 2, n_classes, 1)
-        else:
-            self.classify = nn.ConvTranspose2d(width // 2, n_classes, 2, stride=2)
+        self.classify = nn.Conv2d(width // 2, n_classes if half_scores else 4 * n_classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) float to (B, n_classes, H, W) scores; of half that size, rounded up, if so built."""
@@ -91,5 +91,5 @@ class Pyramid(nn.Module):
             x = self.smooth[level](doubled(x) + self.lateral[level](shallow[level]))
         scores: Tensor = self.classify(self.dropout(x))
         if self.half_scores:
-            height, width = -(-height // 2), -(-width // 2)
-        return scores[..., :height, :width]
+            return scores[..., : -(-height // 2), : -(-width // 2)]
+        return unfold_pixels(scores)[..., :height, :width]

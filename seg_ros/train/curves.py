@@ -4,8 +4,12 @@ import csv
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from seg_ros.errors import UnavailableError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 COLUMNS = ('epoch', 'learning_rate', 'loss', 'mean_iou', 'class_average', 'seconds')
 
@@ -33,19 +37,23 @@ def _draw(path: Path, rows: Sequence[dict[str, float]]) -> None:
         from matplotlib.figure import Figure
     except ImportError as err:
         raise UnavailableError("training draws curves with matplotlib: pip install 'seg_ros[train]'") from err
-    figure = Figure(figsize=(9, 4), layout='constrained')
-    losses, accuracy = figure.subplots(1, 2)
-    losses.plot([r['epoch'] for r in rows], [r['loss'] for r in rows], label='train')
-    losses.set(xlabel='epoch', ylabel='loss', title='Loss')
     measured = [r for r in rows if not math.isnan(r['mean_iou'])]
-    for key, label in (('mean_iou', 'mean IoU'), ('class_average', 'class average')):
-        accuracy.plot([r['epoch'] for r in measured], [100 * r[key] for r in measured], label=label)
-    accuracy.set(xlabel='epoch', ylabel='percent', title='Validation')
+    figure = Figure(figsize=(9 if measured else 4.5, 4), layout='constrained')
+    panels = figure.subplots(1, 2 if measured else 1, squeeze=False)[0]
+    panels[0].plot([r['epoch'] for r in rows], [r['loss'] for r in rows])
+    panels[0].set(xlabel='epoch', ylabel='loss', title='Loss')
     if measured:
-        best = max(measured, key=lambda r: r['mean_iou'])
-        label = f'best {100 * best["mean_iou"]:.1f}'
-        accuracy.axvline(best['epoch'], color='grey', linewidth=0.8, label=label)
-    accuracy.legend()
-    for axes in (losses, accuracy):
+        _draw_validation(panels[1], measured)
+    for axes in panels:
         axes.grid(alpha=0.3)
     figure.savefig(path, dpi=110)
+
+
+def _draw_validation(axes: 'Axes', rows: Sequence[dict[str, float]]) -> None:
+    for key, label in (('mean_iou', 'mean IoU'), ('class_average', 'class average')):
+        axes.plot([r['epoch'] for r in rows], [100 * r[key] for r in rows], label=label)
+    axes.set(xlabel='epoch', ylabel='percent', title='Validation')
+    best = max(rows, key=lambda r: r['mean_iou'])
+    label = f'best {100 * best["mean_iou"]:.1f}'
+    axes.axvline(best['epoch'], color='grey', linewidth=0.8, label=label)
+    axes.legend()

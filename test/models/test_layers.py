@@ -3,7 +3,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seg_ros.models.layers import doubled, max_pool, max_unpool, pad_to_multiple
+from seg_ros.models.layers import doubled, max_pool, max_unpool, pad_to_multiple, unfold_pixels
 from seg_ros.train.guards import faults_of_gradients
 
 SHAPES = [(1, 1, 2, 2), (2, 3, 6, 10), (1, 16, 8, 4)]
@@ -58,17 +58,30 @@ def test_doubled_maps() -> None:
     assert torch.equal(doubled(x), F.interpolate(x, scale_factor=2.0))
 
 
-def test_compiled_gradients_pass_through_doubled_maps() -> None:
+def test_unfolded_pixels_are_a_transposed_convolution() -> None:
+    torch.manual_seed(2)
+    x, transposed = torch.randn(2, 5, 3, 4), nn.ConvTranspose2d(5, 3, 2, stride=2)
+    plain = nn.Conv2d(5, 12, 1)
+    with torch.no_grad():
+        plain.weight.copy_(transposed.weight.permute(2, 3, 1, 0).reshape(12, 5, 1, 1))
+        plain.bias.copy_(transposed.bias.repeat(4))  # type: ignore[union-attr]
+    torch.testing.assert_close(unfold_pixels(plain(x)), transposed(x))
+
+
+@pytest.mark.parametrize('unfolds', [False, True])
+def test_compiled_gradients_pass_through_layers(unfolds: bool) -> None:
     """Which they do not through ``F.interpolate``, compiled in bfloat16 by torch 2.13."""
     torch.manual_seed(1)
     coarse, beside = nn.Conv2d(16, 16, 1), nn.Conv2d(8, 16, 1)
-    fine = nn.Sequential(nn.Conv2d(16, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 3, 1))
+    last = nn.Conv2d(16, 12 if unfolds else 3, 1)
+    fine = nn.Sequential(nn.Conv2d(16, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), last)
     network = nn.ModuleList([coarse, beside, fine]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def step(images: Tensor, labels: Tensor) -> Tensor:
         with torch.autocast('cpu', torch.bfloat16):
             scores = fine(doubled(coarse(images[:, :, ::2, ::2])) + beside(images[:, :8]))
-        return F.cross_entropy(scores.float(), labels)
+        return F.cross_entropy((unfold_pixels(scores) if unfolds else scores).float(), labels)
 
-    batch = torch.randn(2, 16, 32, 64), torch.randint(3, (2, 32, 64))
+    size = (64, 128) if unfolds else (32, 64)
+    batch = torch.randn(2, 16, 32, 64), torch.randint(3, (2, *size))
     assert faults_of_gradients(torch.compile(step), step, network, batch) == ''
