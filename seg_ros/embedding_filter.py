@@ -14,7 +14,13 @@ from torch import Tensor
 from seg_ros.compiling import import_kernels, n_cores, run_in_parts
 from seg_ros.decide import dense, neighbours_1d
 from seg_ros.errors import ParameterError
-from seg_ros.models.masked_average import at_size_of, check_window, is_finer, sharpen
+from seg_ros.models.masked_average import (
+    LEAST_PROBABILITY,
+    at_size_of,
+    check_window,
+    is_finer,
+    sharpen,
+)
 
 Float32Array = npt.NDArray[np.float32]
 
@@ -29,7 +35,7 @@ _KERNELS = ('seg_ros.filter_kernels', 'the embedding filter runs in torch, which
 
 @dataclass(frozen=True)
 class EmbeddingFilter:
-    """Averages scores over what the embeddings hold for the same thing; see ``sharpen``.
+    """Averages probabilities over what the embeddings hold for the same thing; see ``sharpen``.
 
     Attributes:
         window: width and height of the window in pixels of the embeddings, odd.
@@ -72,20 +78,23 @@ class EmbeddingFilter:
             return sharpen(scores[None], embeddings[None], hardness, self.window, self.iterations)[0]
         size = tuple(embeddings.shape[-2:])
         n_threads = n_threads or n_cores()
-        if not is_finer(tuple(scores.shape[-2:]), size):
-            coarse = at_size_of(scores[None], size)[0].detach().float().numpy()
-            return torch.from_numpy(self._average(kernels, coarse, embeddings, n_threads).copy())
         scores = dense(scores.detach().float())
-        coarse = _means(kernels, scores, size, n_threads)
-        averaged = self._average(kernels, coarse, embeddings, n_threads)
-        return _add(kernels, scores, averaged - coarse, n_threads)
+        finer = is_finer(tuple(scores.shape[-2:]), size)
+        if self.iterations == 0:
+            return scores if finer else at_size_of(scores[None], size)[0]
+        if not finer:
+            scores = at_size_of(scores[None], size)[0]
+        before = _probabilities(_means(kernels, scores, size, n_threads))
+        after = self._average(kernels, before, embeddings, n_threads)
+        if not finer:
+            return torch.from_numpy(np.log(after, out=after))
+        np.divide(after, before, out=after)
+        return _add(kernels, scores, np.log(after, out=after), n_threads)
 
     def _average(
         self, kernels: ModuleType, values: Float32Array, embeddings: Tensor, n_threads: int
     ) -> Float32Array:
         """(K, h, w) values, averaged again and again."""
-        if self.iterations == 0:
-            return values
         radius, hardness = self.window // 2, np.float32(self.hardness)
         n_pairs = self.iterations * self.window**2 * values[0].size
         places = _with_margins(embeddings.detach().float().numpy(), radius, np.inf)
@@ -95,6 +104,14 @@ class EmbeddingFilter:
         run = partial(_call, kernels.average_rows, arguments, averaged)
         run_in_parts(run, values.shape[1], min(n_threads, 1 + n_pairs // _PAIRS_PER_THREAD))
         return averaged
+
+
+def _probabilities(scores: Float32Array) -> Float32Array:
+    """Softmax of (K, h, w) scores, in their place; what counts as impossible is the least."""
+    scores -= scores.max(0)
+    np.exp(scores, out=scores)
+    scores /= scores.sum(0)
+    return np.maximum(scores, LEAST_PROBABILITY, out=scores)
 
 
 def _with_margins(maps: Float32Array, radius: int, value: float) -> Float32Array:

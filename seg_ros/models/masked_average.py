@@ -1,8 +1,11 @@
-"""The filter that learned embeddings drive: each score becomes the average over what looks the same nearby.
+"""The filter that learned embeddings drive: each pixel takes the average of what looks the same nearby.
 
 A. Harley, K. Derpanis, I. Kokkinos, "Learning dense convolutional embeddings for semantic segmentation",
 arXiv 1511.04377, section 3.3: pixel j counts for pixel i as much as exp(-hardness * |e_i - e_j|), the L1
 distance of their embeddings, and the average is taken again and again.
+
+Deliberate difference: probabilities are averaged, not scores. Scores have no bounds, so the large ones of a
+road would win over the small ones of the pavement beside it.
 
 Nothing here is as large as the window times the map: forward and backward go through the window pair by pair
 of places, and the mask, which is symmetric, is computed anew where it is needed.
@@ -17,12 +20,16 @@ from torch.nn import functional as F
 
 from seg_ros.errors import ParameterError
 
+LEAST_PROBABILITY = 1e-6
+"""What counts as impossible, so that logarithms stay finite."""
+
 
 def sharpen(scores: Tensor, embeddings: Tensor, hardness: Tensor, window: int, iterations: int) -> Tensor:
-    """Scores averaged again and again over what the embeddings hold for the same thing.
+    """Scores whose probabilities are averaged again and again over what the embeddings hold for one thing.
 
     The filter works at the embeddings' size. Coarser scores are brought to it, bilinearly; of finer ones the
-    mean in each cell is filtered and its change added, so that they keep their detail.
+    mean in each cell is filtered and the change of its log probabilities added, so that they keep their
+    detail.
 
     Args:
         scores: (B, K, H, W) float.
@@ -32,28 +39,31 @@ def sharpen(scores: Tensor, embeddings: Tensor, hardness: Tensor, window: int, i
         iterations: how often, 0 or more.
 
     Returns:
-        (B, K, max(H, h), max(W, w)).
+        (B, K, max(H, h), max(W, w)); where the scores are no finer than the embeddings, log probabilities.
 
     Raises:
         ParameterError: the window is even or larger than the map, or the sizes do not fit.
     """
     size = tuple(embeddings.shape[-2:])
     coarse = at_size_of(scores, size)
-    filtered = coarse
+    if iterations == 0:
+        return scores if is_finer(tuple(scores.shape[-2:]), size) else coarse
+    before = coarse.softmax(1).clamp_min(LEAST_PROBABILITY)
+    after = before
     for _ in range(iterations):
-        filtered = masked_average(filtered, embeddings, hardness, window)
-    return add_change(scores, coarse, filtered)
+        after = masked_average(after, embeddings, hardness, window)
+    return add_change(scores, before, after)
 
 
-def add_change(scores: Tensor, coarse: Tensor, filtered: Tensor) -> Tensor:
-    """What filtering (B, K, h, w) ``coarse`` changed, in the scores (B, K, H, W) that it was made of.
+def add_change(scores: Tensor, before: Tensor, after: Tensor) -> Tensor:
+    """What filtering changed in probabilities (B, K, h, w), brought into the scores (B, K, H, W) they are of.
 
     Returns:
-        ``filtered`` where the scores were coarser or of that size, else (B, K, H, W).
+        Logarithms of ``after`` where the scores were coarser or of that size, else (B, K, H, W).
     """
-    if not is_finer(tuple(scores.shape[-2:]), tuple(coarse.shape[-2:])):
-        return filtered
-    return scores + F.interpolate(filtered - coarse, tuple(scores.shape[-2:]), mode='bilinear')
+    if not is_finer(tuple(scores.shape[-2:]), tuple(before.shape[-2:])):
+        return after.log()
+    return scores + F.interpolate((after / before).log(), tuple(scores.shape[-2:]), mode='bilinear')
 
 
 def at_size_of(scores: Tensor, size: tuple[int, ...]) -> Tensor:

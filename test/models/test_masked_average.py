@@ -66,6 +66,15 @@ def test_equal_embeddings_give_the_plain_mean() -> None:
     torch.testing.assert_close(got, F.avg_pool2d(values, 3, 1, 1) / count)
 
 
+def test_probabilities_are_averaged() -> None:
+    """A pixel that is sure against eight that are less so: by scores it would win, by probabilities not."""
+    scores = torch.zeros(1, 2, 3, 3)
+    scores[0, 0], scores[0, 1, 1, 1] = 1.0, 20.0
+    got = sharpen(scores, torch.zeros(1, 1, 3, 3), torch.tensor(1.0), 3, 1)[0, :, 1, 1].exp()
+    sure = 1 / (1 + np.exp(-1.0))
+    assert got.tolist() == pytest.approx([8 * sure / 9, 1 - 8 * sure / 9], abs=1e-5)
+
+
 def test_coarse_scores_are_brought_to_the_embeddings_size() -> None:
     scores, embeddings = torch.rand(1, 2, 4, 5), torch.rand(1, 3, 8, 10)
     got = sharpen(scores, embeddings, torch.tensor(2.0), 3, 2)
@@ -76,8 +85,9 @@ def test_coarse_scores_are_brought_to_the_embeddings_size() -> None:
 def test_fine_scores_keep_their_detail() -> None:
     scores, embeddings = torch.rand(1, 2, 16, 24), torch.rand(1, 3, 4, 6)
     got = sharpen(scores, embeddings, torch.tensor(2.0), 3, 1)
-    coarse = F.avg_pool2d(scores, 4)
-    change = masked_average(coarse, embeddings, torch.tensor(2.0), 3) - coarse
+    before = F.avg_pool2d(scores, 4).softmax(1)
+    after = masked_average(before, embeddings, torch.tensor(2.0), 3)
+    change = (after / before).log()
     torch.testing.assert_close(got - scores, F.interpolate(change, (16, 24), mode='bilinear'))
     torch.testing.assert_close(sharpen(scores, embeddings, torch.tensor(2.0), 3, 0), scores)
 
