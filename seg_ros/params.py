@@ -65,7 +65,7 @@ class Parameter:
 PARAMETERS: tuple[Parameter, ...] = (
     Parameter(
         'model',
-        'enet_camvid',
+        'lite_camvid',
         'Model file: a path, or the name of a shipped model.',
         change=Change.UNCONFIGURED,
     ),
@@ -266,7 +266,7 @@ BY_NAME: dict[str, Parameter] = {p.name: p for p in PARAMETERS}
 class Settings:
     """Values of all parameters, dots in their names as underscores; see PARAMETERS for their meaning."""
 
-    model: str = 'enet_camvid'
+    model: str = 'lite_camvid'
     quantization: str = 'auto'
     backend: str = 'auto'
     device: str = 'auto'
