@@ -88,7 +88,7 @@ class EmbeddingDescription:
     taps: dict[str, int]
     dimensions: int = 8
     stride: int = 4
-    window: int = 9
+    window: int = 5
     iterations: int = 2
 
     def build(self) -> EmbeddingHead:

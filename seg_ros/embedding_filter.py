@@ -46,7 +46,7 @@ class EmbeddingFilter:
         ParameterError: a value is out of range.
     """
 
-    window: int = 9
+    window: int = 5
     iterations: int = 2
     hardness: float = 2.0
 
@@ -125,19 +125,38 @@ def _with_margins(maps: Float32Array, radius: int, value: float) -> Float32Array
 def _means(kernels: ModuleType, scores: Tensor, size: tuple[int, ...], n_threads: int) -> Float32Array:
     """(K, h, w) means over cells of (K, H, W) scores."""
     means = np.empty((scores.shape[0], *size), np.float32)
-    run = partial(_call, kernels.mean_rows, (*_in_memory(scores), tuple(scores.shape)), means)
+    if _is_by_pixel(scores):
+        run = partial(_call, kernels.mean_pixels, (_by_pixel(scores),), means)
+    else:
+        run = partial(_call, kernels.mean_rows, (*_in_memory(scores), tuple(scores.shape)), means)
     run_in_parts(run, size[0], min(n_threads, 1 + scores.numel() // _VALUES_PER_THREAD))
     return means
 
 
 def _add(kernels: ModuleType, scores: Tensor, change: Float32Array, n_threads: int) -> Tensor:
-    """(K, H, W) scores plus a (K, h, w) change, interpolated."""
+    """(K, H, W) scores plus a (K, h, w) change, interpolated; in the scores' order in memory."""
     _, h, w = change.shape
     rows, columns = neighbours_1d(h, scores.shape[1]), neighbours_1d(w, scores.shape[2])
-    changed = np.empty(tuple(scores.shape), np.float32)
-    run = partial(_call, kernels.add_rows, (*_in_memory(scores), change, rows, columns), changed)
+    changed = torch.empty_like(scores)
+    if _is_by_pixel(scores):
+        change = np.ascontiguousarray(change.transpose(1, 2, 0))
+        arguments = (_by_pixel(scores), change, rows, columns)
+        run = partial(_call, kernels.add_pixels, arguments, _by_pixel(changed))
+    else:
+        run = partial(_call, kernels.add_rows, (*_in_memory(scores), change, rows, columns), changed.numpy())
     run_in_parts(run, scores.shape[1], min(n_threads, 1 + scores.numel() // _VALUES_PER_THREAD))
-    return torch.from_numpy(changed)
+    return changed
+
+
+def _is_by_pixel(scores: Tensor) -> bool:
+    """Whether the scores of a pixel lie side by side in memory."""
+    return scores.permute(1, 2, 0).is_contiguous()
+
+
+def _by_pixel(scores: Tensor) -> Float32Array:
+    """(K, H, W) scores that lie so, as (H, W * K)."""
+    pixels: Float32Array = scores.permute(1, 2, 0).flatten(1).numpy()
+    return pixels
 
 
 def _in_memory(scores: Tensor) -> tuple[Float32Array, tuple[int, ...]]:

@@ -208,6 +208,29 @@ def mean_rows(
 
 
 @compiled
+def mean_pixels(scores: Float32Array, start: int, stop: int, means: Float32Array) -> None:
+    """As :func:`mean_rows`, of scores (H, W * K), those of a pixel side by side."""
+    n_values, height, width = means.shape
+    tall, wide = scores.shape[0] // height, scores.shape[1] // (width * n_values)
+    share = _ONE / np.float32(tall * wide)
+    sums = np.empty(scores.shape[1], np.float32)
+    cell = np.empty(n_values, np.float32)
+    for y in range(start, stop):
+        sums[:] = scores[y * tall]
+        for v in range(y * tall + 1, (y + 1) * tall):
+            row = scores[v]
+            for i in range(sums.size):
+                sums[i] += row[i]
+        for x in range(width):
+            cell[:] = _ZERO
+            for pixel in range(x * wide, (x + 1) * wide):
+                for k in range(n_values):
+                    cell[k] += sums[pixel * n_values + k]
+            for k in range(n_values):
+                means[k, y, x] = cell[k] * share
+
+
+@compiled
 def add_rows(
     scores: Float32Array,
     strides: tuple[int, int, int],
@@ -249,3 +272,49 @@ def add_rows(
             out, more = changed[k, y], added[k]
             for x in range(row.size):
                 out[x] = row[x] + more[x]
+
+
+@compiled
+def _widen_pixels(
+    line: Float32Array, left: UInt32Array, weight_right: Float32Array, wide: Float32Array
+) -> None:
+    """Fill (W, K) ``wide`` with a (w, K) line, interpolated."""
+    last = line.shape[0] - 1
+    for x in range(wide.shape[0]):
+        first = np.int64(left[x])
+        a, b, out, weight = line[first], line[min(first + 1, last)], wide[x], weight_right[x]
+        for k in range(out.size):
+            out[k] = a[k] + weight * (b[k] - a[k])
+
+
+@compiled
+def add_pixels(
+    scores: Float32Array,
+    change: Float32Array,
+    rows: tuple[UInt32Array, Float32Array],
+    columns: tuple[UInt32Array, Float32Array],
+    start: int,
+    stop: int,
+    changed: Float32Array,
+) -> None:
+    """As :func:`add_rows`, of scores (H, W * K) and a change (h, w, K), those of a pixel side by side."""
+    above, weight_below = rows
+    left, weight_right = columns
+    last = change.shape[0] - 1
+    upper = np.empty((left.size, change.shape[2]), np.float32)
+    lower = np.empty_like(upper)
+    in_upper, in_lower = np.int64(-1), np.int64(-1)
+    for y in range(start, stop):
+        first = np.int64(above[y])
+        second = min(first + 1, last)
+        if first == in_lower:
+            upper, lower, in_upper, in_lower = lower, upper, in_lower, in_upper
+        if first != in_upper:
+            _widen_pixels(change[first], left, weight_right, upper)
+        if second != in_lower:
+            _widen_pixels(change[second], left, weight_right, lower)
+        in_upper, in_lower = first, second
+        a, b, weight = upper.ravel(), lower.ravel(), weight_below[y]
+        row, out = scores[y], changed[y]
+        for i in range(out.size):
+            out[i] = row[i] + (a[i] + weight * (b[i] - a[i]))

@@ -124,7 +124,7 @@ class EmbeddingRecipe:
     taps: tuple[str, ...]
     dimensions: int = 8
     stride: int = 4
-    window: int = 9
+    window: int = 5
     iterations: int = 2
     hardness: float = 2.0
     pairs: float = 1.0
