@@ -86,13 +86,14 @@ def test_a_mask_by_hand() -> None:
 
 
 def test_the_masks_of_all_pixels_are_the_filter(model: EmbeddedModel, views: list[View]) -> None:
-    """One pass of the filter is the mean under each pixel's mask."""
+    """One pass of the filter is the mean of the probabilities under each pixel's mask."""
     embeddings, scores = views[0].embeddings, RNG.normal(size=(2, 24, 32)).astype(np.float32)
     once = replace(model.filter, iterations=1)
-    got = once(torch.from_numpy(scores), torch.from_numpy(embeddings)).numpy()
+    got = once(torch.from_numpy(scores), torch.from_numpy(embeddings)).exp().numpy()
+    probabilities = np.exp(scores) / np.exp(scores).sum(0)
     for row, column in ((0, 0), (11, 20), (23, 31), (5, 1)):
         mask = mask_at(embeddings, Spot(0, 0, row, column), model.filter.hardness, model.filter.window)
-        wanted = (mask * scores).sum((1, 2)) / mask.sum()
+        wanted = (mask * probabilities).sum((1, 2)) / mask.sum()
         np.testing.assert_allclose(got[:, row, column], wanted, rtol=1e-4, atol=1e-5)
 
 
