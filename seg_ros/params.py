@@ -163,8 +163,8 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter(
         'embedding_filter.enabled',
         False,
-        "Whether scores are averaged over pixels whose learned embeddings are alike, which follows objects' "
-        'edges; needs a model with embeddings.',
+        'Whether probabilities are averaged over pixels whose learned embeddings are alike, which follows '
+        "objects' edges; needs a model with embeddings.",
         change=Change.UNCONFIGURED,
     ),
     Parameter(
