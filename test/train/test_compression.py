@@ -237,6 +237,10 @@ def test_commands_say_what_was_gained(
     data = ['--dataset', 'squares', '--images', '4', '--options', '{n_images: 8}']
     assert cli.main(['prune', str(parent), '-o', str(out), '--share', '0.6', *data]) == 0
     assert cli.main(['quantize', str(out), '-o', str(out.with_stem('int8')), *data]) == 0
+    for level in ('bf16', 'fp16'):
+        coarse = out.with_stem(level)
+        assert cli.main(['quantize', str(out), '--level', level, '-o', str(coarse), *data]) == 0
+        assert load_model(coarse).description.quantization == level
     assert cli.main(['share', str(out), '-o', str(out.with_stem('shared')), '--bits', '4', *data]) == 0
     printed = capsys.readouterr().out
     assert 'fp32 ->           int8' in printed
