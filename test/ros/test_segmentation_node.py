@@ -1,9 +1,10 @@
 """The node through DDS: what it publishes, and what it does with everything that can go wrong."""
 
+import ctypes
 import threading
 import weakref
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -394,8 +395,25 @@ def test_a_model_that_cannot_be_loaded_leaves_the_node_alive(
     assert robot.change_state('activate')
 
 
-def resident_mb() -> float:
-    return int(Path('/proc/self/statm').read_text().split()[1]) * 4096 / 1e6
+class MallocInfo(ctypes.Structure):
+    """``struct mallinfo2`` of malloc(3)."""
+
+    _NAMES = ('arena', 'ordblks', 'smblks', 'hblks', 'hblkhd', 'usmblks', 'fsmblks', 'uordblks', 'fordblks')
+    _fields_: ClassVar = [(name, ctypes.c_size_t) for name in (*_NAMES, 'keepcost')]
+
+
+def used_mb() -> float:
+    """Memory that is allocated, in MB.
+
+    Not what is resident: the process keeps what it freed (``keep_freed_memory``), and cycle by cycle other
+    pages of the 64 MB that it gets ahead are touched, until all have been.
+    """
+    library = ctypes.CDLL(None)
+    if not hasattr(library, 'mallinfo2'):
+        pytest.skip('the C library does not say how much memory is in use (mallinfo2, glibc 2.33)')
+    library.mallinfo2.restype = MallocInfo
+    info = library.mallinfo2()
+    return (info.uordblks + info.hblkhd) / 1e6
 
 
 def test_ten_cycles_leave_nothing_behind(robot: Any) -> None:
@@ -412,11 +430,11 @@ def test_ten_cycles_leave_nothing_behind(robot: Any) -> None:
         robot.peer.destroy_publisher(camera)
         assert robot.change_state('deactivate')
         assert robot.change_state('cleanup')
-        sizes.append(resident_mb())
+        sizes.append(used_mb())
     robot.wait(lambda: not robot.peer.count_publishers(LABELS) and not robot.peer.count_subscribers('/image'))
     assert not any(thread.name == 'seg_ros worker' for thread in threading.enumerate())
     assert not any(pipeline() for pipeline in pipelines)
-    assert sizes[-1] - sizes[3] < 20
+    assert sizes[-1] - sizes[3] < 2
 
 
 @pytest.mark.parametrize('state', ['unconfigured', 'inactive', 'active'])
