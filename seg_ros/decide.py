@@ -117,9 +117,12 @@ def _check(scores: Tensor, height: int, width: int, threshold: float, n_threads:
 
 def dense(scores: Tensor) -> Tensor:
     """``scores`` without gaps in memory, copied only if need be: (K, h, w) or (h, w, K) order may stay."""
-    if scores.permute(1, 2, 0).is_contiguous():
-        return scores
-    return scores.contiguous()
+    return scores if is_by_pixel(scores) else scores.contiguous()
+
+
+def is_by_pixel(scores: Tensor) -> bool:
+    """Whether the scores (K, h, w) of a pixel lie side by side in memory, without gaps."""
+    return scores.permute(1, 2, 0).is_contiguous()
 
 
 def neighbours_1d(n_in: int, n_out: int) -> tuple[Any, Any]:

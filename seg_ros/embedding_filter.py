@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from seg_ros.compiling import import_kernels, n_cores, run_in_parts
-from seg_ros.decide import dense, neighbours_1d
+from seg_ros.decide import dense, is_by_pixel, neighbours_1d
 from seg_ros.errors import ParameterError
 from seg_ros.models.masked_average import (
     LEAST_PROBABILITY,
@@ -125,7 +125,7 @@ def _with_margins(maps: Float32Array, radius: int, value: float) -> Float32Array
 def _means(kernels: ModuleType, scores: Tensor, size: tuple[int, ...], n_threads: int) -> Float32Array:
     """(K, h, w) means over cells of (K, H, W) scores."""
     means = np.empty((scores.shape[0], *size), np.float32)
-    if _is_by_pixel(scores):
+    if is_by_pixel(scores):
         run = partial(_call, kernels.mean_pixels, (_by_pixel(scores),), means)
     else:
         run = partial(_call, kernels.mean_rows, (*_in_memory(scores), tuple(scores.shape)), means)
@@ -138,7 +138,7 @@ def _add(kernels: ModuleType, scores: Tensor, change: Float32Array, n_threads: i
     _, h, w = change.shape
     rows, columns = neighbours_1d(h, scores.shape[1]), neighbours_1d(w, scores.shape[2])
     changed = torch.empty_like(scores)
-    if _is_by_pixel(scores):
+    if is_by_pixel(scores):
         change = np.ascontiguousarray(change.transpose(1, 2, 0))
         arguments = (_by_pixel(scores), change, rows, columns)
         run = partial(_call, kernels.add_pixels, arguments, _by_pixel(changed))
@@ -146,11 +146,6 @@ def _add(kernels: ModuleType, scores: Tensor, change: Float32Array, n_threads: i
         run = partial(_call, kernels.add_rows, (*_in_memory(scores), change, rows, columns), changed.numpy())
     run_in_parts(run, scores.shape[1], min(n_threads, 1 + scores.numel() // _VALUES_PER_THREAD))
     return changed
-
-
-def _is_by_pixel(scores: Tensor) -> bool:
-    """Whether the scores of a pixel lie side by side in memory."""
-    return scores.permute(1, 2, 0).is_contiguous()
 
 
 def _by_pixel(scores: Tensor) -> Float32Array:

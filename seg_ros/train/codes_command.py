@@ -21,6 +21,7 @@ from seg_ros.models.pyramid import Encoder
 from seg_ros.pipeline import find_model
 from seg_ros.registry import ENCODERS, SEGMENTED
 from seg_ros.train.codes import CodeTuner, FineTuning, fit_itq
+from seg_ros.train.start import EMBEDDINGS_LEFT_OUT
 
 log = logging.getLogger(__name__)
 
@@ -134,10 +135,7 @@ def _start_from(parent: Model, settings: FineTuning) -> tuple[ModelDescription, 
     """A model; its embeddings stay unless the network that they read learns."""
     description = parent.description
     if description.embeddings and settings.epochs and settings.encoder_learning_rate > 0:
-        log.warning(
-            'the embeddings are left out: they belong to the network as it was; '
-            "seg_ros train makes new ones, by a recipe with 'embeddings' and alone: true"
-        )
+        log.warning(EMBEDDINGS_LEFT_OUT)
         description = replace(description, embeddings=None)
     return description, parent.network
 

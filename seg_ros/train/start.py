@@ -23,6 +23,12 @@ from seg_ros.resources import resource
 from seg_ros.train.losses import SegmentationLoss, class_counts, class_weights
 from seg_ros.train.recipe import Recipe, Source
 
+EMBEDDINGS_LEFT_OUT = (
+    'the embeddings are left out: they belong to the network as it was; '
+    "seg_ros train makes new ones, by a recipe with 'embeddings' and alone: true"
+)
+"""What is said where a network changes under them."""
+
 
 def open_source(source: Source, data: Path | None) -> Dataset:
     """The data set that a recipe names.

@@ -21,6 +21,7 @@ from seg_ros.description import ModelDescription
 from seg_ros.errors import BudgetError, RecipeError
 from seg_ros.image import FrameNetwork, ImageNetwork
 from seg_ros.registry import BACKENDS, QUANTIZATIONS, look_up
+from seg_ros.train.start import EMBEDDINGS_LEFT_OUT
 from seg_ros.train.workplace import Step, Workplace
 from seg_ros.types import UNLABELLED
 from seg_ros.writing import write_model
@@ -341,10 +342,7 @@ def _derived(model: Model, *, keeps_embeddings: bool = False) -> ModelDescriptio
         )
     embeddings = about.embeddings if keeps_embeddings else None
     if embeddings is not about.embeddings:
-        log.warning(
-            'the embeddings are left out: they belong to the network as it was; '
-            "seg_ros train makes new ones, by a recipe with 'embeddings' and alone: true"
-        )
+        log.warning(EMBEDDINGS_LEFT_OUT)
     parent = about.parent if about.training.get('compressed') else None
     return replace(
         about,
