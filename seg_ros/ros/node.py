@@ -27,17 +27,11 @@ def main(words: Sequence[str] | None = None) -> int:
         Exit code: 0 after a signal, 1 if the node cannot start.
     """
     keep_frame_memory()
-    signals: list[int] = []
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        signals.append(number)
-        signal.default_int_handler(number, frame)
-
-    # SIGTERM is a KeyboardInterrupt like SIGINT; rclpy calls this after having woken its own waits.
+    interrupts = _Interrupts()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, interrupt)
+        signal.signal(number, interrupts)
     try:
-        return _run(sys.argv if words is None else words, signals)
+        return _run(sys.argv if words is None else words, interrupts)
     except KeyboardInterrupt:
         return 0
     finally:
@@ -54,15 +48,40 @@ def keep_frame_memory() -> None:
         libc.mallopt(_M_MMAP_THRESHOLD, 32 * 1024 * 1024)
 
 
-def _run(words: Sequence[str], signals: Sequence[int]) -> int:
+class _Interrupts:
+    """Handler of SIGINT and SIGTERM: both raise KeyboardInterrupt until rclpy ends everything by itself.
+
+    rclpy's own handler shuts its context down, which ends the executor, and calls this one. An exception in
+    the middle of a callback would only do harm then: it leaves Python's locks and threads half way.
+    """
+
+    def __init__(self) -> None:
+        self._has_come, self._raises = False, True
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self._has_come = True
+        if self._raises:
+            signal.default_int_handler(number, frame)
+
+    def check(self) -> None:
+        """Raise the KeyboardInterrupt that something has swallowed, if any."""
+        if self._has_come:
+            raise KeyboardInterrupt
+
+    def leave_to_rclpy(self) -> None:
+        """Raise no more; a signal that has come already is raised here."""
+        self._raises = False
+        self.check()
+
+
+def _run(words: Sequence[str], interrupts: _Interrupts) -> int:
     import rclpy
     from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
     from seg_ros.errors import ParameterError
     from seg_ros.ros.segmentation_node import SegmentationNode
 
-    if signals:  # whatever was being imported has lost the KeyboardInterrupt
-        raise KeyboardInterrupt
+    interrupts.check()  # whatever was being imported may have lost it
     sys.unraisablehook = _report_unraisable
     rclpy.init(args=list(words))
     node = None
@@ -70,6 +89,7 @@ def _run(words: Sequence[str], signals: Sequence[int]) -> int:
         node = SegmentationNode()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
+        interrupts.leave_to_rclpy()
         executor.spin()
     except ParameterError as err:
         rclpy.logging.get_logger('seg_ros').fatal(f'cannot start: {err}')

@@ -149,7 +149,7 @@ class SegmentationNode(LifecycleNode):
                 complain=self._complain,
             )
 
-        self._worker = Worker(prepare)
+        self._worker = Worker(prepare, is_over=lambda: not self.context.ok())
 
     def _introduce(self, pipeline: Pipeline) -> None:
         """Log what runs."""

@@ -3,10 +3,11 @@
 import ctypes
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from typing import Generic, TypeVar
 
 Item = TypeVar('Item')
+_LOOK_PERIOD_S = 0.05
 
 
 class Worker(Generic[Item]):
@@ -19,12 +20,16 @@ class Worker(Generic[Item]):
     Args:
         prepare: called in the thread, once; what it returns is called there with one item at a time and must
             not raise.
+        is_over: asked now and then while ``prepare`` works; true = it is not wanted any more.
 
     Raises:
+        KeyboardInterrupt: ``is_over``, or this came as an exception; the thread has ended.
         Exception: whatever ``prepare`` raises.
     """
 
-    def __init__(self, prepare: Callable[[], Callable[[Item], None]]) -> None:
+    def __init__(
+        self, prepare: Callable[[], Callable[[Item], None]], is_over: Callable[[], bool] = lambda: False
+    ) -> None:
         self._changed = threading.Condition()
         self._mail: list[Item] = []
         self._is_closed = False
@@ -34,6 +39,9 @@ class Worker(Generic[Item]):
         )
         self._thread.start()
         try:
+            while not wait([prepared], _LOOK_PERIOD_S).done:
+                if is_over():
+                    raise KeyboardInterrupt
             prepared.result()
         except KeyboardInterrupt:
             self._interrupt()

@@ -1,4 +1,5 @@
 import threading
+import time
 import weakref
 from collections.abc import Callable
 
@@ -61,6 +62,19 @@ def test_what_goes_wrong_at_the_start_is_raised_where_the_worker_is_made() -> No
         Worker(prepare)
 
 
+def test_a_preparation_that_is_not_wanted_any_more_is_ended() -> None:
+    has_begun = threading.Event()
+
+    def prepare() -> Callable[[object], None]:
+        has_begun.set()
+        while True:
+            time.sleep(0.001)
+
+    with pytest.raises(KeyboardInterrupt):
+        Worker(prepare, is_over=has_begun.is_set)
+    assert not any(thread.name == 'seg_ros worker' for thread in threading.enumerate())
+
+
 def test_close_waits_for_the_item_in_work_and_gives_up_the_next() -> None:
     gate = Gate()
     worker = Worker(lambda: gate)
@@ -95,7 +109,7 @@ def test_an_item_is_freed_when_it_is_done() -> None:
     class Item:
         pass
 
-    worker = Worker(lambda: lambda item: None)
+    worker = Worker[object](lambda: lambda item: None)
     item, freed = Item(), threading.Event()
     weakref.finalize(item, freed.set)
     worker.submit(item)

@@ -1,4 +1,7 @@
+import contextlib
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -20,9 +23,22 @@ TORCHRUN = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--np
 
 
 def run(*words: str | Path) -> str:
-    done = subprocess.run([*map(str, words)], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+    """What a command prints; one that hangs is ended with all its processes, each telling where it is."""
+    name, number = 'SEG_ROS_TEST', str(os.getpid())
+    env = {**os.environ, 'PYTHONFAULTHANDLER': '1', name: number}
+    process = subprocess.Popen(
+        [*map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
+    )
+    try:
+        printed, errors = process.communicate(timeout=120)
+    except subprocess.TimeoutExpired:
+        for environment in Path('/proc').glob('[0-9]*/environ'):
+            with contextlib.suppress(OSError):
+                if f'{name}={number}'.encode() in environment.read_bytes().split(b'\0'):
+                    os.kill(int(environment.parent.name), signal.SIGABRT)
+        pytest.fail(f'{words} hangs:\n{process.communicate()[1]}')
+    assert process.returncode == 0, errors[-3000:]
+    return printed
 
 
 def write(content: dict[str, Any], folder: Path) -> Path:
