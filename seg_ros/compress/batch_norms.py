@@ -2,7 +2,7 @@
 
 Statistics, weight and bias of a normalisation in evaluation mode are four values a channel for what two can
 say, and one where a convolution takes the scale. Rounding weights symmetrically by output channel gives the
-same steps before and after that; sharing weights does not, so share after it.
+same steps before and after that; weights that share values must keep their scales apart.
 """
 
 from collections import Counter

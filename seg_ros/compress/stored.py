@@ -55,12 +55,11 @@ def settled(network: nn.Module, kind: str, example: Tensor, *, n_bits: int = 8) 
         The same architecture, in evaluation mode, float32.
     """
     result = plain_copy(network).eval()
-    # Sharing is not undone by a scale of channels, so what is shared already must stay as it is.
-    is_shared = kind == 'shared' and all(
-        len(torch.unique(m.weight.detach())) <= 2**n_bits for _, m in weighted_layers(result)
-    )
-    canonical_batch_norms(result, [] if is_shared else find_pairs(result, example))
+    # All channels of a layer share its values, so the scales of channels, which may differ a thousandfold,
+    # must stay apart. Steps of a channel have a scale of their own anyway.
+    canonical_batch_norms(result, [] if kind == 'shared' else find_pairs(result, example))
     if kind == 'shared':
+        is_shared = all(len(torch.unique(m.weight.detach())) <= 2**n_bits for _, m in weighted_layers(result))
         if not is_shared:
             unshare(share_network(result, n_bits))
     else:

@@ -45,6 +45,17 @@ def test_settling_twice_is_settling_once() -> None:
         assert pack_network(settled(once, kind, EXAMPLE, n_bits=5), kind) == pack_network(once, kind)
 
 
+def test_channels_of_a_thousandfold_different_scale_share_values_too() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 16, 3, bias=False), nn.BatchNorm2d(16)).eval()
+    with torch.no_grad():
+        net[1].weight.copy_(torch.logspace(-3, 0, 16))
+        x = torch.randn(1, 3, 64, 64)
+        want, got = net(x), settled(net, 'shared', EXAMPLE, n_bits=5)(x)
+    error, size = (want - got).square().mean((0, 2, 3)), want.square().mean((0, 2, 3))
+    assert (error < 0.01 * size).all()
+
+
 def test_what_would_change_in_the_file_is_refused() -> None:
     with pytest.raises(ModelFileError, match='would change'):
         pack_network(network('segnet_small'), 'int8')
