@@ -113,7 +113,7 @@ class SegmentationNode(LifecycleNode):
         try:
             step()
         except Exception as err:
-            if not self.context.ok():  # what was in work has turned the KeyboardInterrupt into something else
+            if not self.context.ok():  # a signal has shut rclpy down under the step; rclpy lets this one pass
                 raise KeyboardInterrupt from err
             is_foreseen = isinstance(err, SegRosError)
             self.get_logger().error(f'cannot {name}: {err if is_foreseen else traceback.format_exc()}')
