@@ -63,6 +63,7 @@ def main() -> None:
     parser.add_argument('--tune', default='train', help='split that strengths are tuned on')
     parser.add_argument('--limit', type=int, default=101, help='images to measure on')
     parser.add_argument('--tune-limit', type=int, default=24, help='images to tune on')
+    parser.add_argument('--stride', type=int, default=1, help='means of scores over so many pixels')
     parser.add_argument('--backend', default='auto')
     parser.add_argument('--json', type=Path)
     arguments = parser.parse_args()
@@ -71,8 +72,9 @@ def main() -> None:
     pipeline = Pipeline.load(settings)
     own = pipeline.filter
     assert own is not None
-    tuning = score(pipeline, EvenSample(CamVid(arguments.data, arguments.tune), arguments.tune_limit))
-    measured = score(pipeline, EvenSample(CamVid(arguments.data, arguments.split), arguments.limit))
+    to_tune = EvenSample(CamVid(arguments.data, arguments.tune), arguments.tune_limit)
+    to_measure = EvenSample(CamVid(arguments.data, arguments.split), arguments.limit)
+    tuning, measured = (score(pipeline, images, arguments.stride) for images in (to_tune, to_measure))
     n_classes = len(pipeline.classes)
 
     def best(methods: Sequence[Method]) -> Method:
@@ -97,15 +99,15 @@ def main() -> None:
         arguments.json.write_text(json.dumps(report, indent=2) + '\n')
 
 
-def score(pipeline: Pipeline, dataset: Dataset) -> list[Scored]:
-    """What the network says about images, filters aside."""
+def score(pipeline: Pipeline, dataset: Dataset, stride: int) -> list[Scored]:
+    """What the network says about images, filters aside; as coarse as ``stride`` makes it."""
     found = []
     for index in range(len(dataset)):
         image, truth = dataset[index]
         resized = np.ascontiguousarray(resize_image(image, *pipeline.input_size))
         answers = pipeline.backend(torch.from_numpy(resized)[None])
         scores, embeddings = (answers[key][0].clone() for key in ('scores', 'embeddings'))
-        found.append(Scored(resized, truth, scores, embeddings))
+        found.append(Scored(resized, truth, F.avg_pool2d(scores, stride), embeddings))
     return found
 
 

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from seg_ros.compress import gaps, huffman
 from seg_ros.compress.reader import Reader, number
-from seg_ros.compress.share import along, round_weights, to_steps, weighted_layers
+from seg_ros.compress.share import along, output_axis, round_weights, to_steps, weighted_layers
 from seg_ros.errors import ModelFileError, ParameterError, UnknownNameError
 from seg_ros.types import UInt8Array
 
@@ -84,7 +84,7 @@ def forms_of(network: nn.Module, weights: str, others: str = 'float16') -> dict[
     parameters = dict(network.named_parameters())
     forms = {name: Form(others if name in parameters else 'float32') for name in network.state_dict()}
     for name, module in weighted_layers(network):
-        forms[f'{name}.weight'] = Form(weights, axis=int(isinstance(module, nn.ConvTranspose2d)))
+        forms[f'{name}.weight'] = Form(weights, axis=output_axis(module))
     return forms
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from seg_ros.compress.batch_norms import canonical_batch_norms, find_pairs
-from seg_ros.compress.share import along, round_weights, to_steps, weighted_layers
+from seg_ros.compress.share import along, bits_of, output_axis, round_weights, to_steps, weighted_layers
 from seg_ros.compress.trace import record
 from seg_ros.errors import CalibrationError, UnknownNameError
 from seg_ros.models.layers import Float32Conv2d
@@ -165,13 +165,18 @@ def weight_steps(weight: Tensor, n_bits: int = 8, axis: int = 0) -> tuple[Tensor
     return to_steps(weight, scale, n_bits, axis), scale
 
 
-def rounded(network: nn.Module, n_bits: int, *, clipping: str = 'absmax') -> nn.Module:
-    """Round the weights of all convolutions and linear layers to whole steps, in place; they stay float."""
+def rounded(network: nn.Module, n_bits: int) -> nn.Module:
+    """Round the weights of all convolutions and linear layers to whole steps, in place; they stay float.
+
+    Fewer than 8 bits clip where that errs least. Depthwise convolutions have
+    :data:`seg_ros.compress.share.DEPTHWISE_BITS`.
+    """
     for _, module in weighted_layers(network):
-        axis = int(isinstance(module, nn.ConvTranspose2d))
-        steps, scale = weight_steps(module.weight, n_bits, axis)
+        axis, layer_bits = output_axis(module), bits_of(module, n_bits)
+        steps, scale = weight_steps(module.weight, layer_bits, axis)
         if not torch.equal(steps * along(scale, steps.ndim, axis), module.weight):
-            steps, scale = round_weights(module.weight, n_bits, axis=axis, clipping=clipping)
+            clipping = 'absmax' if layer_bits == 8 else 'mse'
+            steps, scale = round_weights(module.weight, layer_bits, axis=axis, clipping=clipping)
         module.weight.data = steps * along(scale, steps.ndim, axis)
     return network
 
@@ -255,11 +260,11 @@ def pretend(network: nn.Module, ranges: Mapping[str, Range] | None = None, n_bit
     Args:
         network: float, not pretending yet.
         ranges: of activations; None: they stay float.
-        n_bits: of weights, 2..8.
+        n_bits: of weights, 2..8; depthwise convolutions have more, as in :func:`rounded`.
     """
     for name, layer in weighted_layers(network):
-        axis = int(isinstance(layer, nn.ConvTranspose2d))
-        parametrize.register_parametrization(layer, 'weight', _Rounding(n_bits, axis))
+        rounding = _Rounding(bits_of(layer, n_bits), output_axis(layer))
+        parametrize.register_parametrization(layer, 'weight', rounding)
         if ranges is not None and name in ranges:
             layer.register_forward_pre_hook(_RoundedInput(*ranges[name]))
     return network

@@ -5,7 +5,8 @@ quantization and Huffman coding", ICLR 2016: section 3.1 gives the clustering, 3
 the gradient of a centroid, which is the sum of those of its weights (equation 3).
 
 Deliberate differences: pruned weights keep a value of their own, which is 0 and stays so in training, instead
-of being left out; a layer with few enough different values keeps these as they are.
+of being left out; a layer with few enough different values keeps these as they are; depthwise convolutions,
+which have few weights, of which each decides much, keep 8 bits whatever the others have.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,6 +25,9 @@ Float64Array = npt.NDArray[np.float64]
 
 WeightedLayer = nn.Conv2d | nn.ConvTranspose2d | nn.Linear
 """Layers whose weights are shared or rounded."""
+
+DEPTHWISE_BITS = 8
+"""Bits, at least, of a weight of a depthwise convolution: see docs/performance.md for what fewer cost."""
 
 _N_ITERATIONS = 300
 _CLIPPING_STEPS = 40
@@ -169,6 +173,17 @@ def weighted_layers(network: nn.Module) -> Iterator[tuple[str, WeightedLayer]]:
             yield name, module
 
 
+def output_axis(layer: WeightedLayer) -> int:
+    """The axis of a layer's weight that its output channels lie on."""
+    return int(isinstance(layer, nn.ConvTranspose2d))
+
+
+def bits_of(layer: WeightedLayer, n_bits: int) -> int:
+    """Bits of a weight of a layer, in a network whose weights have ``n_bits``: more in depthwise layers."""
+    is_depthwise = not isinstance(layer, nn.Linear) and layer.groups == layer.in_channels > 1
+    return max(n_bits, DEPTHWISE_BITS) if is_depthwise else n_bits
+
+
 def share_network(
     network: nn.Module, n_bits: int, *, initialisation: str = 'linear', seed: int = 0
 ) -> nn.Module:
@@ -176,7 +191,7 @@ def share_network(
 
     Args:
         network: changed in place, and returned. Make an optimizer after this.
-        n_bits: of an index, 1..8; bits of a weight.
+        n_bits: of an index, 1..8; bits of a weight. Depthwise convolutions have :data:`DEPTHWISE_BITS`.
         initialisation: a name in :data:`INITIALISATIONS`.
         seed: of the random initialisation.
 
@@ -188,7 +203,7 @@ def share_network(
     if taken:
         raise ParameterError(f'the weight of {taken[0]} is parametrised already; unshare the network first')
     for _, module in layers:
-        shared = share(module.weight, n_bits, initialisation=initialisation, seed=seed)
+        shared = share(module.weight, bits_of(module, n_bits), initialisation=initialisation, seed=seed)
         parametrize.register_parametrization(module, 'weight', SharedWeight(shared))
     return network
 

@@ -16,10 +16,18 @@ from seg_ros.compress.batch_norms import canonical_batch_norms, find_pairs
 from seg_ros.compress.channels import shrink
 from seg_ros.compress.packing import Form, forms_of, pack, unpack
 from seg_ros.compress.quantize import rounded, stop_rounding_inputs, weight_steps
-from seg_ros.compress.share import SharedWeight, share_network, unshare, weighted_layers
+from seg_ros.compress.share import (
+    SharedWeight,
+    bits_of,
+    output_axis,
+    share_network,
+    unshare,
+    weighted_layers,
+)
 from seg_ros.errors import ModelFileError
 
 _BITS = {'int8': 8, 'int4': 4}
+_STEPS = {n_bits: kind for kind, n_bits in _BITS.items()}
 _OTHERS = torch.float16
 
 
@@ -49,7 +57,7 @@ def settled(network: nn.Module, kind: str, example: Tensor, *, n_bits: int = 8) 
         network: float.
         kind: 'int8', 'int4' or 'shared', of the weights.
         example: (B, 3, H, W) float, small.
-        n_bits: of an index of shared weights.
+        n_bits: of an index of shared weights; depthwise layers have more, seg_ros.compress.share.bits_of.
 
     Returns:
         The same architecture, in evaluation mode, float32.
@@ -59,11 +67,14 @@ def settled(network: nn.Module, kind: str, example: Tensor, *, n_bits: int = 8) 
     # must stay apart. Steps of a channel have a scale of their own anyway.
     canonical_batch_norms(result, [] if kind == 'shared' else find_pairs(result, example))
     if kind == 'shared':
-        is_shared = all(len(torch.unique(m.weight.detach())) <= 2**n_bits for _, m in weighted_layers(result))
+        is_shared = all(
+            len(torch.unique(layer.weight.detach())) <= 2 ** bits_of(layer, n_bits)
+            for _, layer in weighted_layers(result)
+        )
         if not is_shared:
             unshare(share_network(result, n_bits))
     else:
-        rounded(result, _BITS[kind], clipping='absmax' if kind == 'int8' else 'mse')
+        rounded(result, _BITS[kind])
     weights = {f'{name}.weight' for name, _ in weighted_layers(result)}
     with torch.no_grad():
         for name, value in result.named_parameters():
@@ -81,9 +92,9 @@ def pack_network(network: nn.Module, kind: str) -> bytes:
     forms = forms_of(network, kind)
     if kind in _BITS:
         for name, module in weighted_layers(network):
-            axis = int(isinstance(module, nn.ConvTranspose2d))
-            _, scale = weight_steps(module.weight, _BITS[kind], axis)
-            forms[f'{name}.weight'] = Form(kind, axis, scale)
+            n_bits, axis = bits_of(module, _BITS[kind]), output_axis(module)
+            _, scale = weight_steps(module.weight, n_bits, axis)
+            forms[f'{name}.weight'] = Form(_STEPS[n_bits], axis, scale)
     state = network.state_dict()
     data = pack(state, forms)
     again = unpack(data, {name: value.shape for name, value in state.items()})

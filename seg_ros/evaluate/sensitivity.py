@@ -20,7 +20,7 @@ from tqdm import tqdm
 from seg_ros.checkpoint import Model
 from seg_ros.compress.channels import ChannelMap, remove, trace_channels
 from seg_ros.compress.importance import importance
-from seg_ros.compress.share import along, round_weights, weighted_layers
+from seg_ros.compress.share import along, output_axis, round_weights, weighted_layers
 from seg_ros.data.dataset import Dataset
 from seg_ros.errors import ParameterError, UnavailableError
 from seg_ros.evaluate.metrics import confusion_matrix, mean_iou
@@ -167,7 +167,7 @@ def _channels(network: nn.Module, size: tuple[int, int]) -> ChannelMap:
 def _rounded(layer: nn.Conv2d | nn.ConvTranspose2d | nn.Linear, n_bits: int) -> Iterator[None]:
     """With weights that are whole steps."""
     before = layer.weight.data
-    axis = int(isinstance(layer, nn.ConvTranspose2d))
+    axis = output_axis(layer)
     steps, scale = round_weights(before, n_bits, axis=axis, clipping='mse')
     layer.weight.data = steps * along(scale, steps.ndim, axis)
     try:

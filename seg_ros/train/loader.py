@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from seg_ros.data.dataset import Dataset
 from seg_ros.train.augment import Augmentation
+from seg_ros.train.paste import Paste, paste
 from seg_ros.types import UInt8Array
 
 
@@ -49,9 +50,23 @@ class InMemory:
 
 
 class Augmented(TorchDataset[tuple[Tensor, Tensor]]):
-    """Varied images of several data sets, addressed by :class:`Draw`."""
+    """Varied images of several data sets, addressed by :class:`Draw`.
 
-    def __init__(self, parts: Sequence[Dataset], augment: Augmentation, seed: int) -> None:
+    Args:
+        parts: of the same classes.
+        augment: how each image varies.
+        seed: of all randomness, with the draw.
+        paste: what images lend each other; None for nothing.
+
+    Raises:
+        UnknownNameError: there is no class to paste of such a name.
+    """
+
+    def __init__(
+        self, parts: Sequence[Dataset], augment: Augmentation, seed: int, paste: Paste | None = None
+    ) -> None:
+        self._paste = paste
+        self._pasted = () if paste is None else paste.ids(parts[0].classes)
         self._where = [(part, index) for part in parts for index in range(len(part))]
         self._augment = augment
         self._seed = seed
@@ -61,10 +76,16 @@ class Augmented(TorchDataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor]:
         """Image (h, w, 3) uint8 and labels (h, w) uint8 tensors of the crop's size."""
-        part, index = self._where[draw.image]
         rng = np.random.default_rng((self._seed, draw.epoch, draw.position))
-        image, labels = self._augment(*part[index], rng)
+        image, labels = self._varied(draw.image, rng)
+        if self._paste and (ids := self._paste.draw(self._pasted, rng)):
+            other = self._varied(int(rng.integers(len(self))), rng)
+            image, labels = paste((image, labels), other, ids)
         return torch.from_numpy(image), torch.from_numpy(labels)
+
+    def _varied(self, image: int, rng: np.random.Generator) -> tuple[UInt8Array, UInt8Array]:
+        part, index = self._where[image]
+        return self._augment(*part[index], rng)
 
 
 class EpochSampler(Sampler[Draw]):

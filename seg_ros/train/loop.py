@@ -225,7 +225,7 @@ class Trainer:
         repeated = [
             part for part, source in zip(parts, self.recipe.train, strict=True) for _ in range(source.repeat)
         ]
-        return Augmented(repeated, self.recipe.augment, self.recipe.seed)
+        return Augmented(repeated, self.recipe.augment, self.recipe.seed, self.recipe.paste)
 
     def _make_loader(self, images: Augmented) -> tuple[EpochSampler, 'DataLoader[tuple[Tensor, Tensor]]']:
         recipe, processes = self.recipe, self.processes

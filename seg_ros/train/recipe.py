@@ -16,6 +16,7 @@ from seg_ros.errors import ModelFileError, RecipeError
 from seg_ros.image import Normalisation
 from seg_ros.registry import QUANTIZATIONS, look_up
 from seg_ros.train.augment import Augmentation
+from seg_ros.train.paste import Paste
 
 T = TypeVar('T')
 
@@ -153,6 +154,7 @@ class Recipe:
         train: data to learn from, together an epoch.
         validation: data to measure on; it decides nothing but which epoch is called best.
         augment: random changes of the training images.
+        paste: things of one training image to paste into another, or None.
         arguments: of the model.
         test: data that the best weights are measured on at the end.
         loss: what is minimised.
@@ -184,6 +186,7 @@ class Recipe:
     input_size: tuple[int, int]
     train: tuple[Source, ...]
     augment: Augmentation
+    paste: Paste | None = None
     arguments: dict[str, Any] = field(default_factory=dict)
     validation: Source | None = None
     test: Source | None = None

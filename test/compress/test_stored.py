@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -54,6 +56,20 @@ def test_channels_of_a_thousandfold_different_scale_share_values_too() -> None:
         want, got = net(x), settled(net, 'shared', EXAMPLE, n_bits=5)(x)
     error, size = (want - got).square().mean((0, 2, 3)), want.square().mean((0, 2, 3))
     assert (error < 0.01 * size).all()
+
+
+@pytest.mark.parametrize('kind', ['int4', 'shared'])
+def test_depthwise_layers_keep_eight_bits(kind: str) -> None:
+    """Each of their few weights decides much. The layer beside them has what was asked for."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 64, 1), nn.Conv2d(64, 64, 3, groups=64)).eval()
+    kept = settled(net, kind, EXAMPLE, n_bits=4)
+    before, after = ([layer.weight.detach() for layer in layers] for layers in (net, kept))
+    error = [float((a - b).norm() / a.norm()) for a, b in zip(before, after, strict=True)]
+    assert error[1] < 0.01 < 0.03 < error[0]
+    state = unpack_network(pack_network(kept, kind), copy.deepcopy(net), is_pruned=False)
+    assert torch.equal(state['1.weight'], after[1])
+    assert len(after[0].unique()) <= 15 * (64 if kind == 'int4' else 1) + 1
 
 
 def test_what_would_change_in_the_file_is_refused() -> None:

@@ -1,9 +1,14 @@
 import numpy as np
+import pytest
 import torch
 
 from seg_ros.data.squares import SquaresDataset
+from seg_ros.errors import RecipeError, UnknownNameError
+from seg_ros.labels import ClassSet
+from seg_ros.resources import resource
 from seg_ros.train.augment import Augmentation
-from seg_ros.train.loader import Augmented, EpochSampler, InMemory, make_loader
+from seg_ros.train.loader import Augmented, Draw, EpochSampler, InMemory, make_loader
+from seg_ros.train.paste import Paste
 
 
 def draws(epoch: int = 0, **arguments: int) -> list[tuple[int, int, int]]:
@@ -51,3 +56,46 @@ def test_workers_change_nothing_and_leave_the_global_generator_alone() -> None:
         assert image.dtype == labels.dtype == torch.uint8
         np.testing.assert_array_equal(image, same)
         np.testing.assert_array_equal(labels, same_labels)
+
+
+class Flat:
+    """Image ``k`` is one class and its grey; of the last, the left half is void."""
+
+    classes = ClassSet.from_yaml(resource('config/labels/camvid11.yaml'))
+    names = ['0', '1', '2']
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        labels = np.full((32, 32), index, np.uint8)
+        labels[:, : 16 * (index == 2)] = 255
+        return np.full((32, 32, 3), 40 * index + 40, np.uint8), labels
+
+
+def test_things_are_pasted_with_their_pixels_and_nothing_else_is() -> None:
+    name = Flat.classes.names[2]
+    pasting = Augmented([Flat()], Augmentation((32, 32)), 0, Paste((name,), probability=1.0, per_class=1.0))
+    kinds = set()
+    for position in range(40):
+        image, labels = pasting[Draw(0, position, 0)]
+        is_pasted = labels == 2
+        np.testing.assert_array_equal(image[..., 0], torch.where(is_pasted, 120, 40))
+        assert (labels[~is_pasted] == 0).all()  # void is not pasted
+        kinds.add(int(is_pasted.sum()))
+    assert kinds == {0, 512}
+    assert torch.equal(pasting[Draw(0, 5, 0)][0], pasting[Draw(0, 5, 0)][0])
+
+
+def test_how_often_things_are_pasted() -> None:
+    rng = np.random.default_rng(0)
+    drawn = [Paste(('a', 'b'), probability=0.5, per_class=0.7).draw((4, 6), rng) for _ in range(4000)]
+    assert abs(np.mean([4 in ids for ids in drawn]) - 0.35) < 0.03
+    assert abs(np.mean([len(ids) for ids in drawn]) - 0.7) < 0.05
+
+
+def test_classes_to_paste_that_are_not_there_are_named_with_those_that_are() -> None:
+    with pytest.raises(UnknownNameError, match=f"'tram'.*{Flat.classes.names[0]}"):
+        Augmented([Flat()], Augmentation((32, 32)), 0, Paste(('tram',)))
+    with pytest.raises(RecipeError, match='probability is 2'):
+        Paste(('car',), probability=2)
