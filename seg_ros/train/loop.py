@@ -5,6 +5,7 @@ file as if nothing had happened.
 """
 
 import copy
+import gc
 import logging
 import math
 import time
@@ -126,7 +127,7 @@ class Trainer:
         self._average = WeightAverage(self.network, recipe.ema)
         self._optimizer = optim.AdamW(parameter_groups(self.network, recipe.weight_decay), lr=0.0)
         self._step = self._make_step(parts)
-        self._plain_step = self._wrap_step()
+        self._plain_step: Callable[[Tensor, Tensor], Tensor] = self._wrap_step()
         self._run_step = torch.compile(self._plain_step) if recipe.compile else self._plain_step
         self._is_checked = not recipe.compile
         self._sampler, self._loader = self._make_loader(images)
@@ -142,6 +143,22 @@ class Trainer:
             RecipeError: the loss is not finite any more.
             UnavailableError: matplotlib is missing.
         """
+        try:
+            self._run()
+        finally:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Free what the processes share, before they part.
+
+        Where DistributedDataParallel is the last to hold the process group, it waits for threads of the group
+        while it keeps the interpreter, which these threads may need: now and then a run never ended (torch
+        2.13). Freed first, it leaves that to the group, which gives the interpreter away.
+        """
+        self._plain_step = self._run_step = self._step
+        gc.collect()
+
+    def _run(self) -> None:
         progress, is_main = self.progress, self.processes.is_main
         if is_main:
             write_curves(self.folder, progress.rows)  # at once, so that a missing matplotlib costs nothing

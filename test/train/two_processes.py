@@ -1,6 +1,7 @@
 """Trains each FOLDER/recipe.yaml in the processes that torchrun started, which leave their weights there."""
 
 import sys
+import weakref
 from pathlib import Path
 
 import torch
@@ -29,7 +30,10 @@ class Plain(nn.Module):
 
 def train(folder: Path, processes: Processes) -> None:
     trainer = Trainer(Recipe.from_yaml(folder / 'recipe.yaml'), None, folder, processes)
+    shared = weakref.ref(trainer._plain_step)
     trainer.run()
+    alone = processes.world_size == 1
+    assert alone or shared() is None, 'it would outlive the process group, and could wait for ever'
     weights = {k: v.contiguous() for k, v in trainer.network.state_dict().items()}
     save_file(weights, folder / f'{processes.rank}.weights')
     (folder / f'{processes.rank}.figures').write_text(repr(trainer.progress.figures))

@@ -1,0 +1,40 @@
+"""The mean of the weights of two networks, of which one learnt on from the other.
+
+It is about as good as the better one, and often better on images unlike those learnt from (M. Wortsman et
+al., "Robust fine-tuning of zero-shot models", arXiv 2109.01903). Codes and embeddings are left out: make new
+ones.
+
+    python benchmarks/average_weights.py BEFORE AFTER -o MEAN
+"""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from seg_ros.checkpoint import load_model
+from seg_ros.writing import write_model
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument('before', type=Path)
+    parser.add_argument('after', type=Path)
+    parser.add_argument('--share', type=float, default=0.5, help='of the one after')
+    parser.add_argument('-o', '--output', type=Path, required=True)
+    arguments = parser.parse_args()
+
+    before, after = load_model(arguments.before), load_model(arguments.after)
+    others = before.network.state_dict()
+    mean = {
+        name: torch.lerp(others[name], value, arguments.share) if value.is_floating_point() else value
+        for name, value in after.network.state_dict().items()
+    }
+    after.network.load_state_dict(mean)
+    training = {**after.description.training, 'mean_with': before.digest}
+    write_model(arguments.output, after.network, replace(after.description, training=training))
+
+
+if __name__ == '__main__':
+    main()
