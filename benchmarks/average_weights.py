@@ -27,6 +27,9 @@ def main() -> None:
 
     before, after = load_model(arguments.before), load_model(arguments.after)
     others = before.network.state_dict()
+    shapes = [{k: v.shape for k, v in m.network.state_dict().items()} for m in (before, after)]
+    if shapes[0] != shapes[1]:
+        parser.error(f'{before.path} and {after.path} are different networks; expected one that learnt on')
     mean = {
         name: torch.lerp(others[name], value, arguments.share) if value.is_floating_point() else value
         for name, value in after.network.state_dict().items()
