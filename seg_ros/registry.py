@@ -12,6 +12,7 @@ from seg_ros.data.camvid import CamVid
 from seg_ros.data.cityscapes import Cityscapes
 from seg_ros.data.dataset import Dataset
 from seg_ros.data.folder import FolderDataset
+from seg_ros.data.msrc import MSRC
 from seg_ros.data.rendered import RenderedDataset
 from seg_ros.data.segmented import (
     BSDS500,
@@ -61,6 +62,7 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
     'camvid': CamVid,
     'cityscapes': Cityscapes,
     'folder': FolderDataset,
+    'msrc_v2': MSRC,
     'rendered': RenderedDataset,
     'soccer': SoccerDataset,
     'squares': SquaresDataset,

@@ -22,6 +22,26 @@ T = TypeVar('T')
 
 
 @dataclass(frozen=True)
+class Relabel:
+    """Classes of one data set as those of another, for learning from both; see seg_ros.data.adapted.
+
+    Attributes:
+        classes: the class set that its labels become: a file of ``config/labels`` by name.
+        names: class of the data set -> class of that class set; what is left out becomes void.
+        labelled: share of an image's pixels that must have a class then, 0..1, for the image to count.
+    """
+
+    classes: str
+    names: dict[str, Any]
+    labelled: float = 0.0
+
+    def __post_init__(self) -> None:
+        is_text = all(isinstance(name, str) for pair in self.names.items() for name in pair)
+        _require(bool(self.names) and is_text, 'names', self.names, 'old class: new class, one or more')
+        _require(0 <= self.labelled <= 1, 'labelled', self.labelled, '0..1')
+
+
+@dataclass(frozen=True)
 class Source:
     """One data set, or a part of one.
 
@@ -31,6 +51,8 @@ class Source:
         root: its folder, relative to ``--data``.
         options: further arguments of the data set, such as ``exclude``.
         repeat: how often each image is drawn in an epoch.
+        relabel: what its classes count as, None for what they are.
+        scale: of the images' width and height, above 0.
     """
 
     dataset: str
@@ -38,9 +60,12 @@ class Source:
     root: str = '.'
     options: dict[str, Any] = field(default_factory=dict)
     repeat: int = 1
+    relabel: Relabel | None = None
+    scale: float = 1.0
 
     def __post_init__(self) -> None:
         _require(self.repeat >= 1, 'repeat', self.repeat, '1 or more')
+        _require(self.scale > 0, 'scale', self.scale, 'more than 0')
 
 
 @dataclass(frozen=True)

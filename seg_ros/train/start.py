@@ -12,10 +12,12 @@ from seg_ros.checkpoint import Model, load_model
 from seg_ros.compress.channels import shrink
 from seg_ros.compress.quantize import pretend
 from seg_ros.compress.share import share_network
+from seg_ros.data.adapted import Relabelled, Resized
 from seg_ros.data.dataset import Dataset
 from seg_ros.description import EmbeddingDescription, ModelDescription
 from seg_ros.errors import CalibrationError, RecipeError, UnavailableError
 from seg_ros.image import FrameNetwork, ImageNetwork, SharpenedNetwork
+from seg_ros.labels import ClassSet
 from seg_ros.models.embedding_head import EmbeddingHead
 from seg_ros.models.pretrained import Pretrained
 from seg_ros.registry import DATASETS, QUANTIZATIONS, look_up
@@ -36,7 +38,8 @@ def open_source(source: Source, data: Path | None) -> Dataset:
     Raises:
         RecipeError: it does not take these options.
         DatasetError: it needs a folder and ``data`` is None, or the folder is not as it should be.
-        UnknownNameError: there is no such data set.
+        UnavailableError: there is no such class set to relabel to.
+        UnknownNameError: there is no such data set, or a class to relabel is in neither set.
     """
     build = look_up(DATASETS, source.dataset, 'data set')
     root = data / source.root if data else None
@@ -44,7 +47,12 @@ def open_source(source: Source, data: Path | None) -> Dataset:
         inspect.signature(build).bind(root, source.split, **source.options)
     except TypeError as err:
         raise RecipeError(f'data set {source.dataset} does not take options {source.options}: {err}') from err
-    return build(root, source.split, **source.options)
+    dataset = build(root, source.split, **source.options)
+    if source.relabel is not None:
+        about = source.relabel
+        classes = ClassSet.from_yaml(resource(f'config/labels/{about.classes}.yaml'))
+        dataset = Relabelled(dataset, classes, about.names, about.labelled)
+    return dataset if source.scale == 1 else Resized(dataset, source.scale)
 
 
 def describe_sources(sources: Sequence[Source], parts: Sequence[Dataset]) -> str:
