@@ -29,7 +29,7 @@ class FolderDataset:
 
     def __init__(self, root: Path | None, split: str, *, classes: str, void_id: int | None = None) -> None:
         root = existing_folder(root)
-        self.classes = ClassSet.from_yaml(_class_file(root, classes))
+        self.classes = ClassSet.from_yaml(class_file(classes, root))
         self._void_id = void_id
         self._pairs = pairs_of_split(root, split, 'labels')
         self.names = [image.stem for image, _ in self._pairs]
@@ -68,7 +68,12 @@ class UnlabelledFolder:
         return image, np.full(image.shape[:2], UNLABELLED, np.uint8)
 
 
-def _class_file(root: Path, classes: str) -> Path:
+def class_file(classes: str, root: Path) -> Path:
+    """A class file by its name in ``config/labels``, or by its path, absolute or relative to ``root``.
+
+    Raises:
+        UnavailableError: there is none of that name.
+    """
     if classes.endswith(('.yaml', '.yml')):
         return root / classes
     return resource(f'config/labels/{classes}.yaml')

@@ -26,7 +26,7 @@ class Relabel:
     """Classes of one data set as those of another, for learning from both; see seg_ros.data.adapted.
 
     Attributes:
-        classes: the class set that its labels become: a file of ``config/labels`` by name.
+        classes: the class set that its labels become: a file of ``config/labels`` by name, or a path.
         names: class of the data set -> class of that class set; what is left out becomes void.
         labelled: share of an image's pixels that must have a class then, 0..1, for the image to count.
     """

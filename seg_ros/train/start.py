@@ -14,6 +14,7 @@ from seg_ros.compress.quantize import pretend
 from seg_ros.compress.share import share_network
 from seg_ros.data.adapted import Relabelled, Resized
 from seg_ros.data.dataset import Dataset
+from seg_ros.data.folder import class_file
 from seg_ros.description import EmbeddingDescription, ModelDescription
 from seg_ros.errors import CalibrationError, RecipeError, UnavailableError
 from seg_ros.image import FrameNetwork, ImageNetwork, SharpenedNetwork
@@ -50,7 +51,7 @@ def open_source(source: Source, data: Path | None) -> Dataset:
     dataset = build(root, source.split, **source.options)
     if source.relabel is not None:
         about = source.relabel
-        classes = ClassSet.from_yaml(resource(f'config/labels/{about.classes}.yaml'))
+        classes = ClassSet.from_yaml(class_file(about.classes, Path()))
         dataset = Relabelled(dataset, classes, about.names, about.labelled)
     return dataset if source.scale == 1 else Resized(dataset, source.scale)
 
