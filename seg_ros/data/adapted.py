@@ -22,20 +22,19 @@ class Relabelled:
 
     Raises:
         UnknownNameError: ``names`` has a class that is not there.
-        RecipeError: ``labelled`` is out of range, or no image is left.
+        RecipeError: no image is left.
     """
 
     def __init__(
         self, dataset: Dataset, classes: ClassSet, names: Mapping[str, str], labelled: float = 0.0
     ) -> None:
-        if not 0 <= labelled <= 1:
-            raise RecipeError(f'labelled is {labelled}; expected 0..1')
         self.classes = classes
         self._dataset = dataset
         self._table = np.full(256, UNLABELLED, np.uint8)
         for old, new in names.items():
             self._table[_id(old, dataset.classes)] = _id(new, classes)
-        self._kept = [k for k in range(len(dataset)) if self._share(k) >= labelled]
+        # To look at the labels is to read the images too, so only where it decides something.
+        self._kept = [k for k in range(len(dataset)) if labelled == 0 or self._share(k) >= labelled]
         if not self._kept:
             raise RecipeError(f'relabel: no image has {labelled:.0%} of its pixels in {", ".join(names)}')
         self.names = [dataset.names[k] for k in self._kept]
@@ -57,14 +56,9 @@ class Resized:
     Args:
         dataset: to read.
         scale: of width and height, above 0.
-
-    Raises:
-        RecipeError: ``scale`` is not above 0.
     """
 
     def __init__(self, dataset: Dataset, scale: float) -> None:
-        if not scale > 0:
-            raise RecipeError(f'scale is {scale}; expected more than 0')
         self.classes, self.names = dataset.classes, dataset.names
         self._dataset, self._scale = dataset, scale
 
