@@ -1,6 +1,7 @@
 """``seg_ros fit-codes``: give a model a binary layer, so that its segments get codes."""
 
 import argparse
+import copy
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,7 +20,7 @@ from seg_ros.labels import ClassSet
 from seg_ros.models.binary_layer import BinaryLayer
 from seg_ros.models.pyramid import Encoder
 from seg_ros.pipeline import find_model
-from seg_ros.registry import ENCODERS, SEGMENTED
+from seg_ros.registry import ENCODERS, QUANTIZATIONS, SEGMENTED
 from seg_ros.train.codes import CodeTuner, FineTuning, fit_itq
 from seg_ros.train.start import EMBEDDINGS_LEFT_OUT
 
@@ -219,4 +220,7 @@ def _write(path: Path, frames: FrameNetwork, description: ModelDescription, pare
     embeddings = parent.embeddings if parent and description.embeddings else None
     if embeddings is None:
         golden = replace(golden, sharpened=None)
-    save_model(path, frames.network.network, description, golden, frames.codes, embeddings)
+    network, level = frames.network.network, QUANTIZATIONS[description.quantization]
+    if level.packed_as is None and level.dtype != torch.float32:
+        network = copy.deepcopy(network).to(level.dtype)  # it learnt in float32
+    save_model(path, network, description, golden, frames.codes, embeddings)

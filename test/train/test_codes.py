@@ -159,6 +159,23 @@ def test_embeddings_stay_unless_the_network_learns(
     assert load_model(output).embeddings is None
 
 
+@pytest.mark.parametrize('level', ['bf16', 'fp16'])
+def test_a_network_of_half_precision_keeps_it(
+    folder: Path, tmp_path: Path, model_file: Path, level: str
+) -> None:
+    rounded, output = tmp_path / 'rounded.safetensors', tmp_path / 'coded.safetensors'
+    assert main(['quantize', str(model_file), '--level', level, '-o', str(rounded)]) == 0
+    words = ['fit-codes', 'folder', '--data', str(folder), '--model', str(rounded), '--bits', '32']
+    assert main([*words, '--epochs', '0', '-o', str(output)]) == 0
+    before, after = load_model(rounded), load_model(output)
+    state = after.network.state_dict()
+    for name, value in before.network.state_dict().items():
+        assert state[name].dtype == value.dtype and torch.equal(state[name], value), name
+    pipeline = Pipeline.load(Settings(model=str(output), backend='torch'))
+    assert pipeline.agreement > 0.99
+    assert pipeline(patches(3)[0], with_segments=True).segments is not None
+
+
 @pytest.mark.parametrize(
     ('words', 'message'),
     [
