@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from seg_ros.errors import ModelFileError
+from seg_ros.models.pretrained import as_convolution
 from seg_ros.models.pyramid import Encoder
 
 _LAYOUTS = {  # in, out, kernel, stride, padding and groups of conv1 to conv5
@@ -88,6 +89,6 @@ class AlexNetFeatures(Encoder):
             if name in ('classifier.6', 'fc8'):
                 continue
             if name in ('fc6', 'fc7') and tensor == 'weight':
-                value = value.reshape(self.get_parameter(f'{name}.weight').shape)
+                value = as_convolution(value, self.get_parameter(f'{name}.weight'))
             own[f'{name}.{tensor}'] = value
-        self.load_state_dict(own)
+        self.load_named(own)

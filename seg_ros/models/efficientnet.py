@@ -141,10 +141,11 @@ class EfficientNetLiteEncoder(Encoder):
         own = {}
         for key, value in state.items():
             layer, _, tensor = key.rpartition('.')
-            is_beyond = layer.startswith('_blocks.') and int(layer.split('.')[1]) >= len(places)
+            block = layer.removeprefix('_blocks.').split('.')[0]
+            is_beyond = block.isdigit() and int(block) >= len(places)
             if not is_beyond and layer not in ('_conv_head', '_bn1', '_fc'):
-                own[f'{renamed[layer]}.{tensor}'] = value
-        self.load_state_dict(own)
+                own[f'{renamed.get(layer, layer)}.{tensor}'] = value
+        self.load_named(own)
 
 
 class EfficientNetLitePyramid(Pyramid):

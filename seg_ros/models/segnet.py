@@ -82,10 +82,14 @@ class VGG16Encoder(Pretrained):
             prefix = f'features.{position + 1}.'
             norm = {k.removeprefix(prefix): v for k, v in features.items() if k.startswith(prefix)}
             norm = norm or nn.BatchNorm2d(len(features[key])).state_dict()
-            norm['running_mean'] = norm['running_mean'] - features[f'features.{position}.bias']
+            bias = features.get(f'features.{position}.bias')
+            if bias is None or 'running_mean' not in norm:
+                lacking = f'features.{position}.bias' if bias is None else f'{prefix}running_mean'
+                raise ModelFileError(f'{lacking} is missing')
+            norm['running_mean'] = norm['running_mean'] - bias
             adopted[f'{own}.weight'] = features[key]
             adopted |= {f'{own_norm}.{k}': v for k, v in norm.items()}
-        self.load_state_dict(adopted)
+        self.load_named(adopted)
 
 
 class SegNet(nn.Module):

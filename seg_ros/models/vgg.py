@@ -9,15 +9,17 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from seg_ros.errors import ModelFileError
+from seg_ros.models.pretrained import as_convolution
 from seg_ros.models.pyramid import Encoder
 
 SCALES = ((2, 1), (2, 2), (3, 4), (3, 8), (3, 8))
 """Convolutions of each scale of VGG16, and their channels in multiples of the first scale's."""
 
-
 VGG11_SCALES = ((1, 1), (1, 2), (2, 4), (2, 8), (2, 8))
 """The same of VGG-11, configuration A of the paper."""
+
+_FULLY_CONNECTED = {'classifier.0': 'fc6', 'classifier.3': 'fc7'}
+"""Torchvision's names of VGG16's layers that read whole maps, and what they are called here."""
 
 
 def _convolutions(channels: int, out_channels: int, count: int) -> list[nn.Module]:
@@ -108,16 +110,13 @@ class VGG16Features(Encoder):
         Without the classifier, as many encoders are published, fc6 and fc7 stay as they are.
         """
         own = self.state_dict()
-        renamed = {'classifier.0': 'fc6', 'classifier.3': 'fc7'}
         found = {}
         for key, value in state.items():
             layer, _, tensor = key.rpartition('.')
-            name = f'{renamed.get(layer, layer)}.{tensor}'
-            if name in own:
-                found[name] = value.reshape(own[name].shape)
-        missing = [k for k in own if k.startswith('features.') and k not in found]
-        if missing:
-            raise ModelFileError(
-                f'{missing[0]} is missing; expected the weights of vgg16 without normalisation'
-            )
-        self.load_state_dict(own | found)
+            name = f'{_FULLY_CONNECTED.get(layer, layer)}.{tensor}'
+            if name.startswith('features.'):
+                found[name] = value
+            elif name in own:
+                found[name] = as_convolution(value, own[name])
+        kept = {name: value for name, value in own.items() if not name.startswith('features.')}
+        self.load_named(kept | found)

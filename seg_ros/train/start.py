@@ -21,7 +21,7 @@ from seg_ros.image import FrameNetwork, ImageNetwork, SharpenedNetwork
 from seg_ros.labels import ClassSet
 from seg_ros.models.embedding_head import EmbeddingHead
 from seg_ros.models.pretrained import Pretrained
-from seg_ros.registry import DATASETS, QUANTIZATIONS, look_up
+from seg_ros.registry import DATASETS, MODELS, QUANTIZATIONS, look_up
 from seg_ros.resources import resource
 from seg_ros.train.losses import SegmentationLoss, class_counts, class_weights
 from seg_ros.train.recipe import Recipe, Source
@@ -99,7 +99,10 @@ def make_network(recipe: Recipe, description: ModelDescription, parent: Model | 
     if recipe.encoder_weights:
         encoder = getattr(network, 'encoder', None)
         if not isinstance(encoder, Pretrained):
-            raise RecipeError(f'encoder_weights: {recipe.model} has no encoder that loads ImageNet weights')
+            raise RecipeError(
+                f'encoder_weights: {recipe.model} has no encoder that loads ImageNet weights; those that have: '
+                + ', '.join(_with_encoders())
+            )
         encoder.load_weights(find_file(recipe.encoder_weights))
     if parent is None:
         return network
@@ -109,6 +112,12 @@ def make_network(recipe: Recipe, description: ModelDescription, parent: Model | 
     # A head for other classes starts anew.
     network.load_state_dict({k: v if v.shape == own[k].shape else own[k] for k, v in learned.items()})
     return network
+
+
+def _with_encoders() -> list[str]:
+    """Architectures whose encoder public weights fit."""
+    with torch.device('meta'):
+        return [n for n, build in MODELS.items() if isinstance(getattr(build(2), 'encoder', None), Pretrained)]
 
 
 def _pruned_network(recipe: Recipe, description: ModelDescription, parent: Model) -> nn.Module:
