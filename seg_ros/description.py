@@ -162,13 +162,15 @@ class ModelDescription:
             else:
                 table_entry = look_up(MODELS, self.architecture, 'architecture')
                 network = table_entry(len(self.classes), **self.arguments)
-            for name in (self.pruned or {}).get('removed', []):
-                remove_block(network, str(name))
-            return network
-        except ParameterError as err:
-            raise ModelFileError(f'{self.architecture} without {self.pruned}: {err}') from err
-        except (TypeError, ValueError, OverflowError, RuntimeError) as err:
+        except (ParameterError, TypeError, ValueError, OverflowError, RuntimeError) as err:
             raise ModelFileError(f'{self.architecture} refuses arguments {self.arguments}: {err}') from err
+        removed = (self.pruned or {}).get('removed', [])
+        try:
+            for name in removed:
+                remove_block(network, str(name))
+        except (ParameterError, TypeError, ValueError, RuntimeError) as err:
+            raise ModelFileError(f'{self.architecture} without {removed}: {err}') from err
+        return network
 
     def as_json(self) -> dict[str, Any]:
         """The object behind the metadata key."""

@@ -51,11 +51,13 @@ class EmbeddingFilter:
     hardness: float = 2.0
 
     def __post_init__(self) -> None:
-        if self.window < 1 or self.window % 2 == 0 or self.iterations < 0 or not 0 < self.hardness < 1e6:
-            raise ParameterError(
-                f'embedding filter: window {self.window}, iterations {self.iterations}, hardness '
-                f'{self.hardness}; expected an odd number, 0 or more, and above 0'
-            )
+        for name, value, is_right, expected in (
+            ('window', self.window, self.window >= 1 and self.window % 2 == 1, 'an odd number of pixels'),
+            ('iterations', self.iterations, self.iterations >= 0, '0 or more'),
+            ('hardness', self.hardness, 0 < self.hardness < 1e6, 'above 0, below a million'),
+        ):
+            if not is_right:
+                raise ParameterError(f'embedding filter: {name} is {value}; expected {expected}')
 
     def __call__(self, scores: Tensor, embeddings: Tensor, n_threads: int = 0) -> Tensor:
         """The sharpened scores of one image.

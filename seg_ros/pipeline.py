@@ -109,10 +109,7 @@ class Pipeline:
         size = (settings.input_height or height, settings.input_width or width)
         if min(size) < 32:
             raise ParameterError(f'network input of {size[0]}x{size[1]} pixels; expected 32 or more each way')
-        sharpener = embedding_filter(model, settings) if settings.embedding_filter_enabled else None
-        if sharpener is not None and model.description.embeddings is not None:
-            stride = model.description.embeddings.stride
-            check_window(sharpener.window, (size[0] // stride, size[1] // stride))
+        sharpener = embedding_filter(model, settings, size) if settings.embedding_filter_enabled else None
         name, backend = choose_backend(
             model,
             settings.backend,
@@ -255,7 +252,7 @@ class Pipeline:
         golden = self.model.golden
         agreement = self._agreement_of_labels(golden.labels, None)
         if self.filter is not None and golden.sharpened is not None:
-            own = embedding_filter(self.model, Settings())
+            own = embedding_filter(self.model, Settings(), self.input_size)
             agreement = min(agreement, self._agreement_of_labels(golden.sharpened, own))
         if golden.codes is not None and self.coder is not None:
             resized = [np.array(resize_image(image, *self.input_size)) for image in golden.images]
@@ -311,10 +308,16 @@ def segment_rules(description: ModelDescription, settings: Settings) -> SegmentR
     )
 
 
-def embedding_filter(model: Model, settings: Settings) -> EmbeddingFilter:
+def embedding_filter(model: Model, settings: Settings, size: tuple[int, int]) -> EmbeddingFilter:
     """The model's own filter, but for what the settings say.
 
+    Args:
+        model: with embeddings.
+        settings: what differs from its own.
+        size: (height, width) of the network's input in pixels.
+
     Raises:
+        ParameterError: the size is no multiple of the embeddings' stride, or the window is larger than them.
         UnavailableError: the model has no embeddings; names the shipped ones that have.
     """
     own = model.description.embeddings
@@ -323,11 +326,18 @@ def embedding_filter(model: Model, settings: Settings) -> EmbeddingFilter:
             f'model {model.path} has no embeddings, which the filter needs; shipped models that have: '
             f"{', '.join(_shipped_with_embeddings()) or 'none'}; 'embeddings' in a training recipe adds them"
         )
-    return EmbeddingFilter(
+    if size[0] % own.stride or size[1] % own.stride:
+        raise ParameterError(
+            f'network input of {size[0]}x{size[1]} pixels; the embedding filter of model {model.path} '
+            f'expects multiples of {own.stride}: set input_height and input_width so'
+        )
+    chosen = EmbeddingFilter(
         window=settings.embedding_filter_window or own.window,
         iterations=settings.embedding_filter_iterations or own.iterations,
         hardness=settings.embedding_filter_hardness or float(model.embeddings.hardness.detach()),
     )
+    check_window(chosen.window, (size[0] // own.stride, size[1] // own.stride))
+    return chosen
 
 
 def _shipped_with_embeddings() -> list[str]:

@@ -111,6 +111,14 @@ def test_windows_that_do_not_fit(embedded_model_file: Path, window: int, said: s
         Pipeline.load(settings(embedded_model_file, **values))
 
 
+def test_a_size_that_embeddings_do_not_divide(embedded_model_file: Path) -> None:
+    values = {'embedding_filter.enabled': True, 'input_height': 90, 'input_width': 128}
+    with pytest.raises(
+        ParameterError, match=r'90x128 pixels; .* multiples of 4: set input_height and input_width'
+    ):
+        Pipeline.load(settings(embedded_model_file, **values))
+
+
 def test_damaged_embeddings_are_found(embedded_model_file: Path, tmp_path: Path) -> None:
     model = load_model(embedded_model_file)
     assert model.embeddings is not None

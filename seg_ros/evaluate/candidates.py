@@ -21,10 +21,12 @@ class Variant:
     """Something that a model can be run with or without.
 
     Attributes:
-        fits: whether a model has what it needs.
+        needs: what a model must have for it, in words.
+        fits: whether a model has that.
         changes: of the settings.
     """
 
+    needs: str
     fits: Callable[[Model], bool]
     changes: dict[str, Any]
 
@@ -32,10 +34,12 @@ class Variant:
 _FILTER, _MERGE = {'embedding_filter_enabled': True}, {'segments_refinement': 0.5}
 
 VARIANTS: dict[str, Variant] = {
-    'filter': Variant(lambda model: model.embeddings is not None, _FILTER),
-    'merge': Variant(lambda model: model.codes is not None, _MERGE),
+    'filter': Variant('embeddings', lambda model: model.embeddings is not None, _FILTER),
+    'merge': Variant('codes', lambda model: model.codes is not None, _MERGE),
     'filter-merge': Variant(
-        lambda model: model.embeddings is not None and model.codes is not None, _FILTER | _MERGE
+        'embeddings and codes',
+        lambda model: model.embeddings is not None and model.codes is not None,
+        _FILTER | _MERGE,
     ),
 }
 """What models are compared with: the embedding filter, labels refined by their segments, or both."""
@@ -83,6 +87,7 @@ def find_candidates(
     Raises:
         DatasetError: a model has other classes than the data set.
         SegRosError: the first model cannot be read, or not at its level.
+        UnavailableError: no model has what any of the variants needs.
         UnknownNameError: there is no such level, or variant.
     """
     for level in levels:
@@ -110,7 +115,16 @@ def find_candidates(
                 found.append((name, choose_quantization(model, level), ''))
             except UnavailableError as err:
                 log.info('left out: %s', err)
-        found += [(name, own, variant) for variant in variants if VARIANTS[variant].fits(model)]
+        for variant in variants:
+            if VARIANTS[variant].fits(model):
+                found.append((name, own, variant))
+            else:
+                log.warning('%s has no %s: not measured with %s', name, VARIANTS[variant].needs, variant)
+    if variants and not any(variant for _, _, variant in found):
+        needs = ', or '.join(dict.fromkeys(VARIANTS[variant].needs for variant in variants))
+        raise UnavailableError(
+            f'variants {", ".join(variants)}: no model has {needs}; seg_ros info MODEL says what it has'
+        )
     short = {name: find_model(name).stem for name in models}
     is_clear = len(set(short.values())) == len(short)
     return [

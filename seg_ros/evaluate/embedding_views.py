@@ -16,7 +16,6 @@ from seg_ros.description import EmbeddingDescription
 from seg_ros.embedding_filter import EmbeddingFilter
 from seg_ros.errors import UnavailableError
 from seg_ros.image import FrameNetwork, resize_image
-from seg_ros.models.masked_average import check_window
 from seg_ros.params import Settings
 from seg_ros.pipeline import embedding_filter, find_model
 from seg_ros.runtime.backend import choose_device
@@ -140,15 +139,15 @@ class EmbeddedModel:
 
         Raises:
             ModelFileError: the file cannot be used.
-            ParameterError: its filter's window is larger than its embeddings.
+            ParameterError: its filter's window is larger than its embeddings, or its input no multiple of
+                their stride.
             UnavailableError: it has no embeddings, or no classes; or the level or the device cannot be had.
         """
         model = load_model(find_model(name))
-        sharpener, about = embedding_filter(model, Settings()), model.description.embeddings
+        about = model.description.embeddings
+        sharpener = embedding_filter(model, Settings(), model.description.input_size)
         if about is None or not len(model.description.classes):
             raise UnavailableError(f'model {model.path} has no classes, so its embeddings filter nothing')
-        height, width = model.description.input_size
-        check_window(sharpener.window, (height // about.stride, width // about.stride))
         level, where = choose_quantization(model, quantization), choose_device(device)
         frames = frame_network(model, level, with_embeddings=True).to(where)
         return cls(model, level, frames, where, about, sharpener)

@@ -42,13 +42,13 @@ class Pretrained(nn.Module, ABC):
             raise ModelFileError(f'{path} holds no weights of {self.trained_on}: {err}') from err
         except Exception as err:  # torch raises many kinds for a damaged file, and advises to trust it
             raise ModelFileError(
-                f'{path} holds no weights of {self.trained_on}: it cannot be read as a file of torch.save that '
-                f'holds tensors alone ({type(err).__name__})'
+                f'{path} holds no weights of {self.trained_on}: it cannot be read as a file of torch.save '
+                f'that holds tensors alone ({type(err).__name__})'
             ) from err
         if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
             raise ModelFileError(
-                f'{path} holds no weights of {self.trained_on} but a {type(state).__name__}; expected a state '
-                'dict, tensors by name'
+                f'{path} holds no weights of {self.trained_on} but a {type(state).__name__}; '
+                'expected a state dict, tensors by name'
             )
         try:
             self.adopt(state)

@@ -82,7 +82,9 @@ class Segmenter:
         self._pipeline.confidence_threshold = settings.confidence_threshold
         self._pipeline.rules = segment_rules(self._pipeline.model.description, settings)
         if self._pipeline.filter is not None:
-            self._pipeline.filter = embedding_filter(self._pipeline.model, settings)
+            self._pipeline.filter = embedding_filter(
+                self._pipeline.model, settings, self._pipeline.input_size
+            )
         can_segment = self._history is not None
         self._pipeline.refinement = settings.segments_refinement if can_segment else 0.0
         prediction = self._pipeline(

@@ -168,6 +168,15 @@ class EmbeddingRecipe:
         _require(self.pairs >= 0, 'pairs', self.pairs, '0 or more')
         _require(0 <= self.near < self.far, 'near', self.near, f'0 or more, below far ({self.far})')
 
+    def check_size(self, key: str, size: tuple[int, int]) -> None:
+        """Refuse images, (height, width) in pixels under ``key``, that embeddings or window do not fit."""
+        fits = not any(n % self.stride for n in size)
+        _require(fits, key, size, f'multiples of embeddings.stride, {self.stride}')
+        least = self.window * self.stride
+        _require(
+            min(size) >= least, key, size, f'{least} or more each way, an embeddings.window ({self.window})'
+        )
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -257,6 +266,9 @@ class Recipe:
             'a trained model, whose embeddings alone are to learn',
         )
         _require(min(self.input_size) >= 32, 'input_size', self.input_size, '32 pixels or more each way')
+        if self.embeddings is not None:
+            for key, size in (('input_size', self.input_size), ('augment.crop', self.augment.crop)):
+                self.embeddings.check_size(key, size)
         for key in ('epochs', 'batch_size', 'learning_rate', 'validate_every'):
             _require(getattr(self, key) > 0, key, getattr(self, key), 'more than 0')
         for key in ('weight_decay', 'stop_after', 'workers', 'seed'):

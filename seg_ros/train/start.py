@@ -100,7 +100,7 @@ def make_network(recipe: Recipe, description: ModelDescription, parent: Model | 
         encoder = getattr(network, 'encoder', None)
         if not isinstance(encoder, Pretrained):
             raise RecipeError(
-                f'encoder_weights: {recipe.model} has no encoder that loads ImageNet weights; those that have: '
+                f'encoder_weights: {recipe.model} has no encoder that loads ImageNet weights; with one: '
                 + ', '.join(_with_encoders())
             )
         encoder.load_weights(find_file(recipe.encoder_weights))
@@ -117,7 +117,9 @@ def make_network(recipe: Recipe, description: ModelDescription, parent: Model | 
 def _with_encoders() -> list[str]:
     """Architectures whose encoder public weights fit."""
     with torch.device('meta'):
-        return [n for n, build in MODELS.items() if isinstance(getattr(build(2), 'encoder', None), Pretrained)]
+        return [
+            n for n, build in MODELS.items() if isinstance(getattr(build(2), 'encoder', None), Pretrained)
+        ]
 
 
 def _pruned_network(recipe: Recipe, description: ModelDescription, parent: Model) -> nn.Module:

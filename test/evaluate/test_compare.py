@@ -23,7 +23,7 @@ from seg_ros.compress.quantize import calibrate
 from seg_ros.data.folder import FolderDataset
 from seg_ros.data.squares import SquaresDataset
 from seg_ros.description import ModelDescription
-from seg_ros.errors import DatasetError, ParameterError, UnknownNameError
+from seg_ros.errors import DatasetError, ParameterError, UnavailableError, UnknownNameError
 from seg_ros.evaluate.accuracy import measure_accuracy
 from seg_ros.evaluate.candidates import VARIANTS, find_candidates
 from seg_ros.evaluate.compare import EvenSample, compare, cost_level, pareto_front
@@ -329,7 +329,9 @@ def test_a_table_takes_its_place_in_a_readme(models: dict[str, Path], folder: Pa
         assert text.count('| small | fp32 | torch |') == 1
 
 
-def test_with_and_without_filter_and_merge(embedded_model_file: Path, coded_model_file: Path) -> None:
+def test_with_and_without_filter_and_merge(
+    embedded_model_file: Path, coded_model_file: Path, model_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     dataset = DATASETS['rendered'](None, 'val', n_drives=2, n_frames=1, height=96, width=128)
     settings = Settings(backend='torch', device='cpu', n_threads=1)
     names = [str(embedded_model_file), str(coded_model_file)]
@@ -349,5 +351,9 @@ def test_with_and_without_filter_and_merge(embedded_model_file: Path, coded_mode
         pipeline = Pipeline.load(replace(settings, model=model, **changes))
         alone = measure_accuracy(pipeline, dataset).as_json()
         assert rows[name]['mean_iou'] == alone['mean_iou'] != rows['coded']['mean_iou']
+    assert f'{coded_model_file} has no embeddings: not measured with filter' in caplog.text
+    assert f'{embedded_model_file} has no codes: not measured with merge' in caplog.text
     with pytest.raises(UnknownNameError, match='variant'):
         find_candidates(names, dataset, settings, [], ['crf'])
+    with pytest.raises(UnavailableError, match='variants filter: no model has embeddings; seg_ros info'):
+        find_candidates([str(model_file)], dataset, settings, [], ['filter'])

@@ -1,4 +1,4 @@
-"""Weights of one encoder offered to another: refused, by a message that says what they are and what was expected."""
+"""Weights of one encoder offered to another: refused, by a message that says whose they are."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +23,11 @@ def vgg(counts: tuple[int, ...], width: int, *, norm: bool = False) -> nn.Module
     for scale, count in enumerate(counts):
         for _ in range(count):
             out = width * min(2**scale, 8)
-            layers += [nn.Conv2d(channels, out, 3, padding=1), *([nn.BatchNorm2d(out)] if norm else []), nn.ReLU()]
+            layers += [
+                nn.Conv2d(channels, out, 3, padding=1),
+                *([nn.BatchNorm2d(out)] if norm else []),
+                nn.ReLU(),
+            ]
             channels = out
         layers.append(nn.MaxPool2d(2))
     return nn.ModuleDict({'features': nn.Sequential(*layers)})
@@ -77,7 +81,7 @@ def test_what_is_no_file_of_weights_is_told_without_advice_to_trust_it(tmp_path:
     path = tmp_path / 'x.pth'
     for content in (b'', b'no weights', b'PK\x03\x04broken'):
         path.write_bytes(content)
-        with pytest.raises(ModelFileError, match='cannot be read as a file of torch.save') as told:
+        with pytest.raises(ModelFileError, match=r'cannot be read as a file of torch\.save') as told:
             VGG11Features(4).load_weights(path)
         assert 'weights_only' not in str(told.value)
     for thing in ([1, 2], {'state_dict': {'a': torch.zeros(2)}}):

@@ -170,7 +170,8 @@ def test_a_network_of_half_precision_keeps_it(
     before, after = load_model(rounded), load_model(output)
     state = after.network.state_dict()
     for name, value in before.network.state_dict().items():
-        assert state[name].dtype == value.dtype and torch.equal(state[name], value), name
+        assert state[name].dtype == value.dtype, name
+        assert torch.equal(state[name], value), name
     pipeline = Pipeline.load(Settings(model=str(output), backend='torch'))
     assert pipeline.agreement > 0.99
     assert pipeline(patches(3)[0], with_segments=True).segments is not None

@@ -149,8 +149,21 @@ def test_unknown_sub_modules_are_told(tmp_path: Path) -> None:
         ({'taps': ['encoder.0'], 'near': 3.0}, 'below far'),
         ({'taps': ['encoder.0'], 'stride': 3}, '1, 2, 4 or 8'),
         ({'taps': ['encoder.0'], 'alone': True}, 'init'),
+        (
+            {'taps': ['encoder.0'], 'window': 99},
+            r'is \(.*; expected 396 or more each way, an embeddings.window \(99\)',
+        ),
     ],
 )
 def test_recipes_that_cannot_be(tmp_path: Path, wrong: dict[str, Any], said: str) -> None:
     with pytest.raises(RecipeError, match=said):
         make_trainer(tmp_path, embeddings=wrong)
+
+
+@pytest.mark.parametrize(('key', 'size'), [('input_size', [90, 128]), ('augment.crop', [96, 126])])
+def test_images_that_the_stride_does_not_divide_are_told_before_training(
+    tmp_path: Path, key: str, size: list[int]
+) -> None:
+    wrong: dict[str, Any] = {'input_size': size} if key == 'input_size' else {'augment': {'crop': size}}
+    with pytest.raises(RecipeError, match=key + r' is .*; expected multiples of embeddings\.stride, 4'):
+        make_trainer(tmp_path, **wrong, embeddings={'taps': ['encoder.0']})
