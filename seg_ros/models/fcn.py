@@ -27,13 +27,15 @@ class _Source(NamedTuple):
         maps: positions of those at 1/8 and 1/16, and of the deepest, in what the encoder gives.
         is_centred: whether every second value of a map lies on one of the next coarser map, as odd poolings
             leave it; else values of the coarser map lie between those of the finer.
+        least: pixels each way below which nothing would be left of a map; a multiple of 32.
     """
 
     maps: tuple[int, int, int]
     is_centred: bool
+    least: int
 
 
-_SOURCES = {'vgg16': _Source((2, 3, 4), False), 'alexnet': _Source((0, 1, 3), True)}
+_SOURCES = {'vgg16': _Source((2, 3, 4), False, 32), 'alexnet': _Source((0, 1, 3), True, 64)}
 STRIDES = (8, 16, 32)
 
 
@@ -85,6 +87,7 @@ class FCN(nn.Module):
             raise ParameterError(f'width is {width}; AlexNet has 64 channels in its first layer')
         self.encoder: Encoder = VGG16Features(width) if encoder == 'vgg16' else AlexNetFeatures()
         source = _SOURCES[encoder]
+        self._least = source.least
         *skipped, self._deepest = source.maps
         self._skipped = [number for number, stride in zip(skipped, STRIDES, strict=False) if stride >= finest]
         self._skipped.reverse()
@@ -100,9 +103,9 @@ class FCN(nn.Module):
             nn.init.zeros_(skip.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, H, W) float, normalised, to (B, n_classes, H, W) scores; H and W 33 or more for AlexNet."""
+        """(B, 3, H, W) float, normalised, to (B, n_classes, H, W) scores."""
         height, width = x.shape[-2:]
-        x = pad_to_multiple(x, self.stride)
+        x = pad_to_multiple(x, self.stride, self._least)
         padded = x.shape[-2:]
         maps = self.encoder(x)
         scores = self.score(maps[self._deepest])

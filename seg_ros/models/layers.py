@@ -85,17 +85,18 @@ def convolved_at(features: Tensor, convolution: nn.Module, size: tuple[int, int]
     return part if part.shape[-2:] == size else F.interpolate(part, size, mode='bilinear')
 
 
-def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
-    """Repeat the last row and column until height and width divide by ``multiple``.
+def pad_to_multiple(x: Tensor, multiple: int, least: int = 0) -> Tensor:
+    """Repeat the last row and column until both sides divide by ``multiple``, and are ``least`` or more.
 
     Args:
         x: (B, C, H, W).
         multiple: 1 or more.
+        least: a multiple of it.
 
     Returns:
         (B, C, H', W') with H' >= H and W' >= W; ``x`` itself where nothing is missing.
     """
-    below, right = -x.shape[-2] % multiple, -x.shape[-1] % multiple
+    below, right = (max(-n % multiple, least - n) for n in x.shape[-2:])
     return F.pad(x, (0, right, 0, below), mode='replicate') if below or right else x
 
 

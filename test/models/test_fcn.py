@@ -38,7 +38,7 @@ def test_centred_interpolation_keeps_the_values_and_their_places() -> None:
 
 @pytest.mark.parametrize('encoder', ['vgg16', 'alexnet'])
 @pytest.mark.parametrize('finest', STRIDES)
-@pytest.mark.parametrize(('height', 'width'), [(96, 128), (67, 101)])
+@pytest.mark.parametrize(('height', 'width'), [(96, 128), (67, 101), (32, 40)])
 def test_scores_have_the_size_of_the_image(encoder: str, finest: int, height: int, width: int) -> None:
     fcn = small(finest, encoder)
     assert [len(fcn.skips), fcn.last.stride] == [STRIDES.index(finest), (finest, finest)]
