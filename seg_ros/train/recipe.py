@@ -148,11 +148,11 @@ class EmbeddingRecipe:
     """
 
     taps: tuple[str, ...]
-    dimensions: int = 8
-    stride: int = 4
-    window: int = 5
-    iterations: int = 2
-    hardness: float = 2.0
+    dimensions: int = 12
+    stride: int = 8
+    window: int = 9
+    iterations: int = 4
+    hardness: float = 4.0
     pairs: float = 1.0
     near: float = 0.5
     far: float = 2.0

@@ -21,7 +21,14 @@ SQUARES = {
     'input_size': [120, 160],
     'train': [{'dataset': 'squares', 'options': {'n_images': 8}}],
     'augment': {'crop': [64, 64]},
-    'embeddings': {'taps': ['encoder.0'], 'stride': 4, 'window': 5, 'dimensions': 4},
+    'embeddings': {
+        'taps': ['encoder.0'],
+        'stride': 4,
+        'window': 5,
+        'dimensions': 4,
+        'hardness': 2.0,
+        'iterations': 2,
+    },
     'epochs': 2,
     'batch_size': 2,
     'learning_rate': 0.01,
@@ -126,7 +133,7 @@ def test_learning_goes_on_from_a_file_with_embeddings(embedded_model_file: Path,
         input_size=[96, 128],
         train=[{'dataset': 'rendered', 'options': street}],
         augment={'crop': [96, 128]},
-        embeddings={'taps': ['initial', 'stage4'], 'alone': True},
+        embeddings={'taps': ['initial', 'stage4'], 'alone': True, 'dimensions': 8, 'stride': 4},
         init=str(embedded_model_file),
     )
     parent = load_model(embedded_model_file)
@@ -138,7 +145,7 @@ def test_learning_goes_on_from_a_file_with_embeddings(embedded_model_file: Path,
 
 def test_unknown_sub_modules_are_told(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r'taps: .*stage9.*the network has encoder, decoder, classify'):
-        make_trainer(tmp_path, embeddings={'taps': ['stage9']})
+        make_trainer(tmp_path, embeddings={'taps': ['stage9'], 'stride': 4, 'window': 5})
 
 
 @pytest.mark.parametrize(
@@ -150,7 +157,7 @@ def test_unknown_sub_modules_are_told(tmp_path: Path) -> None:
         ({'taps': ['encoder.0'], 'stride': 3}, '1, 2, 4 or 8'),
         ({'taps': ['encoder.0'], 'alone': True}, 'init'),
         (
-            {'taps': ['encoder.0'], 'window': 99},
+            {'taps': ['encoder.0'], 'window': 99, 'stride': 4},
             r'is \(.*; expected 396 or more each way, an embeddings.window \(99\)',
         ),
     ],
@@ -166,4 +173,4 @@ def test_images_that_the_stride_does_not_divide_are_told_before_training(
 ) -> None:
     wrong: dict[str, Any] = {'input_size': size} if key == 'input_size' else {'augment': {'crop': size}}
     with pytest.raises(RecipeError, match=key + r' is .*; expected multiples of embeddings\.stride, 4'):
-        make_trainer(tmp_path, **wrong, embeddings={'taps': ['encoder.0']})
+        make_trainer(tmp_path, **wrong, embeddings={'taps': ['encoder.0'], 'stride': 4})
