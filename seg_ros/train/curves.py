@@ -51,7 +51,7 @@ def _draw(path: Path, rows: Sequence[dict[str, float]]) -> None:
 
 def _draw_validation(axes: 'Axes', rows: Sequence[dict[str, float]]) -> None:
     for key, label in (('mean_iou', 'mean IoU'), ('class_average', 'class average')):
-        axes.plot([r['epoch'] for r in rows], [100 * r[key] for r in rows], label=label)
+        axes.plot([r['epoch'] for r in rows], [100 * r[key] for r in rows], marker='.', label=label)
     axes.set(xlabel='epoch', ylabel='percent', title='Validation')
     best = max(rows, key=lambda r: r['mean_iou'])
     label = f'best {100 * best["mean_iou"]:.1f}'
