@@ -251,7 +251,7 @@ class Pipeline:
         """
         golden = self.model.golden
         agreement = self._agreement_of_labels(golden.labels, None)
-        if self.filter is not None and golden.sharpened is not None:
+        if self.filter is not None and golden.sharpened is not None and self._is_own_size:
             own = embedding_filter(self.model, Settings(), self.input_size)
             agreement = min(agreement, self._agreement_of_labels(golden.sharpened, own))
         if golden.codes is not None and self.coder is not None:

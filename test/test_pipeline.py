@@ -119,6 +119,20 @@ def test_a_size_that_embeddings_do_not_divide(embedded_model_file: Path) -> None
         Pipeline.load(settings(embedded_model_file, **values))
 
 
+def test_a_window_that_fits_where_the_models_own_does_not() -> None:
+    small = Settings(
+        model='lite_camvid',
+        backend='torch',
+        input_height=64,
+        input_width=64,
+        embedding_filter_enabled=True,
+        embedding_filter_window=3,
+    )
+    assert Pipeline.load(small)(np.zeros((48, 64, 3), np.uint8)).labels.shape == (48, 64)
+    with pytest.raises(ParameterError, match=r'a window of 9; .* at most 7'):
+        Pipeline.load(dataclasses.replace(small, embedding_filter_window=0))
+
+
 def test_damaged_embeddings_are_found(embedded_model_file: Path, tmp_path: Path) -> None:
     model = load_model(embedded_model_file)
     assert model.embeddings is not None

@@ -110,16 +110,8 @@ def find_candidates(
                 f'{name} tells {model.description.classes.names} apart, the data set '
                 f'{dataset.classes.names}; compare models that have the classes of the data set'
             )
-        for level in dict.fromkeys([own, *levels]):
-            try:
-                found.append((name, choose_quantization(model, level), ''))
-            except UnavailableError as err:
-                log.info('left out: %s', err)
-        for variant in variants:
-            if VARIANTS[variant].fits(model):
-                found.append((name, own, variant))
-            else:
-                log.warning('%s has no %s: not measured with %s', name, VARIANTS[variant].needs, variant)
+        found += [(name, level, '') for level in _levels(model, [own, *levels])]
+        found += [(name, own, variant) for variant in _fitting(model, name, variants)]
     if variants and not any(variant for _, _, variant in found):
         needs = ', or '.join(dict.fromkeys(VARIANTS[variant].needs for variant in variants))
         raise UnavailableError(
@@ -137,6 +129,25 @@ def find_candidates(
         )
         for name, level, variant in dict.fromkeys(found)
     ], failed
+
+
+def _levels(model: Model, levels: Sequence[str]) -> list[str]:
+    """Those that a model can give, each once."""
+    found = []
+    for level in dict.fromkeys(levels):
+        try:
+            found.append(choose_quantization(model, level))
+        except UnavailableError as err:
+            log.info('left out: %s', err)
+    return found
+
+
+def _fitting(model: Model, name: str, variants: Sequence[str]) -> list[str]:
+    """Those that a model has what is needed for; a warning says what it lacks for the others."""
+    for variant in variants:
+        if not VARIANTS[variant].fits(model):
+            log.warning('%s has no %s: not measured with %s', name, VARIANTS[variant].needs, variant)
+    return [variant for variant in variants if VARIANTS[variant].fits(model)]
 
 
 def failure(settings: Settings, err: Exception) -> Failure:
