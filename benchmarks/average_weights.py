@@ -13,8 +13,8 @@ from pathlib import Path
 
 import torch
 
-from seg_ros.checkpoint import load_model
-from seg_ros.writing import write_model
+from seg_ros.modelfile.file import load_model
+from seg_ros.training.export import write_model
 
 
 def main() -> None:

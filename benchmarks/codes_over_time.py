@@ -15,16 +15,16 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from seg_ros.data.camvid import CamVid
-from seg_ros.image import resize_image
-from seg_ros.model_arguments import add_model_arguments, settings_from
-from seg_ros.pipeline import Pipeline
-from seg_ros.regions.coder import Coder
-from seg_ros.regions.colour import lab_planes
-from seg_ros.regions.geometry import Regions, connected
-from seg_ros.types import UNLABELLED, UInt8Array
+from seg_ros.arrays import UNLABELLED, UInt8Array
+from seg_ros.cli.model_options import add_model_arguments, settings_from
+from seg_ros.datasets.camvid import CamVid
+from seg_ros.images.resize import resize_image
+from seg_ros.inference.segmenter import Pipeline
+from seg_ros.segments.code_pooling import Coder
+from seg_ros.segments.colour import lab_planes
+from seg_ros.segments.regions import Regions, connected
 
-FloatArray = npt.NDArray[np.float64]
+Float64Array = npt.NDArray[np.float64]
 
 
 def things(labels: UInt8Array, min_area: int) -> tuple[Regions, list[int]]:
@@ -36,7 +36,7 @@ def things(labels: UInt8Array, min_area: int) -> tuple[Regions, list[int]]:
     return regions, [k for k in range(regions.n) if sizes[k] >= min_area and classes[k] != UNLABELLED]
 
 
-def describe(pipeline: Pipeline, coder: Coder, image: UInt8Array, regions: Regions) -> FloatArray:
+def describe(pipeline: Pipeline, coder: Coder, image: UInt8Array, regions: Regions) -> Float64Array:
     """Means before the threshold, (S, n_bits)."""
     import torch
 
@@ -45,7 +45,7 @@ def describe(pipeline: Pipeline, coder: Coder, image: UInt8Array, regions: Regio
     return coder.means(logits, lab_planes(resized), regions).astype(np.float64)
 
 
-def roc(same: FloatArray, different: FloatArray) -> tuple[FloatArray, FloatArray, float]:
+def roc(same: Float64Array, different: Float64Array) -> tuple[Float64Array, Float64Array, float]:
     """False and true positive rates over all thresholds, and the area below: small distance = same."""
     values = np.concatenate([same, different])
     truth = np.concatenate([np.ones(len(same)), np.zeros(len(different))])
@@ -127,7 +127,7 @@ def compare(before: tuple, now: tuple, distances: dict[str, dict[bool, list[floa
             distances['features'][is_same].append(1 - float(cosine))
 
 
-def draw(path: Path, curves: dict[str, tuple[FloatArray, FloatArray, float]]) -> None:
+def draw(path: Path, curves: dict[str, tuple[Float64Array, Float64Array, float]]) -> None:
     """The ROC curves as PNG."""
     import matplotlib
 

@@ -20,16 +20,16 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from seg_ros.data.camvid import CamVid
-from seg_ros.data.dataset import Dataset
-from seg_ros.decide import decide
-from seg_ros.embedding_filter import EmbeddingFilter
-from seg_ros.evaluate.compare import EvenSample
-from seg_ros.evaluate.metrics import boundary_counts, confusion_matrix, mean_boundary_iou, mean_iou
-from seg_ros.image import resize_image
-from seg_ros.params import Settings
-from seg_ros.pipeline import Pipeline
-from seg_ros.types import UInt8Array
+from seg_ros.arrays import UInt8Array
+from seg_ros.datasets.camvid import CamVid
+from seg_ros.datasets.dataset import Dataset
+from seg_ros.evaluation.compare import EvenSample
+from seg_ros.images.resize import resize_image
+from seg_ros.inference.argmax import decide
+from seg_ros.inference.embedding_filter import EmbeddingFilter
+from seg_ros.inference.segmenter import Pipeline
+from seg_ros.inference.settings import Settings
+from seg_ros.metrics.labels import boundary_counts, confusion_matrix, mean_boundary_iou, mean_iou
 
 Method = Callable[[UInt8Array, torch.Tensor, torch.Tensor], torch.Tensor]
 """Image of the network's size, scores (K, H, W), embeddings (D, h, w) -> scores (K, h', w')."""

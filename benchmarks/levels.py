@@ -14,17 +14,17 @@ from pathlib import Path
 
 import torch
 
-from seg_ros.checkpoint import Model, load_model
-from seg_ros.data.camvid import CamVid
-from seg_ros.evaluate.compare import Comparison, EvenSample, compare
-from seg_ros.evaluate.compare_tables import as_text, check_markdown, write_markdown
-from seg_ros.evaluate.report import write_json
-from seg_ros.params import Settings
-from seg_ros.pipeline import find_model
-from seg_ros.train.distributed import Processes
-from seg_ros.train.recipe import Source
-from seg_ros.train.steps import Quantize
-from seg_ros.train.workplace import Workplace, take
+from seg_ros.compression.context import Workplace, take
+from seg_ros.compression.steps import Quantize
+from seg_ros.datasets.camvid import CamVid
+from seg_ros.evaluation.compare import Comparison, EvenSample, compare
+from seg_ros.evaluation.figures import write_json
+from seg_ros.inference.settings import Settings
+from seg_ros.modelfile.file import Model, load_model
+from seg_ros.modelfile.find import find_model
+from seg_ros.reports.compare_tables import as_text, check_markdown, write_markdown
+from seg_ros.training.distributed import Processes
+from seg_ros.training.recipe import Source
 
 LEVELS = ('bf16', 'fp16', 'int8', 'int4', 'shared-5', 'shared-4')
 WITHOUT_INT8 = tuple(level for level in LEVELS if level != 'int8')

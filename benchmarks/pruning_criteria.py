@@ -15,14 +15,14 @@ from typing import Any
 
 import torch
 
-from seg_ros.checkpoint import load_model
-from seg_ros.image import ImageNetwork
-from seg_ros.train.distributed import Processes
-from seg_ros.train.recipe import Source
-from seg_ros.train.start import open_source
-from seg_ros.train.steps import Cost, Prune
-from seg_ros.train.validation import as_figures, measure
-from seg_ros.train.workplace import Workplace, take
+from seg_ros.compression.context import Workplace, take
+from seg_ros.compression.steps import Cost, Prune
+from seg_ros.modelfile.file import load_model
+from seg_ros.networks.image_network import ImageNetwork
+from seg_ros.training.distributed import Processes
+from seg_ros.training.recipe import Source
+from seg_ros.training.setup import open_source
+from seg_ros.training.validation import as_figures, measure
 
 LEARNING = {
     'augment': {'scale': [0.7, 1.5], 'flip': 0.5, 'brightness': 0.3, 'contrast': 0.3, 'saturation': 0.3},

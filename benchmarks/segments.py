@@ -16,17 +16,17 @@ import numpy as np
 import torch
 from std_msgs.msg import Header
 
-from seg_ros.data.dataset import read_image
-from seg_ros.image import resize_image
-from seg_ros.model_arguments import add_model_arguments, settings_from
-from seg_ros.pipeline import Pipeline
-from seg_ros.regions.colour import colour_moments, lab_planes
-from seg_ros.regions.geometry import describe, find_borders, pool
-from seg_ros.regions.graph import join_alike
-from seg_ros.regions.segments import find_segments
-from seg_ros.regions.superpixels import SUPERPIXELS
-from seg_ros.rendered import RenderedDrive
+from seg_ros.cli.model_options import add_model_arguments, settings_from
+from seg_ros.datasets.dataset import read_image
+from seg_ros.images.resize import resize_image
+from seg_ros.inference.segmenter import Pipeline
 from seg_ros.ros.messages import segment_array, segment_ids
+from seg_ros.segments.colour import colour_moments, lab_planes
+from seg_ros.segments.merging import join_alike
+from seg_ros.segments.regions import describe, find_borders, pool
+from seg_ros.segments.segments import find_segments
+from seg_ros.segments.superpixels import SUPERPIXELS
+from seg_ros.synthetic import RenderedDrive
 
 _RUNS = 60
 

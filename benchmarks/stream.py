@@ -29,14 +29,15 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from seg_ros.image import resize_image
-from seg_ros.model_arguments import add_model_arguments, parameters_from, settings_from
+from seg_ros.arrays import UInt8Array
+from seg_ros.cli.model_options import add_model_arguments, settings_from
+from seg_ros.images.resize import resize_image
+from seg_ros.inference.segmenter import Pipeline
+from seg_ros.inference.settings import parameters_from
 from seg_ros.msg import SegmentCodeArray
-from seg_ros.pipeline import Pipeline
-from seg_ros.rendered import RenderedDrive
-from seg_ros.ros.conversions import message_from_image
-from seg_ros.ros.node_process import NodeProcess, keep_to_ourselves, use_large_image_transport
-from seg_ros.types import UInt8Array
+from seg_ros.replay.node_process import NodeProcess, keep_to_ourselves, use_large_image_transport
+from seg_ros.ros.image_message import message_from_image
+from seg_ros.synthetic import RenderedDrive
 
 Times = npt.NDArray[np.float64]
 

@@ -18,9 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seg_ros.checkpoint import load_model
-from seg_ros.compress.channels import trace_channels
-from seg_ros.compress.importance import (
+from seg_ros.compression.importance import (
     Scoring,
     Task,
     importance,
@@ -28,12 +26,15 @@ from seg_ros.compress.importance import (
     rank_correlation,
     taylor,
 )
-from seg_ros.data.camvid import CamVid
-from seg_ros.data.dataset import Dataset
-from seg_ros.data.squares import SquaresDataset
-from seg_ros.image import ImageNetwork, Normalisation, resize_image
-from seg_ros.models.segnet import SegNetSmall
-from seg_ros.rendered import RenderedDrive
+from seg_ros.datasets.camvid import CamVid
+from seg_ros.datasets.dataset import Dataset
+from seg_ros.datasets.squares import SquaresDataset
+from seg_ros.images.resize import resize_image
+from seg_ros.modelfile.file import load_model
+from seg_ros.networks.graph.channels import trace_channels
+from seg_ros.networks.image_network import ImageNetwork, Normalisation
+from seg_ros.networks.segnet import SegNetSmall
+from seg_ros.synthetic import RenderedDrive
 
 CRITERIA = ('taylor', 'taylor, not by layer', 'l1', 'random')
 

@@ -23,7 +23,7 @@ def generate_launch_description() -> LaunchDescription:
     play = [
         sys.executable,
         '-m',
-        'seg_ros.cli',
+        'seg_ros.cli.main',
         'replay',
         bag,
         '--no-node',

@@ -16,6 +16,11 @@ Every message says what came, what was expected and what to do::
     └── UnavailableError    this machine or this file cannot give what was asked for
 """
 
+from collections.abc import Mapping
+from typing import TypeVar
+
+T = TypeVar('T')
+
 
 class SegRosError(Exception):
     """Base class of every error that seg_ros raises on purpose."""
@@ -66,3 +71,14 @@ class UnknownNameError(SegRosError, LookupError):
 
 class UnavailableError(SegRosError, RuntimeError):
     """This machine, or this model file, cannot give what was asked for."""
+
+
+def look_up(table: Mapping[str, T], name: str, kind: str) -> T:
+    """An entry of a table.
+
+    Raises:
+        UnknownNameError: it is not there; the message lists what is.
+    """
+    if name not in table:
+        raise UnknownNameError(kind, name, sorted(table))
+    return table[name]

@@ -8,13 +8,15 @@ import torch
 import yaml
 from torch.nn import functional as F
 
-from seg_ros.checkpoint import Golden, save_model
-from seg_ros.cli import main
-from seg_ros.description import ModelDescription
-from seg_ros.image import ImageNetwork, resize_image
-from seg_ros.labels import ClassSet
-from seg_ros.rendered import RenderedDrive
+from seg_ros.classes import ClassSet
+from seg_ros.cli.main import main
+from seg_ros.images.resize import resize_image
+from seg_ros.modelfile.file import save_model
+from seg_ros.modelfile.golden import Golden
+from seg_ros.modelfile.metadata import ModelDescription
+from seg_ros.networks.image_network import ImageNetwork
 from seg_ros.resources import resource
+from seg_ros.synthetic import RenderedDrive
 
 # Tests talk to themselves only: neither to a robot on the same network nor to another run on this machine.
 os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 50)  # below those of replays

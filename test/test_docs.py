@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from seg_ros.cli import COMMANDS
-from seg_ros.labels import ClassSet
-from seg_ros.params import BY_NAME
-from seg_ros.train.command import find_recipe
-from seg_ros.train.compression import CompressionRecipe
-from seg_ros.train.recipe import Recipe
+from seg_ros.classes import ClassSet
+from seg_ros.cli.main import COMMANDS
+from seg_ros.cli.train import find_recipe
+from seg_ros.compression.chain import CompressionRecipe
+from seg_ros.inference.settings import BY_NAME
+from seg_ros.training.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / 'README.md', *(ROOT / 'docs').rglob('*.md'), *(ROOT / 'models').glob('*.md')])

@@ -119,7 +119,7 @@ def launch(tmp_path: Path) -> Iterator[Callable[..., Launched]]:
     (index / 'seg_ros').touch()
     (tmp_path / 'lib/seg_ros').mkdir(parents=True)
     executable = tmp_path / 'lib/seg_ros/seg_node'
-    executable.write_text(f'#!{sys.executable}\nfrom seg_ros.ros.node import main\nmain()\n')
+    executable.write_text(f'#!{sys.executable}\nfrom seg_ros.ros.main import main\nmain()\n')
     executable.chmod(0o755)
     started: list[Launched] = []
 

@@ -1,1 +1,1 @@
-"""The ROS 2 edge: the only modules that import rclpy and messages."""
+"""The lifecycle node: everything that imports rclpy."""

@@ -8,7 +8,7 @@ from rclpy.node import Node
 
 from seg_ros.errors import ParameterError
 from seg_ros.msg import SegmentSighting
-from seg_ros.regions.history import CodeHistory
+from seg_ros.segments.history import CodeHistory
 from seg_ros.srv import FindSimilar
 
 _NS_PER_S = 1_000_000_000

@@ -10,12 +10,12 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from sensor_msgs.msg import RegionOfInterest
 from std_msgs.msg import Header
 
+from seg_ros.arrays import UInt8Array
+from seg_ros.inference.health import Verdict
+from seg_ros.inference.segmenter import Pipeline
 from seg_ros.msg import ClassInfo, ModelInfo, SegmentCode, SegmentCodeArray
-from seg_ros.pipeline import Pipeline
-from seg_ros.regions.geometry import describe
-from seg_ros.regions.segments import Segments
-from seg_ros.ros.diagnostics import Verdict
-from seg_ros.types import UInt8Array
+from seg_ros.segments.regions import describe
+from seg_ros.segments.segments import Segments
 
 ID_LIMIT = 65535
 """Largest id in a segment image, whose pixels have 16 bits."""

@@ -1,120 +1,273 @@
-"""The executable ``seg_node``: runs the lifecycle node until a signal comes.
+"""The lifecycle node ``seg_ros``: declare, configure, activate, and hand every image to the worker.
 
-Everything heavy is imported within `main`, so that a signal during the seconds which that takes ends the
-process as quietly as at any other moment.
+One thread runs the executor: services, timers and a subscription that only fills the worker's mailbox.
 """
 
-import contextlib
-import ctypes
+import gc
+import logging
 import platform
-import signal
-import sys
-from collections.abc import Sequence
-from types import FrameType
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-"""Options of mallopt, from the header malloc.h of glibc."""
+import torch
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.clock import Clock, JumpThreshold
+from rclpy.clock_type import ClockType
+from rclpy.duration import Duration
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+
+from seg_ros.errors import ImageError, SegRosError
+from seg_ros.inference.health import Drop, Situation, Statistics, judge
+from seg_ros.inference.segmenter import Pipeline
+from seg_ros.ros.find_similar import FindSimilarService
+from seg_ros.ros.frame_processor import Segmenter
+from seg_ros.ros.logs import LogForwarder
+from seg_ros.ros.messages import diagnostic_array
+from seg_ros.ros.parameters import LiveParameters, unknown_overrides
+from seg_ros.ros.publishers import Outputs
+from seg_ros.ros.subscription import Camera
+from seg_ros.ros.worker import RateLimit, Worker
+from seg_ros.segments.history import CodeHistory
+
+_LOOK_PERIOD_S = 0.5
+_THROTTLE_S = 5.0
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Run the node.
+class SegmentationNode(LifecycleNode):
+    """Segments the images of a camera; see README.md for topics and parameters.
 
     Args:
-        words: command line, with ``--ros-args``; None = that of the process.
+        options: of ``rclpy.node.Node``, e.g. ``context``, ``parameter_overrides``, ``cli_args``.
 
-    Returns:
-        Exit code: 0 after a signal, 1 if the node cannot start.
-    """
-    keep_frame_memory()
-    interrupts = _Interrupts()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, interrupts)
-    try:
-        return _run(sys.argv if words is None else words, interrupts)
-    except KeyboardInterrupt:
-        return 0
-    finally:
-        # One that was raised within exec() of a string, as of dataclasses during imports, has marked the
-        # process to die of SIGINT in the end, although it was caught. Evaluating a string removes the mark.
-        eval('0')
-
-
-def keep_frame_memory() -> None:
-    """Have glibc keep the memory of a frame for the next one, not map and give back megabytes every time."""
-    if platform.libc_ver()[0] == 'glibc':
-        libc = ctypes.CDLL(None)
-        libc.mallopt(_M_TRIM_THRESHOLD, 256 * 1024 * 1024)
-        libc.mallopt(_M_MMAP_THRESHOLD, 32 * 1024 * 1024)
-
-
-class _Interrupts:
-    """Handler of SIGINT and SIGTERM: both raise KeyboardInterrupt until rclpy ends everything by itself.
-
-    rclpy's own handler shuts its context down, which ends the executor, and calls this one. An exception in
-    the middle of a callback would only do harm then: it leaves Python's locks and threads half way.
+    Raises:
+        ParameterError: a parameter given at start is refused.
     """
 
-    def __init__(self) -> None:
-        self._has_come, self._raises = False, True
+    def __init__(self, **options: Any) -> None:
+        # Before all else: a context that shuts down destroys nodes that are half built, too.
+        self._lifecycle_state, self._failure = 'unconfigured', ''
+        self._to_undo = ExitStack()
+        self._pipeline: Pipeline | None = None
+        self._outputs: Outputs | None = None
+        self._worker: Worker[Any] | None = None
+        self._camera: Camera | None = None
+        self._find_similar: FindSimilarService | None = None
+        self._statistics = Statistics()
+        self._rate_limit = RateLimit()
+        super().__init__('seg_ros', **options)
+        self._live = LiveParameters(self, lambda: self._lifecycle_state, self._on_parameters)
+        self._warn_of_unknown_parameters()
+        forwarder = LogForwarder(logging.getLogger('seg_ros'), self.get_logger())
+        self._to_undo.callback(forwarder.close)
+        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        # Not the node's clock, which stands still in simulations that do.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(self._live.settings.diagnostics_period_s, self._publish_diagnostics, clock=steady)
+        self.create_timer(_LOOK_PERIOD_S, self._look_at_camera, clock=steady)
+        if self._live.settings.autostart:
+            self._autostart_timer = self.create_timer(0.0, self._autostart, clock=steady)
+        back_or_changed = JumpThreshold(
+            min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True
+        )
+        jumps = self.get_clock().create_jump_callback(
+            back_or_changed, post_callback=lambda _: self._statistics.forget()
+        )
+        self._to_undo.callback(jumps.unregister)
 
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        self._has_come = True
-        if self._raises:
-            signal.default_int_handler(number, frame)
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        return self._transit('configure', 'configuring', 'inactive', self._configure)
 
-    def check(self) -> None:
-        """Raise the KeyboardInterrupt that something has swallowed, if any."""
-        if self._has_come:
-            raise KeyboardInterrupt
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        return self._transit('activate', 'activating', 'active', lambda: self._activate(state))
 
-    def leave_to_rclpy(self) -> None:
-        """Raise no more; a signal that has come already is raised here."""
-        self._raises = False
-        self.check()
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        return self._transit('deactivate', 'deactivating', 'inactive', lambda: self._deactivate(state))
 
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        return self._transit('clean up', 'cleaningup', 'unconfigured', self._release)
 
-def _run(words: Sequence[str], interrupts: _Interrupts) -> int:
-    import rclpy
-    from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        return self._transit('shut down', 'shuttingdown', 'finalized', self._release)
 
-    from seg_ros.errors import ParameterError
-    from seg_ros.ros.segmentation_node import SegmentationNode
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        failure = self._failure
+        answer = self._transit('recover', 'errorprocessing', 'unconfigured', self._release)
+        self._failure = failure
+        return answer
 
-    interrupts.check()  # whatever was being imported may have lost it
-    sys.unraisablehook = _report_unraisable
-    rclpy.init(args=list(words))
-    node = None
-    try:
-        node = SegmentationNode()
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        interrupts.leave_to_rclpy()
-        executor.spin()
-    except ParameterError as err:
-        rclpy.logging.get_logger('seg_ros').fatal(f'cannot start: {err}')
-        return 1
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except Exception:
-        if rclpy.ok():
-            raise
-        # Else a signal has shut rclpy down under whatever was in work.
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)  # we are on our way
-        with contextlib.suppress(ExternalShutdownException):
-            if node:
-                node.destroy_node()
-        rclpy.try_shutdown()
-    return 0
+    def destroy_node(self) -> None:
+        """Release everything; waits for the frame in work."""
+        self._release()
+        self._to_undo.close()
+        super().destroy_node()
 
+    def _transit(
+        self, name: str, meanwhile: str, goal: str, step: Callable[[], None]
+    ) -> TransitionCallbackReturn:
+        """Do what a transition takes; rclpy drops exceptions without a word, so they are logged here."""
+        before, self._lifecycle_state = self._lifecycle_state, meanwhile
+        self._failure = ''
+        try:
+            step()
+        except Exception as err:
+            if not self.context.ok():  # a signal has shut rclpy down under the step; rclpy lets this one pass
+                raise KeyboardInterrupt from err
+            is_foreseen = isinstance(err, SegRosError)
+            self.get_logger().error(f'cannot {name}: {err if is_foreseen else traceback.format_exc()}')
+            first_line = str(err).partition('\n')[0] or repr(err)
+            self._failure = f'{name} failed: {first_line}'
+            self._lifecycle_state = before
+            if before == 'unconfigured':
+                self._release()
+            return TransitionCallbackReturn.FAILURE if is_foreseen else TransitionCallbackReturn.ERROR
+        self._lifecycle_state = goal
+        return TransitionCallbackReturn.SUCCESS
 
-def _report_unraisable(problem: Any) -> None:
-    """Report what a destructor raises, but for rclpy's loggers that a signal has left half built."""
-    if not (isinstance(problem.exc_value, AttributeError) and 'RcutilsLogger' in repr(problem.object)):
-        sys.__unraisablehook__(problem)
+    def _configure(self) -> None:
+        settings = self._live.settings
+        self.get_logger().info(f'loading model {settings.model}')
+        self._publish_diagnostics()  # loading may take long, and nothing else is served meanwhile
+        self._outputs = outputs = Outputs(self)
 
+        def prepare() -> Segmenter:
+            self._pipeline = pipeline = Pipeline.load(settings)
+            self._introduce(pipeline)
+            if pipeline.coder:
+                history = CodeHistory(pipeline.codebook, pipeline.coder.n_bits, settings.segments_history)
+                self._find_similar = FindSimilarService(self, history)
+            return Segmenter(
+                pipeline,
+                history if pipeline.coder else None,
+                outputs,
+                self._statistics,
+                settings=lambda: self._live.settings,
+                now_ns=lambda: int(self.get_clock().now().nanoseconds),
+                is_active=lambda: self._lifecycle_state == 'active',
+                complain=self._complain,
+            )
 
-if __name__ == '__main__':
-    sys.exit(main())
+        self._worker = Worker(prepare, is_over=lambda: not self.context.ok())
+
+    def _introduce(self, pipeline: Pipeline) -> None:
+        """Log what runs."""
+        height, width = pipeline.input_size
+        self.get_logger().info(
+            f'model {pipeline.model.path} runs on {pipeline.backend_name}, {pipeline.quantization}, '
+            f'{pipeline.device}, at {width}x{height}; it gives the recorded label for '
+            f'{pipeline.agreement:.1%} of its golden pixels'
+        )
+        if not pipeline.coder:
+            self.get_logger().info(
+                'the model has no codes: nothing will come on ~/segments, ~/segment_ids, ~/segments_overlay'
+            )
+        self.get_logger().info(f'licence of its weights: {pipeline.model.description.licence or "not said"}')
+
+    def _activate(self, state: LifecycleState) -> None:
+        settings = self._live.settings
+        self._camera = Camera(self, self._on_image, settings.image_transport, settings.input_reliability)
+        super().on_activate(state)
+        self._statistics.forget()
+        self._announce()
+        self.get_logger().info(f'segmenting {self._camera.topic}')
+
+    def _deactivate(self, state: LifecycleState) -> None:
+        self._close_camera()
+        if self._worker:
+            self._worker.clear()
+        super().on_deactivate(state)
+
+    def _release(self) -> None:
+        """Free everything that configure and activate made; may be called at any time."""
+        self._close_camera()
+        if self._worker:
+            self._worker.close()  # first, since it publishes
+            self._worker = None
+        if self._find_similar:
+            self._find_similar.close()
+            self._find_similar = None
+        if self._outputs:
+            self._outputs.destroy()
+            self._outputs = None
+        if self._pipeline:
+            self._pipeline = None
+            gc.collect()  # networks refer to themselves in circles
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+    def _close_camera(self) -> None:
+        if self._camera:
+            self._camera.close()
+            self._camera = None
+
+    def _on_image(self, message: Any) -> None:
+        self._statistics.receive()
+        if not self._rate_limit.is_due(time.monotonic(), self._live.settings.max_rate_hz):
+            self._statistics.drop(Drop.OVER_RATE)
+        elif self._worker and self._worker.submit(message):
+            self._statistics.drop(Drop.REPLACED)
+
+    def _on_parameters(self) -> None:
+        if self._lifecycle_state == 'active':
+            self._announce()
+
+    def _announce(self) -> None:
+        if self._outputs and self._pipeline:
+            self._outputs.announce(self._pipeline, self._live.settings.confidence_threshold)
+
+    def _look_at_camera(self) -> None:
+        if self._camera:
+            self._camera.look()
+
+    def _complain(self, err: Exception) -> None:
+        """Log what is wrong with a frame, now and then."""
+        if not self.context.ok():  # a signal has shut rclpy down under the frame in work
+            return
+        if isinstance(err, ImageError):
+            self.get_logger().warning(f'bad image: {err}', throttle_duration_sec=_THROTTLE_S)
+        else:
+            text = ''.join(traceback.format_exception(type(err), err, err.__traceback__))
+            self.get_logger().error(f'a frame failed: {text}', throttle_duration_sec=_THROTTLE_S)
+
+    def _autostart(self) -> None:
+        self.destroy_timer(self._autostart_timer)
+        for step in (self.trigger_configure, self.trigger_activate):
+            if step() != TransitionCallbackReturn.SUCCESS:
+                self.get_logger().fatal(
+                    f'autostart: {self._failure}. The node waits in state {self._lifecycle_state}'
+                )
+                return
+
+    def _publish_diagnostics(self) -> None:
+        verdict = judge(self._situation(), self._statistics.summary())
+        name = f'{self.get_fully_qualified_name().lstrip("/")}: segmentation'
+        stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(diagnostic_array(verdict, name, platform.node(), stamp))
+
+    def _situation(self) -> Situation:
+        facts = {}
+        if self._pipeline:
+            facts = {
+                'model': str(self._pipeline.model.path),
+                'digest': self._pipeline.model.digest,
+                'backend': self._pipeline.backend_name,
+                'device': str(self._pipeline.device),
+                'quantization': self._pipeline.quantization,
+            }
+        return Situation(
+            state=self._lifecycle_state,
+            failure=self._failure,
+            topic=self._camera.topic if self._camera else '',
+            n_publishers=self._camera.n_publishers if self._camera else 0,
+            unheard=self._camera.unheard if self._camera else '',
+            n_subscribers=self._outputs.n_subscribers if self._outputs else 0,
+            max_age_ms=self._live.settings.max_age_ms,
+            facts=facts,
+        )
+
+    def _warn_of_unknown_parameters(self) -> None:
+        for name, meant in unknown_overrides(self).items():
+            hint = f"; did you mean '{meant}'?" if meant else ''
+            self.get_logger().warning(f"there is no parameter '{name}', its value is ignored{hint}")

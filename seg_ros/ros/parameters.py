@@ -1,4 +1,4 @@
-"""The parameters of seg_ros.params as those of a ROS node: declared, described, refused with a reason."""
+"""The parameters in seg_ros.inference.settings as ROS parameters: declared, described, refused if wrong."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -11,7 +11,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 
 from seg_ros.errors import ParameterError
-from seg_ros.params import BY_NAME, PARAMETERS, Change, Parameter, Settings, check, field_of
+from seg_ros.inference.settings import BY_NAME, PARAMETERS, Change, Parameter, Settings, check, field_of
 
 _FOREIGN_PREFIXES = ('qos_overrides.', 'use_sim_time', 'start_type_description_service')
 """Names that rclpy, not we, declares."""

@@ -21,8 +21,8 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from seg_ros.ros.conversions import message_from_image
-from seg_ros.ros.segmentation_node import SegmentationNode
+from seg_ros.ros.image_message import message_from_image
+from seg_ros.ros.node import SegmentationNode
 
 RELIABLE = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from sensor_msgs.msg import Image
 
-from seg_ros.params import Settings
-from seg_ros.pipeline import Pipeline
-from seg_ros.rendered import RenderedDrive
+from seg_ros.inference.segmenter import Pipeline
+from seg_ros.inference.settings import Settings
+from seg_ros.synthetic import RenderedDrive
 
 SECOND = 1_000_000_000
 IMAGE = RenderedDrive(5, 1, 90, 120)[0][0]

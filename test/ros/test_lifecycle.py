@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import pytest
 from sensor_msgs.msg import Image
 
-from seg_ros.rendered import RenderedDrive
+from seg_ros.synthetic import RenderedDrive
 
 LABELS = '/seg_ros/labels'
 

@@ -6,7 +6,7 @@ from rcl_interfaces.srv import DescribeParameters, SetParametersAtomically
 from rclpy.parameter import Parameter
 
 from seg_ros.errors import ParameterError
-from seg_ros.params import PARAMETERS, Change
+from seg_ros.inference.settings import PARAMETERS, Change
 from seg_ros.ros.parameters import unknown_overrides
 
 

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from sensor_msgs.msg import Image
 
+from seg_ros.drawing.overlay import draw_segments
+from seg_ros.inference.segmenter import Pipeline
+from seg_ros.inference.settings import Settings
 from seg_ros.msg import SegmentCodeArray
-from seg_ros.overlay import draw_segments
-from seg_ros.params import Settings
-from seg_ros.pipeline import Pipeline
-from seg_ros.rendered import RenderedDrive
 from seg_ros.ros.messages import segment_array, segment_ids
 from seg_ros.srv import FindSimilar
+from seg_ros.synthetic import RenderedDrive
 
 DRIVE = RenderedDrive(7, 4, 90, 120)
 IMAGES = [DRIVE[index][0] for index in range(4)]
@@ -152,8 +152,8 @@ def test_refining_needs_codes(robot: Any) -> None:
 
 
 def test_ids_that_do_not_fit_are_no_segment(pipeline: Pipeline) -> None:
-    from seg_ros.regions.geometry import Regions
-    from seg_ros.regions.segments import Segments
+    from seg_ros.segments.regions import Regions
+    from seg_ros.segments.segments import Segments
 
     n = 70_000
     ids = np.arange(n, dtype=np.int32).reshape(250, 280)

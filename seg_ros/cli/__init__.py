@@ -1,0 +1,1 @@
+"""The command ``seg_ros``: a file for each subcommand."""

@@ -1,0 +1,104 @@
+"""``seg_ros demo``: the main job from one command, on a rendered drive with exact labels or on your bag."""
+
+import argparse
+import hashlib
+import logging
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from seg_ros import synthetic as rendered
+from seg_ros.bags.reader import BagReader
+from seg_ros.bags.writer import BagWriter
+from seg_ros.cli.make_bag import stamp_of
+from seg_ros.cli.model_options import add_model_arguments
+from seg_ros.cli.replay import add_replay_arguments, replay
+from seg_ros.errors import ModelFileError
+from seg_ros.evaluation.figures import table, write_json
+from seg_ros.metrics.labels import iou, mean_iou
+from seg_ros.modelfile.find import find_model
+from seg_ros.synthetic import RenderedDrive
+
+SEED = 23
+RATE_HZ = 10.0
+HEIGHT, WIDTH = 360, 480
+IMAGES, TRUTH = '/camera/image_raw', '/truth/labels'
+
+log = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument('bag', type=Path, nargs='?', help='bag to segment (default: a drive rendered here)')
+    parser.add_argument('--topic', help='image topic of the bag (default: the only one)')
+    parser.add_argument(
+        '-o', '--output', type=Path, default=Path('build_demo'), metavar='FOLDER', help='default: %(default)s'
+    )
+    parser.add_argument(
+        '--n-frames', type=int, default=40, help='of the rendered drive (default: %(default)s)'
+    )
+    parser.add_argument('--json', type=Path, metavar='OUT', help='write the figures here')
+    add_replay_arguments(parser)
+    add_model_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Replay; print the numbers and the path of the contact sheet."""
+    if not arguments.no_node and not find_model(arguments.model).is_file():
+        raise ModelFileError(
+            f'the demo needs the model {find_model(arguments.model)}, which is not there; '
+            'train one with "seg_ros train", or choose one with --model'
+        )
+    is_rendered = arguments.bag is None
+    bag_path = render_drive(arguments.output, arguments.n_frames) if is_rendered else arguments.bag
+    arguments.every_frame |= is_rendered
+    topic = IMAGES if is_rendered else arguments.topic
+    output = arguments.output / f'{bag_path.stem}_seg_ros.mcap'
+    report = replay(arguments, bag_path, output, topic=topic, overwrite=True)
+    if report is None:
+        return 130
+    figures, sheet = report.as_json(), output.with_suffix('.png')
+    print(report.as_text())
+    if is_rendered:
+        with BagReader(bag_path) as bag:
+            matrix = report.recording.confusion(TRUTH, bag)
+            report.recording.write_contact_sheet(sheet, truth=bag, truth_topic=TRUTH)
+        values = dict(zip(report.recording.classes.names, iou(matrix), strict=True))
+        seen = {name: float(value) for name, value in values.items() if not np.isnan(value)}
+        figures |= {'mean_iou': mean_iou(matrix), 'class_iou': seen}
+        print('\n'.join(f'  {name:12} IoU {100 * value:5.1f} %' for name, value in seen.items()))
+        print(table({'mean IoU': f'{100 * mean_iou(matrix):.1f} % of the exact labels'}))
+    else:
+        report.recording.write_contact_sheet(sheet)
+    write_json(arguments.json, figures)
+    print(table({'contact sheet': str(sheet)}))
+    return 130 if report.was_interrupted else 0
+
+
+def render_drive(folder: Path, n_frames: int) -> Path:
+    """A bag with a rendered drive and its exact labels; rendered again only when the renderer changed.
+
+    Args:
+        folder: where the bag is, or is to be.
+        n_frames: of the drive.
+
+    Returns:
+        The bag, with images on ``/camera/image_raw`` and class ids on ``/truth/labels``.
+    """
+    path = folder / f'drive_{SEED}_{n_frames}_{_renderer_version()}.mcap'
+    if path.is_file():
+        return path
+    drive = RenderedDrive(SEED, n_frames, HEIGHT, WIDTH, rate_hz=RATE_HZ)
+    with BagWriter(path) as bag:
+        for index in tqdm(range(n_frames), desc='rendering', unit='frame', disable=None):
+            image, labels = drive[index]
+            bag.write_image(IMAGES, image, stamp_of(index, RATE_HZ))
+            bag.write_image(TRUTH, labels, stamp_of(index, RATE_HZ))
+    return path
+
+
+def _renderer_version() -> str:
+    """A short digest of the renderer's source."""
+    sources = sorted(Path(str(rendered.__file__)).parent.glob('*.py'))
+    return hashlib.sha256(b''.join(path.read_bytes() for path in sources)).hexdigest()[:8]

@@ -1,0 +1,49 @@
+"""``seg_ros make-images``: images from a bag, to be labelled."""
+
+import argparse
+from pathlib import Path
+
+import cv2
+from tqdm import tqdm
+
+from seg_ros.bags.reader import BagReader
+from seg_ros.errors import BagError, ParameterError
+from seg_ros.images.messages import image_of
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument('bag', type=Path, help='bag folder, or .mcap or .db3 file')
+    parser.add_argument(
+        '-o', '--output', type=Path, required=True, metavar='FOLDER', help='receives BAG_MILLISECONDS.png'
+    )
+    parser.add_argument(
+        '--every-s',
+        type=float,
+        default=1.0,
+        metavar='S',
+        help='seconds between two images; 0 takes all (default: %(default)s)',
+    )
+    parser.add_argument('--topic', help='image topic (default: the only one)')
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the images and say how many."""
+    if not arguments.every_s >= 0:
+        raise ParameterError(f'--every-s is {arguments.every_s}; expected 0 or more')
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    with BagReader(arguments.bag) as bag:
+        topic = bag.image_topic(arguments.topic)
+        n_images, last_ns = 0, None
+        messages = bag.messages(topic.name)
+        for message in tqdm(messages, desc='reading', total=topic.n_messages, unit='frame', disable=None):
+            stamp_ns = message.stamp_ns
+            if last_ns is not None and 0 <= stamp_ns - last_ns < 1e9 * arguments.every_s:
+                continue
+            last_ns = stamp_ns
+            path = arguments.output / f'{arguments.bag.stem}_{stamp_ns // 1_000_000:013}.png'
+            if not cv2.imwrite(str(path), cv2.cvtColor(image_of(message.decode()), cv2.COLOR_RGB2BGR)):
+                raise BagError(f'{path} cannot be written; choose another folder')
+            n_images += 1
+    print(f'{arguments.output}: {n_images} of {topic.n_messages} images of {topic.name}')
+    return 0

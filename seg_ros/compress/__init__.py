@@ -1,1 +1,0 @@
-"""Making networks smaller: pruning, quantisation, weight sharing, storage, and what they cost."""

@@ -1,0 +1,1 @@
+"""Making a trained network smaller: pruning, sparsity, and the chains that combine such steps."""

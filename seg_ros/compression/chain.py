@@ -1,0 +1,137 @@
+"""Compression recipes: a chain of steps, each of which makes a model file from a model file.
+
+A step is finished when its file is there, so a chain that was stopped goes on where it was; a step whose
+settings, or those of a step before it, have changed is done again.
+"""
+
+import dataclasses
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from seg_ros.compression.context import Step, Workplace, take
+from seg_ros.compression.steps import STEPS
+from seg_ros.errors import BudgetError, RecipeError
+from seg_ros.modelfile.file import load_model
+from seg_ros.training.distributed import Processes
+from seg_ros.training.recipe import Source, build_dataclass, read_recipe
+from seg_ros.training.setup import find_file
+
+log = logging.getLogger(__name__)
+
+DONE_FILE = 'steps.json'
+
+
+@dataclass(frozen=True)
+class CompressionRecipe:
+    """A chain, and what must hold at its end.
+
+    Attributes:
+        model: file to start from: a path, or the name of a shipped model.
+        train: data to score, calibrate and learn on.
+        steps: one mapping each, from the name of a step to its settings.
+        validation: data that learning is measured on.
+        learning: keys of a training recipe that all learning shares, such as ``augment`` and ``loss``.
+        bytes: the most that the last file may have; None for no bound.
+    """
+
+    model: str
+    train: tuple[Source, ...]
+    steps: tuple[dict[str, Any], ...]
+    validation: Source | None = None
+    learning: dict[str, Any] = field(default_factory=dict)
+    bytes: int | None = None
+
+    @classmethod
+    def from_yaml(cls, path: Path, changes: Sequence[str] = ()) -> 'CompressionRecipe':
+        """Read a recipe file; ``changes`` as in ``Recipe.from_yaml``.
+
+        Raises:
+            RecipeError: it cannot be read, a key or a step is unknown, or a value has the wrong type.
+        """
+        recipe = read_recipe(cls, path, changes)
+        recipe.links()  # so that a wrong step is told before the first one has run for hours
+        return recipe
+
+    def links(self) -> list[tuple[str, Step]]:
+        """The steps with their names.
+
+        Raises:
+            RecipeError: there is no such step, or its settings are wrong.
+        """
+        if not self.steps:
+            raise RecipeError(f'steps: none; expected some of {", ".join(STEPS)}')
+        return [_link(number, content) for number, content in enumerate(self.steps, start=1)]
+
+
+def compress(recipe: CompressionRecipe, data: Path | None, folder: Path, processes: Processes) -> Path:
+    """Run a chain, or what is left of it.
+
+    Args:
+        recipe: the chain.
+        data: root of the data sets.
+        folder: receives a file a step, ``1-prune.safetensors`` and so on.
+        processes: that learn together.
+
+    Returns:
+        The last file.
+
+    Raises:
+        BudgetError: a budget cannot be met, or the last file is larger than it may be.
+        RecipeError: a step does not fit the model.
+    """
+    path = find_file(_file_name(recipe.model))
+    workplace = Workplace(recipe.train, recipe.validation, data, processes, recipe.learning, path)
+    folder.mkdir(parents=True, exist_ok=True)
+    state = hashlib.sha256(path.read_bytes())
+    state.update(json.dumps([dataclasses.asdict(s) for s in recipe.train] + [recipe.learning]).encode())
+    for number, (name, step) in enumerate(recipe.links(), start=1):
+        state.update(json.dumps([name, recipe.steps[number - 1]], sort_keys=True).encode())
+        target = folder / f'{number}-{name}.safetensors'
+        is_done = target.is_file() and _read_done(folder).get(target.name) == state.hexdigest()
+        processes.wait()  # all look before one writes
+        if is_done:
+            log.info('step %d, %s: done before', number, name)
+        else:
+            log.info('step %d, %s', number, name)
+            take(step, load_model(path), target, workplace)
+            if processes.is_main:
+                _write_done(folder, target.name, state.hexdigest())
+        path = target
+    n_bytes = path.stat().st_size
+    if recipe.bytes is not None and n_bytes > recipe.bytes:
+        raise BudgetError(
+            f'{path} has {n_bytes:,} bytes; expected {recipe.bytes:,} at most: prune more, or take fewer bits'
+        )
+    return path
+
+
+def _link(number: int, content: dict[str, Any]) -> tuple[str, Step]:
+    where = f'steps[{number}]'
+    if not isinstance(content, dict) or len(content) != 1:
+        raise RecipeError(f'{where} is {content!r}; expected one of {", ".join(STEPS)} with its settings')
+    name, settings = next(iter(content.items()))
+    if name not in STEPS:
+        raise RecipeError(f"{where}: unknown step '{name}'; known: {', '.join(STEPS)}")
+    step: Step = build_dataclass(STEPS[name], settings or {}, f'{where}: {name}')
+    return name, step
+
+
+def _file_name(name: str) -> str:
+    return name if name.endswith('.safetensors') else f'{name}.safetensors'
+
+
+def _read_done(folder: Path) -> dict[str, str]:
+    try:
+        return dict(json.loads((folder / DONE_FILE).read_text()))
+    except (OSError, ValueError):
+        return {}
+
+
+def _write_done(folder: Path, name: str, state: str) -> None:
+    done = {**_read_done(folder), name: state}
+    (folder / DONE_FILE).write_text(json.dumps(done, indent=2) + '\n')

@@ -1,1 +1,0 @@
-"""Data sets, and the transforms that training applies to them."""

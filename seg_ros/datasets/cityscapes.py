@@ -1,0 +1,58 @@
+"""Cityscapes as it is published: leftImg8bit/<split>/<city>/ and gtFine/<split>/<city>/.
+
+M. Cordts et al., "The Cityscapes dataset for semantic urban scene understanding", CVPR 2016.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from seg_ros.arrays import UNLABELLED, UInt8Array
+from seg_ros.classes import ClassSet
+from seg_ros.datasets.dataset import existing_folder, read_ids, read_image
+from seg_ros.errors import DatasetError
+from seg_ros.resources import resource
+
+_JUDGED = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
+"""The ids that count, in the order of their train ids; all others are void."""
+_IMAGE = '_leftImg8bit'
+
+
+class Cityscapes:
+    """One split of Cityscapes, in the 19 classes that it is judged on.
+
+    Args:
+        root: the folder that holds ``leftImg8bit/`` and ``gtFine/``.
+        split: train, val; test has no labels in public, and its images are all void.
+        annotation: 'gtFine' or 'gtCoarse'.
+
+    Raises:
+        DatasetError: a folder is missing or empty, or an image has no labels.
+    """
+
+    def __init__(self, root: Path | None, split: str, *, annotation: str = 'gtFine') -> None:
+        root = existing_folder(root)
+        self.classes = ClassSet.from_yaml(resource('config/labels/cityscapes19.yaml'))
+        folder = root / 'leftImg8bit' / split
+        images = sorted(folder.glob(f'*/*{_IMAGE}.*'))
+        if not images:
+            raise DatasetError(f'{folder} holds no <city>/*{_IMAGE}.png; expected a split of Cityscapes')
+        self.names = [path.stem.removesuffix(_IMAGE) for path in images]
+        self._pairs = []
+        for image, name in zip(images, self.names, strict=True):
+            labels = root / annotation / split / image.parent.name / f'{name}_{annotation}_labelIds.png'
+            if not labels.is_file():
+                raise DatasetError(f'{image} has no labels; expected {labels}')
+            self._pairs.append((image, labels))
+        self._train_ids = np.full(256, UNLABELLED, np.uint8)
+        self._train_ids[list(_JUDGED)] = range(len(_JUDGED))
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def __getitem__(self, index: int) -> tuple[UInt8Array, UInt8Array]:
+        image_path, label_path = self._pairs[index]
+        image, labels = read_image(image_path), self._train_ids[read_ids(label_path)]
+        if image.shape[:2] != labels.shape:
+            raise DatasetError(f'{image_path} is {image.shape[:2]} but {label_path} is {labels.shape}')
+        return image, labels

@@ -1,0 +1,76 @@
+"""Rendered street drives as a data set: exact labels of CamVid's classes without a download."""
+
+from functools import lru_cache
+from pathlib import Path
+
+from seg_ros.arrays import UInt8Array
+from seg_ros.classes import ClassSet
+from seg_ros.errors import DatasetError
+from seg_ros.resources import resource
+from seg_ros.synthetic import RenderedDrive
+
+SPLITS = ('train', 'val', 'test')
+SEEDS_APART = 1_000_000
+"""Of the first scenes of two splits."""
+_FRAMES_A_DRIVE = 60
+
+
+class RenderedDataset:
+    """Frames of many short drives, each through a street of its own.
+
+    Args:
+        root: not used; drives come from no folder.
+        split: 'train', 'val' or 'test', which share no street.
+        n_drives: streets.
+        n_frames: frames of each, spread evenly over its drive.
+        height: in pixels.
+        width: in pixels.
+    """
+
+    def __init__(
+        self,
+        root: Path | None,
+        split: str,
+        *,
+        n_drives: int = 100,
+        n_frames: int = 6,
+        height: int = 360,
+        width: int = 480,
+    ) -> None:
+        first = first_seed(split)
+        if not (1 <= n_drives <= SEEDS_APART and 1 <= n_frames <= _FRAMES_A_DRIVE):
+            raise DatasetError(
+                f'{n_drives} rendered drives of {n_frames} frames; '
+                f'expected 1..{SEEDS_APART} drives of 1..{_FRAMES_A_DRIVE} frames'
+            )
+        self.classes = ClassSet.from_yaml(resource('config/labels/camvid11.yaml'))
+        step = _FRAMES_A_DRIVE // n_frames
+        self._where = [
+            (first + drive, frame * step) for drive in range(n_drives) for frame in range(n_frames)
+        ]
+        self.names = [f'{drive}_{frame:03}' for drive, frame in self._where]
+        self._size = height, width
+
+    def __len__(self) -> int:
+        return len(self._where)
+
+    def __getitem__(self, index: int) -> tuple[UInt8Array, UInt8Array]:
+        seed, frame = self._where[index]
+        return _drive(seed, *self._size)[frame]
+
+
+@lru_cache(maxsize=2)
+def _drive(seed: int, height: int, width: int) -> RenderedDrive:
+    """Streets take far longer to build than to look at; neighbours in the data set share one."""
+    return RenderedDrive(seed, _FRAMES_A_DRIVE, height, width)
+
+
+def first_seed(split: str) -> int:
+    """Seed of the first scene of a split; those after it follow.
+
+    Raises:
+        DatasetError: there is no such split.
+    """
+    if split not in SPLITS:
+        raise DatasetError(f"split '{split}' of rendered images; known: {', '.join(SPLITS)}")
+    return SEEDS_APART * (1 + SPLITS.index(split))

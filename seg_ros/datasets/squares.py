@@ -1,0 +1,61 @@
+"""The two-class squares experiment: the smallest task that a segmentation network can be trained on."""
+
+from pathlib import Path
+
+import numpy as np
+
+from seg_ros.arrays import UInt8Array
+from seg_ros.classes import ClassSet
+from seg_ros.errors import DatasetError
+from seg_ros.resources import resource
+
+SPLITS = ('train', 'validation', 'test')
+SIZE = (240, 320)
+SMALLEST, LARGEST = 90, 100
+_CONTRAST = 40
+_NOISE = 12.0
+
+
+class SquaresDataset:
+    """Images of 240x320 pixels with one square of 90 to 100 pixels each, drawn from seeds.
+
+    Position, size and both colours are random; the colours are 40 grey levels or more apart in some channel,
+    under Gaussian noise of 12 levels.
+
+    Args:
+        root: not used; the images come from no folder.
+        split: 'train', 'validation' or 'test', which share no image.
+        n_images: in the split, 1 or more.
+
+    Raises:
+        DatasetError: there is no such split.
+    """
+
+    def __init__(self, root: Path | None, split: str, *, n_images: int = 100) -> None:
+        if split not in SPLITS or n_images < 1:
+            raise DatasetError(
+                f"split '{split}' of {n_images} squares; expected {', '.join(SPLITS)}, and 1 image or more"
+            )
+        self.classes = ClassSet.from_yaml(resource('config/labels/squares.yaml'))
+        self.names = [f'{split}_{index:03}' for index in range(n_images)]
+        self._split = SPLITS.index(split)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> tuple[UInt8Array, UInt8Array]:
+        rng = np.random.default_rng((self._split, range(len(self))[index]))
+        side = int(rng.integers(SMALLEST, LARGEST + 1))
+        top, left = (int(rng.integers(0, length - side + 1)) for length in SIZE)
+        labels = np.zeros(SIZE, np.uint8)
+        labels[top : top + side, left : left + side] = 1
+        image = _two_colours(rng)[labels] + rng.normal(0, _NOISE, (*SIZE, 3))
+        return np.rint(image).clip(0, 255).astype(np.uint8), labels
+
+
+def _two_colours(rng: np.random.Generator) -> UInt8Array:
+    """Colours of background and square, (2, 3) uint8."""
+    while True:
+        colours = rng.integers(0, 256, (2, 3))
+        if abs(colours[0] - colours[1]).max() >= _CONTRAST:
+            return colours.astype(np.uint8)

@@ -1,1 +1,0 @@
-"""Measuring: what networks get right, and how fast, on data sets and on bags."""

@@ -1,0 +1,1 @@
+"""Measuring models: accuracy, size, speed, sensitivity, and what units respond to."""

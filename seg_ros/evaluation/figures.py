@@ -1,0 +1,65 @@
+"""Figures as several commands report them: fractions in JSON, percent and milliseconds on the screen."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from seg_ros.arrays import UNLABELLED, UInt8Array
+from seg_ros.classes import ClassSet
+
+
+class LabelCounter:
+    """Counts the pixels of each class over many label images.
+
+    Args:
+        classes: what the ids mean.
+    """
+
+    def __init__(self, classes: ClassSet) -> None:
+        self._classes = classes
+        self._counts = np.zeros(256, np.int64)
+
+    def add(self, labels: UInt8Array) -> None:
+        """Count (H, W) uint8 labels."""
+        self._counts += np.bincount(labels.ravel(), minlength=256)
+
+    def shares(self) -> dict[str, float]:
+        """Share of all pixels that each class has, 0..1, and 'unlabelled' where there are such."""
+        shares = self._counts / max(self._counts.sum(), 1)
+        named = {name: float(shares[index]) for index, name in enumerate(self._classes.names)}
+        return named | ({'unlabelled': float(shares[UNLABELLED])} if shares[UNLABELLED] else {})
+
+
+def percentiles(latency_ms: Sequence[float] | npt.NDArray[np.float64]) -> dict[str, float] | None:
+    """``p50``, ``p90``, ``p99`` and ``max``; None without any value."""
+    if not len(latency_ms):
+        return None
+    values = np.percentile(latency_ms, (50, 90, 99, 100))
+    return {name: float(value) for name, value in zip(('p50', 'p90', 'p99', 'max'), values, strict=True)}
+
+
+def in_percent(shares: Mapping[str, float]) -> str:
+    """Shares in one line, the largest first; those below 0.05 % are left out."""
+    largest_first = sorted(shares.items(), key=lambda item: -item[1])
+    return ', '.join(f'{name} {100 * share:.1f} %' for name, share in largest_first if share >= 0.0005)
+
+
+def in_milliseconds(figures: Mapping[str, float] | None) -> str:
+    """Times in one line; empty if there are none."""
+    return ', '.join(f'{name} {value:.1f}' for name, value in figures.items()) + ' ms' if figures else ''
+
+
+def table(rows: Mapping[str, str]) -> str:
+    """Names and values, a row each; rows without a value are left out."""
+    return '\n'.join(f'{name:14} {value}' for name, value in rows.items() if value)
+
+
+def write_json(path: Path | None, figures: Mapping[str, Any]) -> None:
+    """Write figures, if they are wanted."""
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(figures, indent=2) + '\n')

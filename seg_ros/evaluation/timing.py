@@ -1,0 +1,161 @@
+"""Models timed in turns, so that what else the computer does falls on all alike.
+
+Each model has a process of its own: its memory can be told, a model that brings its process down leaves the
+others alone, and torch.compile, which keeps one cache for all models of a process, cannot mix them up.
+"""
+
+import logging
+import multiprocessing
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from types import TracebackType
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from tqdm import tqdm
+
+from seg_ros.arrays import UInt8Array
+from seg_ros.errors import SegRosError, UnavailableError
+from seg_ros.images.resize import resize_image
+from seg_ros.inference.segmenter import Pipeline
+from seg_ros.inference.settings import Settings
+from seg_ros.networks.graph.cost import process_memory
+
+log = logging.getLogger(__name__)
+
+N_ROUNDS, N_FRAMES = 7, 10
+_REST_S = 0.02
+"""Between turns, for threads of the last model that still wait for work to fall asleep."""
+
+
+@dataclass(frozen=True)
+class Turns:
+    """What a model's turns took.
+
+    Attributes:
+        latency_ms: (n_rounds, n_frames) float64, of the network, with the filter and the refinement by
+            segments where the settings ask for them.
+        peak_memory_bytes: most that its process has had resident, with Python, torch and loading.
+    """
+
+    latency_ms: npt.NDArray[np.float64]
+    peak_memory_bytes: int
+
+    def times_faster_than(self, other: 'Turns') -> float:
+        """How many frames this one does while the other does one: the median of those of each round."""
+        medians = (np.median(turns.latency_ms, axis=1) for turns in (other, self))
+        return float(np.median(np.divide(*medians)))
+
+
+def time_in_turns(
+    settings: Sequence[Settings], *, n_rounds: int = N_ROUNDS, n_frames: int = N_FRAMES
+) -> list[Turns | SegRosError]:
+    """Time the networks of models, a few frames of each, again and again.
+
+    Args:
+        settings: of each model; say the backend, since 'auto' would measure it in each process.
+        n_rounds: turns of each, 1 or more.
+        n_frames: in a turn, 1 or more.
+
+    Returns:
+        For each model its turns, or why there are none.
+    """
+    with ExitStack() as stack:
+        runners = [stack.enter_context(_Runner(each)) for each in settings]
+        taken: list[list[list[float]]] = [[] for _ in runners]
+        failures: dict[int, SegRosError] = {}
+        for number in tqdm(range(n_rounds + 1), desc='timing', unit='round', disable=None):
+            for k, runner in enumerate(runners):
+                if k in failures:
+                    continue
+                try:
+                    times = runner.turn(n_frames)  # in round 0 it loads and warms up
+                    if number:
+                        taken[k].append(times)
+                except SegRosError as err:
+                    log.warning('%s could not be timed: %s', settings[k].model, err)
+                    failures[k] = err
+        return [
+            failures.get(k) or Turns(np.array(taken[k]), runner.peak_memory_bytes)
+            for k, runner in enumerate(runners)
+        ]
+
+
+class _Runner:
+    """A process that runs one model when told to.
+
+    Attributes:
+        peak_memory_bytes: of the process, after its first turn.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        context = multiprocessing.get_context('spawn')  # a fork would have this process's memory
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, settings), daemon=True)
+        self._theirs = theirs
+        self.peak_memory_bytes = 0
+
+    def __enter__(self) -> '_Runner':
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._connection.close()  # at which the process ends
+        if self._process.pid is not None:
+            self._process.join(10)
+            self._process.kill()
+            self._process.join()
+
+    def turn(self, n_frames: int) -> list[float]:
+        """Milliseconds that each of some frames took; the process is started by the first call.
+
+        Raises:
+            UnavailableError: the model cannot be run; says why.
+        """
+        if self._process.pid is None:
+            self._process.start()
+            self._theirs.close()  # or the end of the process would go unnoticed
+        else:
+            time.sleep(_REST_S)
+        try:
+            self._connection.send(n_frames)
+            answer = self._connection.recv()
+        except (EOFError, OSError) as err:
+            self._process.join(10)
+            raise UnavailableError(
+                f'its process ended with exit code {self._process.exitcode}; is there enough memory?'
+            ) from err
+        if isinstance(answer, str):
+            raise UnavailableError(answer)
+        times, self.peak_memory_bytes = answer
+        return list(times)
+
+
+def _serve(connection: Connection, settings: Settings) -> None:
+    """Load a model, and run it as often as is asked for, until nobody asks any more."""
+    try:
+        pipeline = Pipeline.load(settings)
+        scene = resize_image(pipeline.model.golden.images[0], *pipeline.input_size)
+        image = np.array(scene)
+        memory = 0
+        while True:
+            times = [_milliseconds(pipeline, image) for _ in range(connection.recv())]
+            memory = memory or process_memory()
+            connection.send((times, memory))
+    except (EOFError, KeyboardInterrupt):
+        return
+    except Exception as err:  # noqa: BLE001 - whatever it is, the others want to know and go on
+        connection.send(str(err) or type(err).__name__)
+
+
+def _milliseconds(pipeline: Pipeline, image: UInt8Array) -> float:
+    started = time.perf_counter()
+    pipeline.score(image)
+    if pipeline.device.type == 'cuda':
+        torch.cuda.synchronize(pipeline.device)
+    return 1e3 * (time.perf_counter() - started)

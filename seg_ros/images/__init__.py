@@ -1,0 +1,1 @@
+"""Images: messages, resizing, interpolation."""

@@ -1,0 +1,142 @@
+"""From scores to labels: bilinear upsampling, argmax and softmax in one pass over the image.
+
+Pixel centres are aligned as by ``torch.nn.functional.interpolate(mode='bilinear', align_corners=False)``.
+A pixel is unlabelled, with confidence 0, if a score that it is interpolated from is infinite or not a number:
+a network that overflows must not look certain.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seg_ros._numba import import_kernels, n_cores, run_in_parts
+from seg_ros.arrays import UNLABELLED, UInt8Array
+from seg_ros.errors import ImageError, ParameterError
+from seg_ros.images.interpolation import neighbours_1d
+
+_VALUES_PER_THREAD = 200_000
+"""Interpolated scores below which another thread costs more than it saves."""
+
+_KERNELS = (
+    'seg_ros.inference.argmax_kernels',
+    'labels are computed by torch, which takes many times longer on a CPU',
+)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the pipeline says about one image.
+
+    Attributes:
+        labels: (H, W) uint8, class id per pixel, 255 = unlabelled.
+        confidence: (H, W) uint8, round(255 * largest softmax probability); None unless asked for.
+    """
+
+    labels: UInt8Array
+    confidence: UInt8Array | None = None
+
+
+def decide(
+    scores: Tensor,
+    height: int,
+    width: int,
+    *,
+    with_confidence: bool = False,
+    confidence_threshold: float = 0.0,
+    n_threads: int = 0,
+) -> Prediction:
+    """Labels, and on demand confidence, of one image at the image's size.
+
+    Args:
+        scores: (K, h, w) floating point, K in 1..255, in any memory format, on any device.
+        height: of the result, in pixels, 1 or more.
+        width: of the result, in pixels, 1 or more.
+        with_confidence: fill ``Prediction.confidence`` too.
+        confidence_threshold: 0..1; a pixel whose largest softmax probability is lower becomes unlabelled.
+        n_threads: at most that many threads; 0 = one for every core. Scores on the CPU only.
+
+    Returns:
+        (height, width) labels, the lowest class where several have the same score, and confidence or None.
+
+    Raises:
+        ImageError: scores or size have an impossible shape.
+        ParameterError: ``confidence_threshold`` or ``n_threads`` is out of range.
+    """
+    _check(scores, height, width, confidence_threshold, n_threads)
+    kernels = import_kernels(*_KERNELS) if scores.device.type == 'cpu' else None
+    if kernels is None:
+        return decide_reference(
+            scores, height, width, with_confidence=with_confidence, confidence_threshold=confidence_threshold
+        )
+    scores = dense(scores.detach().float())
+    flat = scores.as_strided((scores.numel(),), (1,)).numpy()
+    n_classes, h, w = scores.shape
+    rows, columns = neighbours_1d(h, height), neighbours_1d(w, width)
+    labels = np.empty((height, width), np.uint8)
+    needed = with_confidence or confidence_threshold > 0
+    confidence = np.empty((height, width) if needed else (0, 0), np.uint8)
+    threshold = np.float32(confidence_threshold)
+
+    def run(start: int, stop: int) -> None:
+        strides, shape = scores.stride(), (n_classes, h, w)
+        kernels.decide_rows(flat, strides, shape, rows, columns, threshold, start, stop, labels, confidence)
+
+    n_parts = min(n_threads or n_cores(), 1 + labels.size * n_classes // _VALUES_PER_THREAD)
+    run_in_parts(run, height, n_parts)
+    return Prediction(labels, confidence if with_confidence else None)
+
+
+def decide_reference(
+    scores: Tensor,
+    height: int,
+    width: int,
+    *,
+    with_confidence: bool = False,
+    confidence_threshold: float = 0.0,
+) -> Prediction:
+    """What ``decide`` does, in torch's own operations: for scores on a GPU, and to compare with."""
+    _check(scores, height, width, confidence_threshold)
+    scores = scores.detach().float()
+    if scores.shape[1:] != (height, width):
+        scores = torch.nn.functional.interpolate(scores[None], (height, width), mode='bilinear')[0]
+    best, classes = scores.max(0)
+    unlabelled = ~scores.isfinite().all(0)
+    confidence = None
+    if with_confidence or confidence_threshold > 0:
+        probability = torch.exp(best - scores.logsumexp(0)).masked_fill(unlabelled, 0)
+        unlabelled |= probability < confidence_threshold
+        if with_confidence:
+            confidence = (255 * probability).round().to(torch.uint8).cpu().numpy()
+    labels = classes.to(torch.uint8).masked_fill(unlabelled, UNLABELLED)
+    return Prediction(labels.cpu().numpy(), confidence)
+
+
+def warm_up() -> None:
+    """Compile what ``decide`` needs, or load it from disk: seconds, which the first frame shall not wait."""
+    decide(torch.zeros(2, 2, 2), 3, 3, with_confidence=True)
+
+
+def _check(scores: Tensor, height: int, width: int, threshold: float, n_threads: int = 0) -> None:
+    if scores.ndim != 3 or not 1 <= scores.shape[0] <= UNLABELLED or not scores.numel():
+        raise ImageError(
+            f'scores have shape {tuple(scores.shape)}; expected (K, h, w) with 1 to {UNLABELLED} classes, '
+            'one image at a time'
+        )
+    if height < 1 or width < 1:
+        raise ImageError(f'labels of {height}x{width} pixels were asked for; expected 1x1 or more')
+    if not 0 <= threshold <= 1:
+        raise ParameterError(f'confidence_threshold is {threshold}; expected a probability in 0..1')
+    if n_threads < 0:
+        raise ParameterError(f'n_threads is {n_threads}; expected 1 or more, or 0 for one per core')
+
+
+def dense(scores: Tensor) -> Tensor:
+    """``scores`` without gaps in memory, copied only if need be: (K, h, w) or (h, w, K) order may stay."""
+    return scores if is_by_pixel(scores) else scores.contiguous()
+
+
+def is_by_pixel(scores: Tensor) -> bool:
+    """Whether the scores (K, h, w) of a pixel lie side by side in memory, without gaps."""
+    return scores.permute(1, 2, 0).is_contiguous()

@@ -1,0 +1,198 @@
+"""Compiled loops for what takes too long in NumPy, OpenCV and torch; importing this needs Numba.
+
+Every kernel works on a range of rows and releases the GIL, so that callers split an image over threads of
+their own. Loops are written for SIMD: the innermost one runs along contiguous rows, arithmetic stays float32,
+and indices are unsigned, which spares the check for negative ones.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from seg_ros._numba import compiled
+from seg_ros.arrays import UNLABELLED, Float32Array, Int32Array, UInt8Array, UInt32Array
+
+_ZERO, _ONE, _HALF = np.float32(0), np.float32(1), np.float32(0.5)
+_SIXTH, _TWENTY_FOURTH = np.float32(1 / 6), np.float32(1 / 24)
+_FLOOR, _STEP = np.float32(-20), np.float32(1 / 32)
+_WHITE = np.float32(255)
+_NO_CLASS = np.int32(UNLABELLED)
+_NEXT = np.uint32(1)
+
+
+@compiled
+def exp(x: np.float32) -> np.float32:
+    """Exponential of x <= 0, absolute error below 1e-6: a Taylor polynomial at x / 32, to the 32nd power."""
+    y = max(x, _FLOOR) * _STEP
+    p = _ONE + y * (_ONE + y * (_HALF + y * (_SIXTH + y * _TWENTY_FOURTH)))
+    p *= p
+    p *= p
+    p *= p
+    p *= p
+    return p * p
+
+
+@compiled
+def read_row(scores: Float32Array, start: int, step: int, row: Float32Array) -> None:
+    """Fill ``row`` with every ``step``-th score from ``start``."""
+    if step == 1:
+        row[:] = scores[start : start + row.size]
+    else:
+        for x in range(row.size):
+            row[x] = scores[start + x * step]
+
+
+@compiled
+def widen(
+    scores: Float32Array,
+    strides: tuple[int, int, int],
+    y: int,
+    left: UInt32Array,
+    weight: Float32Array,
+    padded: Float32Array,
+    rows: Float32Array,
+) -> None:
+    """Fill ``rows`` (K, width) with row ``y`` of scores, interpolated along x; ``padded`` (w + 1) is room."""
+    row = padded[:-1]
+    for k in range(rows.shape[0]):
+        read_row(scores, k * strides[0] + y * strides[1], strides[2], row)
+        padded[row.size] = row[row.size - 1]
+        out = rows[k]
+        for x in range(out.size):
+            first = padded[left[x]]
+            out[x] = first + weight[x] * (padded[left[x] + _NEXT] - first)
+
+
+@compiled
+def blend(upper: Float32Array, lower: Float32Array, weight: np.float32, values: Float32Array) -> None:
+    """Fill ``values`` (K, width) with what lies between the rows ``upper`` and ``lower``."""
+    for k in range(values.shape[0]):
+        a, b, out = upper[k], lower[k], values[k]
+        for x in range(out.size):
+            out[x] = a[x] + weight * (b[x] - a[x])
+
+
+@compiled
+def widen_around(
+    scores: Float32Array,
+    strides: tuple[int, int, int],
+    above: tuple[int, int],
+    left: UInt32Array,
+    weight: Float32Array,
+    padded: Float32Array,
+    widened: tuple[Float32Array, Float32Array],
+    have: tuple[int, int],
+) -> tuple[Float32Array, Float32Array]:
+    """Two rows of scores, interpolated along x; those that are there already are taken over.
+
+    Args:
+        scores, strides, left, weight, padded: as for :func:`widen`.
+        above: the rows.
+        widened: (K, width) each, written where need be.
+        have: the rows that ``widened`` holds, -1 for none.
+
+    Returns:
+        ``widened``, perhaps the other way round.
+    """
+    upper, lower = widened
+    in_upper, in_lower = have
+    if above[0] == in_lower:
+        upper, lower, in_upper, in_lower = lower, upper, in_lower, in_upper
+    if above[0] != in_upper:
+        widen(scores, strides, above[0], left, weight, padded, upper)
+    if above[1] != in_lower:
+        widen(scores, strides, above[1], left, weight, padded, lower)
+    return upper, lower
+
+
+@compiled
+def _choose(values: Float32Array, best: Float32Array, winner: Int32Array, taint: Float32Array) -> None:
+    """Largest of the (K, width) values, the first class that has it, and NaN where one is not finite."""
+    best[:] = values[0]
+    winner[:] = 0
+    for x in range(best.size):
+        taint[x] = values[0, x] - values[0, x]
+    for k in range(1, values.shape[0]):
+        row, this = values[k], np.int32(k)
+        for x in range(best.size):
+            value, so_far = row[x], best[x]
+            above = value > so_far
+            best[x] = value if above else so_far
+            winner[x] = this if above else winner[x]
+            taint[x] += value - value
+
+
+@compiled
+def _largest_probability(values: Float32Array, best: Float32Array, probability: Float32Array) -> None:
+    """Softmax of the largest of the (K, width) values."""
+    probability[:] = _ZERO
+    for k in range(values.shape[0]):
+        row = values[k]
+        for x in range(best.size):
+            probability[x] += exp(row[x] - best[x])
+    for x in range(best.size):
+        probability[x] = _ONE / probability[x]
+
+
+@compiled
+def decide_rows(
+    scores: Float32Array,
+    strides: tuple[int, int, int],
+    shape: tuple[int, int, int],
+    rows: tuple[UInt32Array, Float32Array],
+    columns: tuple[UInt32Array, Float32Array],
+    threshold: np.float32,
+    start: int,
+    stop: int,
+    labels: UInt8Array,
+    confidence: UInt8Array,
+) -> None:
+    """Decide rows ``start`` to ``stop`` of an image; see ``seg_ros.inference.argmax``.
+
+    Args:
+        scores: (K * h * w,) float32 in any order.
+        strides: elements from one class, row and column to the next.
+        shape: K, h, w.
+        rows: (H,) index of the score row above every row of the image, and weight of the one after it.
+        columns: (W,) likewise along x.
+        threshold: a largest probability below this makes a pixel unlabelled; used with ``confidence`` only.
+        start, stop: rows of the image.
+        labels: (H, W) uint8, written.
+        confidence: (H, W) uint8, written; (0, 0) = leave it out.
+    """
+    n_classes, h, w = shape
+    above, weight_below = rows
+    left, weight_right = columns
+    width = labels.shape[1]
+    resized = labels.shape != shape[1:]
+    padded = np.empty(w + 1, np.float32)
+    upper = np.empty((n_classes, width), np.float32)
+    lower, values = np.empty_like(upper), np.empty_like(upper)
+    best = np.empty(width, np.float32)
+    taint, probability = np.empty_like(best), np.empty_like(best)
+    winner = np.empty(width, np.int32)
+    have: Any = (np.int64(-1), np.int64(-1))
+    for y in range(start, stop):
+        if resized:
+            first: Any = np.int64(above[y])
+            needed = (first, min(first + 1, h - 1))
+            upper, lower = widen_around(
+                scores, strides, needed, left, weight_right, padded, (upper, lower), have
+            )
+            have = needed
+            blend(upper, lower, weight_below[y], values)
+        else:
+            for k in range(n_classes):
+                read_row(scores, k * strides[0] + y * strides[1], strides[2], values[k])
+        _choose(values, best, winner, taint)
+        if confidence.size:
+            _largest_probability(values, best, probability)
+            for x in range(width):
+                certain = probability[x] if taint[x] == _ZERO else _ZERO
+                kept = taint[x] == _ZERO and certain >= threshold
+                winner[x] = winner[x] if kept else _NO_CLASS
+                confidence[y, x] = np.int32(certain * _WHITE + _HALF)
+        else:
+            for x in range(width):
+                winner[x] = winner[x] if taint[x] == _ZERO else _NO_CLASS
+        labels[y] = winner

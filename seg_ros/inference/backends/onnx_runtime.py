@@ -1,0 +1,85 @@
+"""ONNX Runtime: exports the network once, then runs without a compiler."""
+
+import importlib.util
+import logging
+import warnings
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seg_ros.networks.frame_network import FrameNetwork
+
+PACKAGES = ('onnx', 'onnxscript', 'onnxruntime')
+
+
+class OnnxRuntimeBackend:
+    """ONNX Runtime on its CPU or CUDA provider; see seg_ros.inference.backends.backend.Backend."""
+
+    def __init__(
+        self, network: FrameNetwork, input_size: tuple[int, int], device: torch.device, n_threads: int
+    ) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = n_threads
+        options.log_severity_level = 3
+        # Its threads would spin on where labels are computed next.
+        options.add_session_config_entry('session.force_spinning_stop', '1')
+        provider: str | tuple[str, dict[str, int]] = 'CPUExecutionProvider'
+        if device.type == 'cuda':
+            provider = ('CUDAExecutionProvider', {'device_id': device.index or 0})
+        self._names = answer_names(network)
+        self._session = onnxruntime.InferenceSession(export_onnx(network, input_size), options, [provider])
+
+    @staticmethod
+    def why_not(device: torch.device, dtype: torch.dtype) -> str | None:
+        missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+        if missing:
+            return f"needs {', '.join(missing)}: pip install 'seg_ros[onnx]'"
+        if dtype not in (torch.float32, torch.int8):
+            return 'runs fp32 and int8 only'
+        if dtype == torch.int8 and device.type != 'cpu':
+            return 'runs int8 on CPUs only'
+        if device.type == 'cuda':
+            import onnxruntime
+
+            if 'CUDAExecutionProvider' not in onnxruntime.get_available_providers():
+                return 'has no CUDA provider here: pip install onnxruntime-gpu'
+        return None
+
+    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        answers = self._session.run(self._names, {'images': images.numpy()})
+        return {
+            name: torch.from_numpy(np.asarray(answer))
+            for name, answer in zip(self._names, answers, strict=True)
+        }
+
+
+def answer_names(network: FrameNetwork) -> list[str]:
+    """Names of what the network gives, in its order."""
+    return [
+        *(['scores'] if network.has_scores else []),
+        *(['embeddings'] if network.embeddings is not None else []),
+        *(['codes'] if network.codes is not None else []),
+    ]
+
+
+def export_onnx(network: FrameNetwork, input_size: tuple[int, int]) -> bytes:
+    """An ONNX model of fixed size: ``images`` (1, H, W, 3) uint8 to what ``FrameNetwork.forward`` gives."""
+    network = network.cpu()
+    images = torch.zeros(1, *input_size, 3, dtype=torch.uint8)
+    for talkative in ('onnx_ir', 'onnxscript', 'torch.onnx'):  # hundreds of lines about their own internals
+        logging.getLogger(talkative).setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        program = torch.onnx.export(
+            network,
+            (images,),
+            input_names=['images'],
+            output_names=answer_names(network),
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    return bytes(program.model_proto.SerializeToString())

@@ -1,0 +1,97 @@
+"""PyTorch compiled by Inductor: weights frozen and packed, batch norm folded, the rest fused.
+
+Compiling takes tens of seconds the first time and half as long afterwards, from Inductor's cache.
+"""
+
+import shutil
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any
+
+import torch
+import torch._inductor.config
+from torch import Tensor, nn
+
+from seg_ros.errors import ImageError
+from seg_ros.inference.backends.torch_eager import TorchBackend
+from seg_ros.networks.frame_network import FrameNetwork
+from seg_ros.quantization.int8_layers import has_float_work
+
+COMPILERS = ('g++', 'clang++', 'c++')
+
+
+class CompiledBackend(TorchBackend):
+    """torch.compile with freezing; see seg_ros.inference.backends.backend.Backend."""
+
+    def __init__(
+        self, network: FrameNetwork, input_size: tuple[int, int], device: torch.device, n_threads: int
+    ) -> None:
+        super().__init__(network, input_size, device, n_threads)
+        self._shape = (1, *input_size, 3)
+        # As an option of torch.compile, freezing would come after weights have been made inputs of the graph:
+        # they would be packed anew for every frame, and 8-bit convolutions not be found.
+        halves = device.type == 'cpu' and has_float_work(network) and computes_bfloat16()
+        run = _with_own_code(self._run, torch.bfloat16 if halves else None)
+        with torch._inductor.config.patch(freezing=True, cpp_wrapper=device.type == 'cpu'):
+            self._run = torch.compile(run, dynamic=False, options=_without_guards())
+            self(torch.zeros(self._shape, dtype=torch.uint8))
+
+    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        """As the protocol says.
+
+        Raises:
+            ImageError: the images are not what the network was compiled for.
+        """
+        if images.shape != self._shape or images.dtype != torch.uint8 or not images.is_contiguous():
+            raise ImageError(
+                f'images of shape {tuple(images.shape)}, {images.dtype}; '
+                f'expected {self._shape}, torch.uint8, contiguous, which the network was compiled for'
+            )
+        return super().__call__(images)
+
+    @staticmethod
+    def why_not(device: torch.device, dtype: torch.dtype) -> str | None:
+        if device.type == 'cpu' and not any(shutil.which(name) for name in COMPILERS):
+            return f'needs a C++ compiler ({", ".join(COMPILERS)}); on Debian and Ubuntu: apt install g++'
+        if dtype == torch.int8 and device.type != 'cpu':
+            return 'has 8-bit convolutions for CPUs only'
+        if dtype == torch.int8 and not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+            return 'has 8-bit convolutions where torch is built with oneDNN only (x86)'
+        return None
+
+
+def computes_bfloat16() -> bool:
+    """Whether the processor has instructions for bfloat16, by which it is no slower than float32."""
+    asked = getattr(torch.cpu, '_is_avx512_bf16_supported', None)  # torch 2.5
+    return bool(asked and asked())
+
+
+def _with_own_code(
+    network: nn.Module, float_type: torch.dtype | None
+) -> Callable[[Tensor], dict[str, Tensor]]:
+    """A function that runs the network, with a code object of its own.
+
+    What torch.compile made of a function it keeps with the function's code. That of ``FrameNetwork.forward``
+    belongs to all networks and, without guards, each would be run as the first that is found there.
+
+    Args:
+        network: gives answers about images.
+        float_type: what an 8-bit network computes in where it has no integers, on large maps above all, which
+            take as long as it takes to move them; None for float32.
+    """
+
+    def run(images: Tensor) -> dict[str, Tensor]:
+        with torch.autocast('cpu', float_type, enabled=float_type is not None):
+            answers: dict[str, Tensor] = network(images)
+        return answers
+
+    return FunctionType(run.__code__.replace(), run.__globals__, run.__name__, None, run.__closure__)
+
+
+def _without_guards() -> dict[str, Any] | None:
+    """Options of torch.compile that drop its checks, for each frame, of all that the code depends on.
+
+    The network is this backend's own and does not change, and what comes in is checked by the backend.
+    """
+    skip = getattr(torch.compiler, 'skip_all_guards_unsafe', None)  # torch 2.8
+    return {'guard_filter_fn': skip} if skip else None

@@ -1,0 +1,32 @@
+"""PyTorch as it is: runs everywhere, needs nothing, and is what the other backends must agree with."""
+
+import torch
+from torch import Tensor
+
+from seg_ros.inference.process import keep_freed_memory
+from seg_ros.networks.frame_network import FrameNetwork
+
+
+class TorchBackend:
+    """Eager PyTorch; see seg_ros.inference.backends.backend.Backend."""
+
+    def __init__(
+        self, network: FrameNetwork, input_size: tuple[int, int], device: torch.device, n_threads: int
+    ) -> None:
+        if n_threads:
+            torch.set_num_threads(n_threads)
+        if device.type == 'cpu':
+            keep_freed_memory()
+        self._device = device
+        self._run = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @staticmethod
+    def why_not(device: torch.device, dtype: torch.dtype) -> str | None:
+        if dtype == torch.int8:
+            return 'computes 8-bit networks in float; take torch_compile or onnxruntime'
+        return None
+
+    @torch.no_grad()  # not inference_mode: freezing, in the compiled form, refuses it
+    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        answers: dict[str, Tensor] = self._run(images.to(self._device))
+        return answers

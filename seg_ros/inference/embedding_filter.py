@@ -1,0 +1,164 @@
+"""The filter that learned embeddings drive, at run time: Numba on a CPU, torch elsewhere."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seg_ros._numba import import_kernels, n_cores, run_in_parts
+from seg_ros.arrays import Float32Array
+from seg_ros.errors import ParameterError
+from seg_ros.images.interpolation import neighbours_1d
+from seg_ros.inference.argmax import dense, is_by_pixel
+from seg_ros.networks.masked_average import LEAST_PROBABILITY, at_size_of, check_window, is_finer, sharpen
+
+_PAIRS_PER_THREAD = 50_000
+"""Pairs of pixels below which another thread costs more than it saves."""
+
+_VALUES_PER_THREAD = 200_000
+"""Scores, likewise."""
+
+_KERNELS = (
+    'seg_ros.inference.filter_kernels',
+    'the embedding filter runs in torch, which takes many times longer',
+)
+
+
+@dataclass(frozen=True)
+class EmbeddingFilter:
+    """Averages probabilities over what the embeddings hold for the same thing; see ``sharpen``.
+
+    Attributes:
+        window: width and height of the window in pixels of the embeddings, odd.
+        iterations: how often, 0 or more.
+        hardness: above 0, how fast the mask falls with the distance of two embeddings.
+
+    Raises:
+        ParameterError: a value is out of range.
+    """
+
+    window: int = 5
+    iterations: int = 2
+    hardness: float = 2.0
+
+    def __post_init__(self) -> None:
+        for name, value, is_right, expected in (
+            ('window', self.window, self.window >= 1 and self.window % 2 == 1, 'an odd number of pixels'),
+            ('iterations', self.iterations, self.iterations >= 0, '0 or more'),
+            ('hardness', self.hardness, 0 < self.hardness < 1e6, 'above 0, below a million'),
+        ):
+            if not is_right:
+                raise ParameterError(f'embedding filter: {name} is {value}; expected {expected}')
+
+    def __call__(self, scores: Tensor, embeddings: Tensor, n_threads: int = 0) -> Tensor:
+        """The sharpened scores of one image.
+
+        Args:
+            scores: (K, H, W) float32, on any device.
+            embeddings: (D, h, w) float32, on the same.
+            n_threads: at most that many threads; 0 = one for every core. On the CPU only.
+
+        Returns:
+            (K, max(H, h), max(W, w)) float32.
+
+        Raises:
+            ParameterError: the window is larger than the embeddings, or the sizes do not fit.
+        """
+        check_window(self.window, tuple(embeddings.shape[-2:]))
+        kernels = import_kernels(*_KERNELS) if scores.device.type == 'cpu' else None
+        if kernels is None:
+            hardness = torch.tensor(self.hardness, device=scores.device)
+            return sharpen(scores[None], embeddings[None], hardness, self.window, self.iterations)[0]
+        size = tuple(embeddings.shape[-2:])
+        n_threads = n_threads or n_cores()
+        scores = dense(scores.detach().float())
+        finer = is_finer(tuple(scores.shape[-2:]), size)
+        if self.iterations == 0:
+            return scores if finer else at_size_of(scores[None], size)[0]
+        if not finer:
+            scores = at_size_of(scores[None], size)[0]
+        before = _probabilities(_means(kernels, scores, size, n_threads))
+        after = self._average(kernels, before, embeddings, n_threads)
+        if not finer:
+            return torch.from_numpy(np.log(after, out=after))
+        np.divide(after, before, out=after)
+        return _add(kernels, scores, np.log(after, out=after), n_threads)
+
+    def _average(
+        self, kernels: ModuleType, values: Float32Array, embeddings: Tensor, n_threads: int
+    ) -> Float32Array:
+        """(K, h, w) values, averaged again and again."""
+        radius, hardness = self.window // 2, np.float32(self.hardness)
+        n_pairs = self.iterations * self.window**2 * values[0].size
+        places = _with_margins(embeddings.detach().float().numpy(), radius, np.inf)
+        source = np.ascontiguousarray(_with_margins(values, radius, 0).swapaxes(0, 1))
+        averaged = np.empty(values.shape, np.float32)
+        arguments = (source, places, hardness, radius, self.iterations)
+        run = partial(_call, kernels.average_rows, arguments, averaged)
+        run_in_parts(run, values.shape[1], min(n_threads, 1 + n_pairs // _PAIRS_PER_THREAD))
+        return averaged
+
+
+def _probabilities(scores: Float32Array) -> Float32Array:
+    """Softmax of (K, h, w) scores, in their place; what counts as impossible is the least."""
+    scores -= scores.max(0)
+    np.exp(scores, out=scores)
+    scores /= scores.sum(0)
+    return np.maximum(scores, LEAST_PROBABILITY, out=scores)
+
+
+def _with_margins(maps: Float32Array, radius: int, value: float) -> Float32Array:
+    """(K, h, w) maps with ``radius`` columns of one value on the left and on the right."""
+    height, width = maps.shape[1:]
+    wide = np.full((len(maps), height, width + 2 * radius), value, np.float32)
+    wide[:, :, radius : radius + width] = maps
+    return wide
+
+
+def _means(kernels: ModuleType, scores: Tensor, size: tuple[int, ...], n_threads: int) -> Float32Array:
+    """(K, h, w) means over cells of (K, H, W) scores."""
+    means = np.empty((scores.shape[0], *size), np.float32)
+    if is_by_pixel(scores):
+        run = partial(_call, kernels.mean_pixels, (_by_pixel(scores),), means)
+    else:
+        run = partial(_call, kernels.mean_rows, (*_in_memory(scores), tuple(scores.shape)), means)
+    run_in_parts(run, size[0], min(n_threads, 1 + scores.numel() // _VALUES_PER_THREAD))
+    return means
+
+
+def _add(kernels: ModuleType, scores: Tensor, change: Float32Array, n_threads: int) -> Tensor:
+    """(K, H, W) scores plus a (K, h, w) change, interpolated; in the scores' order in memory."""
+    _, h, w = change.shape
+    rows, columns = neighbours_1d(h, scores.shape[1]), neighbours_1d(w, scores.shape[2])
+    changed = torch.empty_like(scores)
+    if is_by_pixel(scores):
+        change = np.ascontiguousarray(change.transpose(1, 2, 0))
+        arguments = (_by_pixel(scores), change, rows, columns)
+        run = partial(_call, kernels.add_pixels, arguments, _by_pixel(changed))
+    else:
+        run = partial(_call, kernels.add_rows, (*_in_memory(scores), change, rows, columns), changed.numpy())
+    run_in_parts(run, scores.shape[1], min(n_threads, 1 + scores.numel() // _VALUES_PER_THREAD))
+    return changed
+
+
+def _by_pixel(scores: Tensor) -> Float32Array:
+    """(K, H, W) scores that lie so, as (H, W * K)."""
+    pixels: Float32Array = scores.permute(1, 2, 0).flatten(1).numpy()
+    return pixels
+
+
+def _in_memory(scores: Tensor) -> tuple[Float32Array, tuple[int, ...]]:
+    """Scores without gaps as they lie in memory, and their strides."""
+    return scores.as_strided((scores.numel(),), (1,)).numpy(), scores.stride()
+
+
+def _call(
+    kernel: Callable[..., None], arguments: tuple[Any, ...], result: Float32Array, start: int, stop: int
+) -> None:
+    """Let a kernel write the rows from ``start`` to ``stop`` of its result."""
+    kernel(*arguments, start, stop, result)

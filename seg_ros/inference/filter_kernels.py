@@ -1,0 +1,317 @@
+"""The compiled loops of the embedding filter; importing this needs Numba."""
+
+from typing import Any
+
+import numpy as np
+
+from seg_ros._numba import compiled
+from seg_ros.arrays import Float32Array, UInt32Array
+from seg_ros.inference.argmax_kernels import blend, exp, read_row, widen_around
+
+_ZERO, _ONE = np.float32(0), np.float32(1)
+
+
+@compiled
+def _fill_masks(embeddings: Float32Array, y: int, hardness: np.float32, masks: Float32Array) -> None:
+    """Masks of the pixels of row ``y`` and those of their windows' lower halves.
+
+    Args:
+        embeddings: (D, h, w + 2 * radius), infinite in the margins, which makes their mask vanish.
+        y: row of the map.
+        hardness: above 0.
+        masks: (radius + 1, 2 * radius + 1, w + 2 * radius), written but for its margins: of pixel x and
+            the one that many rows below and, less the radius, that many columns to the right.
+    """
+    n_numbers, height, _ = embeddings.shape
+    radius = masks.shape[0] - 1
+    width = masks.shape[2] - 2 * radius
+    here = np.empty((n_numbers, width), np.float32)
+    here[:] = embeddings[:, y, radius : radius + width]
+    for down in range(min(radius + 1, height - y)):
+        for j in range(radius + 1 if down == 0 else 0, 2 * radius + 1):
+            mask = masks[down, j, radius : radius + width]
+            mask[:] = _ZERO
+            for d in range(0, n_numbers - 1, 2):
+                a, c = here[d], here[d + 1]
+                b, e = embeddings[d, y + down, j : j + width], embeddings[d + 1, y + down, j : j + width]
+                for x in range(width):
+                    mask[x] -= abs(a[x] - b[x]) + abs(c[x] - e[x])
+            if n_numbers % 2:
+                last = n_numbers - 1
+                a, b = here[last], embeddings[last, y + down, j : j + width]
+                for x in range(width):
+                    mask[x] -= abs(a[x] - b[x])
+            for x in range(width):
+                mask[x] = exp(hardness * mask[x])
+
+
+@compiled
+def _add_masked(mask: Float32Array, rows: Float32Array, j: int, sums: Float32Array) -> None:
+    """Add (K, w + 2 * radius) ``rows`` from column ``j`` on, times ``mask`` (w,), to ``sums`` (K, w)."""
+    width = mask.size
+    for k in range(sums.shape[0]):
+        row, total = rows[k, j : j + width], sums[k]
+        for x in range(width):
+            total[x] += mask[x] * row[x]
+
+
+@compiled
+def _add_window_row(rows: Float32Array, masks: Float32Array, up: int, sums: Float32Array) -> None:
+    """Add what one row of the pixels' windows gives them.
+
+    Args:
+        rows: (K, w + 2 * radius), the values there, 0 in the margins.
+        masks: as :func:`_fill_masks` writes, of that row or the pixels' own, whichever is the upper one.
+        up: how many rows it lies above the pixels.
+        sums: (K, w), added to.
+    """
+    radius, width = masks.shape[0] - 1, sums.shape[1]
+    for j in range(2 * radius + 1):
+        if up < 0 or (up == 0 and j > radius):
+            _add_masked(masks[-up, j, radius : radius + width], rows, j, sums)
+        elif up > 0 or j < radius:  # the mask of two pixels is that of the two in the other order
+            _add_masked(masks[up, 2 * radius - j, j : j + width], rows, j, sums)
+        else:
+            for k in range(sums.shape[0]):
+                row, total = rows[k, j : j + width], sums[k]
+                for x in range(width):
+                    total[x] += row[x]
+
+
+@compiled
+def _average_row(
+    y: int, height: int, source: Float32Array, masks: Float32Array, share: Float32Array, sums: Float32Array
+) -> None:
+    """One row of one iteration.
+
+    Args:
+        y: the row.
+        height: rows of the map.
+        source: (n, K, w + 2 * radius), row v of the values at v modulo n, 0 in the margins.
+        masks: (m, radius + 1, 2 * radius + 1, w + 2 * radius), those of row v at v modulo m.
+        share: (w,), one through the sum of the masks; 0 where it is not known yet, then it is written.
+        sums: (K, w), the averages are written here.
+    """
+    radius, width = masks.shape[1] - 1, sums.shape[1]
+    is_new = share[0] == _ZERO
+    total = np.zeros((1, width), np.float32)
+    ones = np.zeros((1, source.shape[2]), np.float32)
+    ones[0, radius : radius + width] = _ONE
+    sums[:] = _ZERO
+    for v in range(max(y - radius, 0), min(y + radius + 1, height)):
+        of_pairs = masks[min(v, y) % masks.shape[0]]
+        _add_window_row(source[v % source.shape[0]], of_pairs, y - v, sums)
+        if is_new:
+            _add_window_row(ones, of_pairs, y - v, total)
+    if is_new:
+        share[:] = _ONE / total[0]
+    for k in range(sums.shape[0]):
+        of_class = sums[k]
+        for x in range(width):
+            of_class[x] *= share[x]
+
+
+@compiled
+def average_rows(
+    values: Float32Array,
+    embeddings: Float32Array,
+    hardness: np.float32,
+    radius: int,
+    n_iterations: int,
+    start: int,
+    stop: int,
+    averaged: Float32Array,
+) -> None:
+    """Rows ``start`` to ``stop`` after some iterations; see ``masked_average.masked_average``.
+
+    All iterations go down the map together, each ``radius`` rows behind the one before. So masks, computed
+    once for each pair of pixels and used from both ends and by every iteration, are kept for as many rows
+    only as the iterations are apart, and so are the values between them.
+
+    Args:
+        values: (h, K, w + 2 * radius), 0 in the margins.
+        embeddings: (D, h, w + 2 * radius), infinite in the margins.
+        hardness: above 0.
+        radius: of the window, which spans 2 * radius + 1 pixels each way.
+        n_iterations: 1 or more.
+        start, stop: rows of the map.
+        averaged: (K, h, w), written.
+    """
+    height, n_values, wide = values.shape
+    width, window = wide - 2 * radius, 2 * radius + 1
+    n_kept = radius * n_iterations + 1
+    masks = np.zeros((n_kept, radius + 1, window, wide), np.float32)
+    shares = np.zeros((n_kept, width), np.float32)
+    between = np.zeros((n_iterations, window, n_values, wide), np.float32)
+    sums = np.empty((n_values, width), np.float32)
+    reach = radius * (n_iterations - 1)
+    first, last = max(start - reach - radius, 0), min(stop + reach, height)
+    for t in range(first, stop + reach):
+        if t < last:
+            _fill_masks(embeddings, t, hardness, masks[t % n_kept])
+        for i in range(n_iterations):
+            y, ahead = t - radius * i, radius * (n_iterations - 1 - i)
+            if not max(start - ahead, 0) <= y < min(stop + ahead, height):
+                continue
+            share = shares[y % n_kept]
+            if i == 0:
+                share[0] = _ZERO
+                _average_row(y, height, values, masks, share, sums)
+            else:
+                _average_row(y, height, between[i - 1], masks, share, sums)
+            if i == n_iterations - 1:
+                averaged[:, y] = sums
+            else:
+                between[i, y % window, :, radius : radius + width] = sums
+
+
+@compiled
+def mean_rows(
+    scores: Float32Array,
+    strides: tuple[int, int, int],
+    shape: tuple[int, int, int],
+    start: int,
+    stop: int,
+    means: Float32Array,
+) -> None:
+    """Rows ``start`` to ``stop`` of the means of scores over cells.
+
+    Args:
+        scores: (K * H * W,) float32 in any order.
+        strides: elements from one class, row and column to the next.
+        shape: K, H, W; H and W are multiples of h and w.
+        start, stop: rows of the means.
+        means: (K, h, w), written.
+    """
+    n_values, height, width = means.shape
+    tall, wide = shape[1] // height, shape[2] // width
+    share = _ONE / np.float32(tall * wide)
+    row = np.empty(shape[2], np.float32)
+    sums = np.empty(shape[2], np.float32)
+    for y in range(start, stop):
+        for k in range(n_values):
+            sums[:] = _ZERO
+            for v in range(y * tall, (y + 1) * tall):
+                read_row(scores, k * strides[0] + v * strides[1], strides[2], row)
+                for x in range(row.size):
+                    sums[x] += row[x]
+            out = means[k, y]
+            out[:] = _ZERO
+            for right in range(wide):
+                for x in range(width):
+                    out[x] += sums[x * wide + right]
+            for x in range(width):
+                out[x] *= share
+
+
+@compiled
+def mean_pixels(scores: Float32Array, start: int, stop: int, means: Float32Array) -> None:
+    """As :func:`mean_rows`, of scores (H, W * K), those of a pixel side by side."""
+    n_values, height, width = means.shape
+    tall, wide = scores.shape[0] // height, scores.shape[1] // (width * n_values)
+    share = _ONE / np.float32(tall * wide)
+    sums = np.empty(scores.shape[1], np.float32)
+    cell = np.empty(n_values, np.float32)
+    for y in range(start, stop):
+        sums[:] = scores[y * tall]
+        for v in range(y * tall + 1, (y + 1) * tall):
+            row = scores[v]
+            for i in range(sums.size):
+                sums[i] += row[i]
+        for x in range(width):
+            cell[:] = _ZERO
+            for pixel in range(x * wide, (x + 1) * wide):
+                for k in range(n_values):
+                    cell[k] += sums[pixel * n_values + k]
+            for k in range(n_values):
+                means[k, y, x] = cell[k] * share
+
+
+@compiled
+def add_rows(
+    scores: Float32Array,
+    strides: tuple[int, int, int],
+    change: Float32Array,
+    rows: tuple[UInt32Array, Float32Array],
+    columns: tuple[UInt32Array, Float32Array],
+    start: int,
+    stop: int,
+    changed: Float32Array,
+) -> None:
+    """Rows ``start`` to ``stop`` of scores plus a smaller change, interpolated.
+
+    Args:
+        scores: (K * H * W,) float32 in any order.
+        strides: elements from one class, row and column to the next.
+        change: (K, h, w).
+        rows: (H,) index of the row of the change above every row of the scores, and weight of the next one.
+        columns: (W,) likewise along x.
+        start, stop: rows of the scores.
+        changed: (K, H, W), written.
+    """
+    above, weight_below = rows
+    left, weight_right = columns
+    n_values, h, w = change.shape
+    flat, apart = change.ravel(), (h * w, w, 1)
+    padded = np.empty(w + 1, np.float32)
+    row = np.empty(changed.shape[2], np.float32)
+    upper = np.empty((n_values, row.size), np.float32)
+    lower, added = np.empty_like(upper), np.empty_like(upper)
+    have: Any = (np.int64(-1), np.int64(-1))
+    for y in range(start, stop):
+        first: Any = np.int64(above[y])
+        needed = (first, min(first + 1, h - 1))
+        upper, lower = widen_around(flat, apart, needed, left, weight_right, padded, (upper, lower), have)
+        have = needed
+        blend(upper, lower, weight_below[y], added)
+        for k in range(n_values):
+            read_row(scores, k * strides[0] + y * strides[1], strides[2], row)
+            out, more = changed[k, y], added[k]
+            for x in range(row.size):
+                out[x] = row[x] + more[x]
+
+
+@compiled
+def _widen_pixels(
+    line: Float32Array, left: UInt32Array, weight_right: Float32Array, wide: Float32Array
+) -> None:
+    """Fill (W, K) ``wide`` with a (w, K) line, interpolated."""
+    last = line.shape[0] - 1
+    for x in range(wide.shape[0]):
+        first = np.int64(left[x])
+        a, b, out, weight = line[first], line[min(first + 1, last)], wide[x], weight_right[x]
+        for k in range(out.size):
+            out[k] = a[k] + weight * (b[k] - a[k])
+
+
+@compiled
+def add_pixels(
+    scores: Float32Array,
+    change: Float32Array,
+    rows: tuple[UInt32Array, Float32Array],
+    columns: tuple[UInt32Array, Float32Array],
+    start: int,
+    stop: int,
+    changed: Float32Array,
+) -> None:
+    """As :func:`add_rows`, of scores (H, W * K) and a change (h, w, K), those of a pixel side by side."""
+    above, weight_below = rows
+    left, weight_right = columns
+    last = change.shape[0] - 1
+    upper = np.empty((left.size, change.shape[2]), np.float32)
+    lower = np.empty_like(upper)
+    in_upper, in_lower = np.int64(-1), np.int64(-1)
+    for y in range(start, stop):
+        first = np.int64(above[y])
+        second = min(first + 1, last)
+        if first == in_lower:
+            upper, lower, in_upper, in_lower = lower, upper, in_lower, in_upper
+        if first != in_upper:
+            _widen_pixels(change[first], left, weight_right, upper)
+        if second != in_lower:
+            _widen_pixels(change[second], left, weight_right, lower)
+        in_upper, in_lower = first, second
+        a, b, weight = upper.ravel(), lower.ravel(), weight_below[y]
+        row, out = scores[y], changed[y]
+        for i in range(out.size):
+            out[i] = row[i] + (a[i] + weight * (b[i] - a[i]))

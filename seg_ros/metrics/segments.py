@@ -1,0 +1,106 @@
+"""How well a partition of an image matches segments drawn by people.
+
+Per segment, as in Ravanbakhsh et al., arXiv 1611.06764: the best IoU of each drawn segment with any found
+one, mean over all drawn segments of all annotations of all images. Covering, P. Arbelaez et al., PAMI 2011,
+section 3.1.3: the same weighted by area within an annotation, then mean over annotations, then over images.
+Boundary recall and undersegmentation error: P. Neubert and P. Protzel, "Superpixel benchmark and
+comparison", 2012, sections 3.1 and 3.2 (their error, which does not punish slips of a few pixels).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from seg_ros.arrays import Float64Array, Int32Array
+from seg_ros.errors import ImageError
+from seg_ros.segments.regions import boundary
+
+
+def overlaps(found: Int32Array, drawn: Int32Array) -> npt.NDArray[np.int64]:
+    """Pixels that each drawn segment shares with each found one.
+
+    Args:
+        found: (H, W) int32, 0 .. F - 1.
+        drawn: (H, W) int32, 0 .. D - 1, or negative where nothing was drawn.
+
+    Returns:
+        (D, F) int64; pixels of no drawn segment are left out of everything.
+
+    Raises:
+        ImageError: the sizes differ.
+    """
+    if found.shape != drawn.shape:
+        raise ImageError(f'segments of {found.shape} and {drawn.shape} pixels; expected the same size')
+    counted = drawn >= 0
+    inside, n_found = drawn[counted].astype(np.int64), int(found.max()) + 1
+    n_drawn = int(inside.max(initial=-1)) + 1
+    pairs = inside * n_found + found[counted]
+    return np.bincount(pairs, minlength=n_drawn * n_found).reshape(n_drawn, n_found)
+
+
+def best_ious(table: npt.NDArray[np.int64]) -> Float64Array:
+    """Of a table of :func:`overlaps`, the best IoU of each drawn segment, (D,)."""
+    if not table.size:
+        return np.zeros(len(table))
+    union = table.sum(1, keepdims=True) + table.sum(0) - table
+    best: Float64Array = (table / np.maximum(union, 1)).max(1)
+    return best
+
+
+@dataclass
+class SegmentScores:
+    """Collects both measures over images.
+
+    Attributes:
+        ious: best IoU of every drawn segment so far.
+        coverings: one an image.
+    """
+
+    ious: list[Float64Array] = field(default_factory=list)
+    coverings: list[float] = field(default_factory=list)
+
+    def add(self, found: Int32Array, annotations: Sequence[Int32Array]) -> None:
+        """Count one image: (H, W) int32 segments found, and the drawn ones of every annotation."""
+        coverings = []
+        for drawn in annotations:
+            table = overlaps(found, drawn)
+            if not table.size:
+                continue
+            ious, areas = best_ious(table), table.sum(1)
+            self.ious.append(ious)
+            coverings.append(float((ious * areas).sum() / areas.sum()))
+        if coverings:
+            self.coverings.append(float(np.mean(coverings)))
+
+    @property
+    def per_segment(self) -> float:
+        """Mean best IoU of all drawn segments, 0..1; NaN without any."""
+        return float(np.mean(np.concatenate(self.ious))) if self.ious else float('nan')
+
+    @property
+    def covering(self) -> float:
+        """Mean covering of the images, 0..1; NaN without any."""
+        return float(np.mean(self.coverings)) if self.coverings else float('nan')
+
+
+def boundary_recall(found: Int32Array, drawn: Int32Array, tolerance: int = 2) -> float:
+    """Share of the drawn boundary pixels with a found boundary pixel within ``tolerance`` pixels, 0..1.
+
+    1 where nothing is drawn.
+    """
+    wanted = boundary(drawn)
+    if not wanted.any():
+        return 1.0
+    away = np.where(boundary(found), 0, 255).astype(np.uint8)
+    distance = cv2.distanceTransform(away, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return float((distance[wanted] <= tolerance).mean())
+
+
+def undersegmentation_error(found: Int32Array, drawn: Int32Array) -> float:
+    """What leaks out of found segments over drawn boundaries, the smaller side each, per pixel, 0 or more."""
+    table = overlaps(found, drawn)
+    leaks = np.minimum(table, table.sum(0) - table)
+    return float(leaks.sum() / max(table.sum(), 1))

@@ -1,0 +1,180 @@
+"""Files in the public layout of Deep Compression, such as the compressed SqueezeNet 1.0.
+
+S. Han, H. Mao, W. J. Dally, "Deep compression: compressing deep neural networks with pruning, trained
+quantization and Huffman coding", ICLR 2016; the layout is that of the decoder that the authors published with
+https://github.com/songhan/SqueezeNet-Deep-Compression. All numbers are little-endian::
+
+    uint32 number of entries, for each layer in the network's order
+    for each layer:
+        float32 codebook, 256 values for convolutions, 16 for fully connected layers; the first is 0
+        float32 bias
+        index of each entry in the codebook: 8 bits, or 4, the first in the lower half of a byte
+        gap before each entry (see seg_ros.modelfile.relative_index): 4 bits, the first in a byte's lower half
+
+An entry is a weight that is left, or a filler, whose index is 0. There is no Huffman coding.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Size, Tensor
+
+from seg_ros.arrays import Float32Array, UInt8Array
+from seg_ros.errors import ModelFileError, ParameterError
+from seg_ros.modelfile import relative_index as gaps
+from seg_ros.modelfile.byte_reader import Reader
+from seg_ros.networks.squeezenet import SqueezeNetEncoder
+
+
+def squeezenet_shapes() -> dict[str, Size]:
+    """Shapes of the weights and biases of SqueezeNet 1.0, under torchvision's names, in its order."""
+    with torch.device('meta'):
+        shapes = {name: value.shape for name, value in SqueezeNetEncoder('1.0').state_dict().items()}
+    return {**shapes, 'classifier.1.weight': Size([1000, 512, 1, 1]), 'classifier.1.bias': Size([1000])}
+
+
+def read_deep_compression(path: Path, shapes: Mapping[str, Size] | None = None) -> dict[str, Tensor]:
+    """Weights and biases of a file.
+
+    Args:
+        path: the file.
+        shapes: of ``NAME.weight`` and ``NAME.bias`` for each layer in the file's order; SqueezeNet 1.0's.
+
+    Returns:
+        float32 tensors under these names.
+
+    Raises:
+        ModelFileError: there is no such file, or it is no such network to the last byte.
+    """
+    return _read(path, shapes)[0]
+
+
+def read_codebooks(path: Path, shapes: Mapping[str, Size] | None = None) -> dict[str, Tensor]:
+    """The codebook of each ``NAME.weight``, (256,) or (16,) float32; as :func:`read_deep_compression`."""
+    return _read(path, shapes)[1]
+
+
+def write_deep_compression(
+    state: Mapping[str, Tensor], path: Path, codebooks: Mapping[str, Tensor] | None = None
+) -> None:
+    """Write a file; one that is there is replaced only when all is on disk.
+
+    Args:
+        state: ``NAME.weight`` and ``NAME.bias`` of each layer, in the network's order. Weights take few
+            values, see :func:`seg_ros.quantization.weight_sharing.share`.
+        path: the file.
+        codebooks: values of each weight in the order in which they are written, the first being 0; by
+            default they rise. With those that were read from a file, the very same file is written.
+
+    Raises:
+        ParameterError: a weight takes too many values, or others than those of its codebook.
+    """
+    names = [name for name in state if name.endswith('.weight')]
+    counts, parts = [], []
+    for name in names:
+        weight = state[name].detach().cpu().float().numpy()
+        bias = state[_bias(name)].detach().cpu().float().numpy()
+        positions = np.flatnonzero(weight)
+        before, is_real = gaps.encode(positions)
+        entries = np.zeros(before.size, np.uint8)
+        try:
+            codebook = _rising_codebook(weight) if codebooks is None else codebooks[name].numpy()
+            entries[is_real] = _look_up(weight.ravel()[positions], codebook)
+        except ParameterError as err:
+            raise ParameterError(f'{name} {err}') from err
+        counts.append(before.size)
+        parts += [codebook.astype('<f4').tobytes(), bias.astype('<f4').tobytes()]
+        parts.append(entries.tobytes() if codebook.size == 256 else _put_halves(entries))
+        parts.append(_put_halves(before))
+    partial = path.with_name(path.name + '.partial')
+    partial.write_bytes(np.array(counts, '<u4').tobytes() + b''.join(parts))
+    partial.replace(path)
+
+
+def _read(path: Path, shapes: Mapping[str, Size] | None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    try:
+        return _parse(Reader(path.read_bytes()), squeezenet_shapes() if shapes is None else shapes)
+    except OSError as err:
+        raise ModelFileError(f'{path} cannot be read: {err}') from err
+    except ModelFileError as err:
+        raise ModelFileError(f'{path} is no such network in the layout of Deep Compression: {err}') from err
+
+
+def _parse(reader: Reader, shapes: Mapping[str, Size]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    names = [name for name in shapes if name.endswith('.weight')]
+    state, codebooks = {}, {}
+    counts = np.frombuffer(reader.take(4 * len(names)), '<u4').tolist()
+    for name, n_entries in zip(names, counts, strict=True):
+        codebook = _take_floats(reader, _codebook_size(len(shapes[name])))
+        bias = _take_floats(reader, shapes[_bias(name)].numel())
+        weight = codebook[_take_indices(reader, codebook.size, shapes[name].numel(), n_entries)]
+        if codebook[0] or not (np.isfinite(codebook).all() and np.isfinite(bias).all()):
+            raise ModelFileError(
+                f'codebook or bias of {name} are not finite, or the codebook does not begin with 0'
+            )
+        codebooks[name] = torch.from_numpy(codebook)
+        state[name] = torch.from_numpy(weight).reshape(shapes[name])
+        state[_bias(name)] = torch.from_numpy(bias)
+    if reader.n_left:
+        raise ModelFileError(f'it goes on for {reader.n_left} bytes after the last layer')
+    return {name: state[name] for name in shapes}, codebooks
+
+
+def _bias(weight: str) -> str:
+    return weight.removesuffix('weight') + 'bias'
+
+
+def _codebook_size(n_axes: int) -> int:
+    """Values for a weight with so many axes: of a fully connected layer, or of a convolution."""
+    return 16 if n_axes == 2 else 256
+
+
+def _take_floats(reader: Reader, n: int) -> Float32Array:
+    return np.frombuffer(reader.take(4 * n), '<f4').astype(np.float32)
+
+
+def _take_indices(reader: Reader, n_values: int, size: int, n_entries: int) -> UInt8Array:
+    """(size,) index of each weight in the codebook."""
+    if n_entries > size:
+        raise ModelFileError(f'{n_entries} entries for {size} values')
+    if n_values == 256:
+        entries = np.frombuffer(reader.take(n_entries), np.uint8)
+    else:
+        entries = _take_halves(reader, n_entries)
+    indices = np.zeros(size, np.uint8)
+    indices[gaps.decode(_take_halves(reader, n_entries), size)] = entries
+    return indices
+
+
+def _take_halves(reader: Reader, n: int) -> UInt8Array:
+    """(n,) numbers of 4 bits."""
+    pairs = np.frombuffer(reader.take(-(-n // 2)), np.uint8)
+    halves: UInt8Array = np.stack([pairs & 15, pairs >> 4], axis=1).ravel()[:n]
+    return halves
+
+
+def _put_halves(values: UInt8Array) -> bytes:
+    """Inverse of :func:`_take_halves`."""
+    pairs = np.pad(values, (0, values.size % 2)).reshape(-1, 2)
+    return (pairs[:, 0] | pairs[:, 1] << 4).astype(np.uint8).tobytes()
+
+
+def _rising_codebook(weight: Float32Array) -> Float32Array:
+    """0, then the other values of a weight, then zeros for those that it does not need."""
+    values = np.unique(weight[weight != 0])
+    size = _codebook_size(weight.ndim)
+    if values.size >= size:
+        raise ParameterError(f'takes {values.size} values beside 0; expected at most {size - 1}')
+    return np.pad(values, (1, size - 1 - values.size))
+
+
+def _look_up(values: Float32Array, codebook: Float32Array) -> UInt8Array:
+    """(n,) index in the codebook of each of (n,) values."""
+    order = np.argsort(codebook, kind='stable')
+    places = np.searchsorted(codebook[order], values).clip(max=codebook.size - 1)
+    indices: UInt8Array = order[places].astype(np.uint8)
+    if codebook[0] or not np.array_equal(codebook[indices], values):
+        raise ParameterError('has values that its codebook lacks, or the codebook does not begin with 0')
+    return indices

@@ -1,0 +1,247 @@
+"""Model files: architecture, weights, classes, normalisation, licence and proof of work in one file.
+
+It is a safetensors file. Metadata key ``seg_ros`` holds one JSON object (see :class:`ModelDescription`); the
+tensors are the network's state, and ``golden.images`` with the ``golden.labels`` that a working copy must
+give for them. Coarse levels keep the state packed, in one tensor ``packed`` (``seg_ros.modelfile.packing``).
+There is no pickle; nothing is allocated before names and shapes agree with the architecture, of which a
+pruned network may lack channels, and the blocks that its description names.
+"""
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import nn
+
+from seg_ros.errors import ModelFileError, look_up
+from seg_ros.modelfile.golden import GOLDEN_LIMIT_BYTES, Golden
+from seg_ros.modelfile.metadata import ModelDescription
+from seg_ros.modelfile.packed import pack_network, unpack_network
+from seg_ros.networks.binary_layer import BinaryLayer
+from seg_ros.networks.embedding_head import EmbeddingHead
+from seg_ros.networks.graph.channels import shrink
+from seg_ros.quantization.levels import QUANTIZATIONS
+
+METADATA_KEY = 'seg_ros'
+GOLDEN_IMAGES, GOLDEN_LABELS = 'golden.images', 'golden.labels'
+GOLDEN_CODES, GOLDEN_SHARPENED = 'golden.codes', 'golden.sharpened'
+PACKED = 'packed'
+POOLING_RULE = 'mean over the segment of the bits before the threshold, above 0'
+_OF_CODES, _OF_EMBEDDINGS = 'codes.', 'embeddings.'
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model file in memory.
+
+    Attributes:
+        description: its metadata.
+        network: (B, 3, H, W) normalised float -> (B, K, H, W) scores, in evaluation mode, on the CPU; an
+            encoder, which gives its maps, where there are no classes.
+        golden: what it must reproduce.
+        path: where it came from.
+        digest: SHA-256 of the file, hexadecimal.
+        n_bytes: size of the file.
+        codes: the binary layer; None where the model has no codes.
+        embeddings: the head that gives embeddings; None where the model has none.
+    """
+
+    description: ModelDescription
+    network: nn.Module
+    golden: Golden
+    path: Path
+    digest: str
+    n_bytes: int
+    codes: BinaryLayer | None = None
+    embeddings: EmbeddingHead | None = None
+
+    @property
+    def n_parameters(self) -> int:
+        """Learned values of the network; those of binary layer and embeddings are not counted."""
+        return sum(p.numel() for p in self.network.parameters())
+
+    def codebook(self, input_size: tuple[int, int]) -> str:
+        """SHA-256 of all that decides what a code means; '' where the model has no codes.
+
+        That is: encoder and weights, binary layer, input size, normalisation, and the rule by which bits are
+        pooled over a segment. How segments are found is no part of it.
+        """
+        about = self.description
+        if self.codes is None or about.codes is None:
+            return ''
+        facts = {
+            'architecture': about.architecture,
+            'arguments': about.arguments,
+            'normalisation': about.normalisation.as_json(),
+            'input_size': list(input_size),
+            'taps': about.codes.taps,
+            'n_bits': about.codes.n_bits,
+            'pooling': POOLING_RULE,
+        }
+        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+        for part in (self.network, self.codes):
+            for name, value in sorted(part.state_dict().items()):
+                digest.update(name.encode())
+                digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+
+def save_model(
+    path: Path,
+    network: nn.Module,
+    description: ModelDescription,
+    golden: Golden,
+    codes: BinaryLayer | None = None,
+    embeddings: EmbeddingHead | None = None,
+) -> None:
+    """Write a model file; one that is there is replaced only when all is on disk.
+
+    Args:
+        path: of the file.
+        network: at a coarse level with the values that its file keeps, see seg_ros.modelfile.packed.settled.
+        description: what the file says of it.
+        golden: its proof.
+        codes: its binary layer.
+        embeddings: its head for embeddings.
+
+    Raises:
+        ModelFileError: a weight is not finite, or not one that the level can hold, or the file cannot be
+            written.
+    """
+    kind = look_up(QUANTIZATIONS, description.quantization, 'quantization level').packed_as
+    state = _named_state(None if kind else network, codes, embeddings)
+    tensors = {k: v.detach().cpu().contiguous().clone() for k, v in state.items()}
+    if kind:
+        tensors[PACKED] = torch.from_numpy(np.frombuffer(pack_network(network, kind), np.uint8).copy())
+    broken = [k for k, v in tensors.items() if v.is_floating_point() and not v.isfinite().all()]
+    if broken:
+        raise ModelFileError(f'not saved: {broken[0]} holds values that are not finite')
+    tensors[GOLDEN_IMAGES] = torch.from_numpy(golden.images.copy())
+    tensors[GOLDEN_LABELS] = torch.from_numpy(golden.labels.copy())
+    if golden.codes is not None:
+        tensors[GOLDEN_CODES] = torch.from_numpy(golden.codes.copy())
+    if golden.sharpened is not None:
+        tensors[GOLDEN_SHARPENED] = torch.from_numpy(golden.sharpened.copy())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + '.partial')
+    try:
+        # Not save_file, whose files their owner alone may read.
+        partial.write_bytes(save(tensors, {METADATA_KEY: json.dumps(description.as_json())}))
+        partial.replace(path)
+    except (OSError, SafetensorError) as err:
+        partial.unlink(missing_ok=True)
+        raise ModelFileError(f'{path} cannot be written, what was there before is as it was: {err}') from err
+
+
+def load_model(path: Path) -> Model:
+    """Read a model file.
+
+    Raises:
+        ModelFileError: it is missing, truncated, of another version, or its tensors are not those of its
+            architecture.
+        UnknownNameError: it names an architecture or quantization level that is not known here.
+    """
+    try:
+        return _load(path)
+    except (OSError, SafetensorError) as err:
+        raise ModelFileError(f'model file {path} cannot be read: {err}') from err
+    except ModelFileError as err:
+        raise type(err)(f'model file {path}: {err}') from err
+
+
+def _load(path: Path) -> Model:
+    if not path.is_file():
+        raise ModelFileError('there is no such file; give a path, or the name of a shipped model')
+    with safe_open(path, framework='pt') as file:
+        description = ModelDescription.from_json(_metadata(file.metadata()))
+        with torch.device('meta'):
+            network = description.build()
+            codes = description.codes.build() if description.codes else None
+            embeddings = description.embeddings.build() if description.embeddings else None
+        is_packed = QUANTIZATIONS[description.quantization].packed_as is not None
+        if not is_packed and description.pruned is not None:
+            shrink(network, _shapes(file, network))
+        plain = _named_state(None if is_packed else network, codes, embeddings)
+        records = [GOLDEN_IMAGES, GOLDEN_LABELS]
+        records += [GOLDEN_CODES] if codes is not None else []
+        records += [GOLDEN_SHARPENED] if embeddings is not None else []
+        _compare(file, plain, records, is_packed=is_packed)
+        state = {k: file.get_tensor(k) for k in plain}
+        if is_packed:
+            packed = file.get_tensor(PACKED).numpy().tobytes()
+            state.update(unpack_network(packed, network, is_pruned=description.pruned is not None))
+        golden = Golden(
+            file.get_tensor(GOLDEN_IMAGES).numpy(),
+            file.get_tensor(GOLDEN_LABELS).numpy(),
+            file.get_tensor(GOLDEN_CODES).numpy() if codes is not None else None,
+            file.get_tensor(GOLDEN_SHARPENED).numpy() if embeddings is not None else None,
+        )
+    for name, value in state.items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise ModelFileError(f'{name} holds values that are not finite')
+    for part, prefix in ((codes, _OF_CODES), (embeddings, _OF_EMBEDDINGS)):
+        if part is not None:
+            own = {k.removeprefix(prefix): state.pop(k) for k in list(state) if k.startswith(prefix)}
+            part.load_state_dict(own, assign=True)
+            part.eval()
+    network.load_state_dict(state, assign=True)
+    content = path.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    return Model(description, network.eval(), golden, path, digest, len(content), codes, embeddings)
+
+
+def _named_state(
+    network: nn.Module | None, codes: BinaryLayer | None, embeddings: EmbeddingHead | None
+) -> dict[str, torch.Tensor]:
+    """The tensors of a model file but for the golden record and what is packed."""
+    parts = (('', network), (_OF_CODES, codes), (_OF_EMBEDDINGS, embeddings))
+    states = {prefix: part.state_dict() for prefix, part in parts if part is not None}
+    return {f'{prefix}{name}': v for prefix, state in states.items() for name, v in state.items()}
+
+
+def _shapes(file: Any, network: nn.Module) -> dict[str, list[int]]:
+    """Shapes that a file gives the tensors of a network, of those that it has."""
+    present = set(file.keys())
+    return {k: file.get_slice(k).get_shape() for k in network.state_dict() if k in present}
+
+
+def _metadata(metadata: dict[str, str] | None) -> Any:
+    if not metadata or METADATA_KEY not in metadata:
+        raise ModelFileError(f"no metadata '{METADATA_KEY}'; it was not written by seg_ros")
+    try:
+        return json.loads(metadata[METADATA_KEY])
+    except (json.JSONDecodeError, RecursionError) as err:
+        raise ModelFileError(f"metadata '{METADATA_KEY}' is no JSON: {err}") from err
+
+
+def _compare(file: Any, state: dict[str, torch.Tensor], golden: list[str], *, is_packed: bool) -> None:
+    """Refuse a file whose tensors differ from those of ``state`` in name, shape or type, or its record."""
+    expected = {k: (tuple(v.shape), v.dtype) for k, v in state.items()}
+    present = set(file.keys())
+    wanted = {*expected, *golden, *([PACKED] if is_packed else [])}
+    if present != wanted:
+        missing, extra = sorted(wanted - present), sorted(present - wanted)
+        raise ModelFileError(
+            f'tensors are not those of its architecture: missing {missing[:3]}, unknown {extra[:3]}'
+        )
+    for name, (shape, dtype) in expected.items():
+        found = tuple(file.get_slice(name).get_shape())
+        if found != shape:
+            raise ModelFileError(f'{name} has shape {found}; its architecture has {shape}')
+        if dtype.is_floating_point != (file.get_slice(name).get_dtype() in ('F16', 'BF16', 'F32', 'F64')):
+            raise ModelFileError(f'{name} has type {file.get_slice(name).get_dtype()}; expected {dtype}')
+    if is_packed and file.get_slice(PACKED).get_dtype() != 'U8':
+        raise ModelFileError(f'{PACKED} has type {file.get_slice(PACKED).get_dtype()}; expected bytes')
+    for name in golden:
+        part = file.get_slice(name)
+        if part.get_dtype() != 'U8' or math.prod(part.get_shape()) > GOLDEN_LIMIT_BYTES:
+            raise ModelFileError(
+                f'{name} is {part.get_dtype()} {part.get_shape()}; expected 8-bit, 32 KB at most'
+            )

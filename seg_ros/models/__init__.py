@@ -1,1 +1,0 @@
-"""Networks, one file each; seg_ros.registry.MODELS names them."""

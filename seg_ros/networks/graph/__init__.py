@@ -1,0 +1,1 @@
+"""The graph of a network: tracing, coupled channels, removing channels, cost."""

@@ -1,0 +1,95 @@
+"""A feature pyramid on an encoder that knows ImageNet: what the teachers are.
+
+T.-Y. Lin et al., "Feature pyramid networks for object detection", 2017; H. Zhao et al., "Pyramid scene
+parsing network", 2017, for the pooled context.
+
+Deliberate differences: the pyramid is narrow, goes down to half the input's size, and halves its width there,
+where most of its work lies; each level is upsampled by repetition, whose backward pass compilers fuse. The
+last level scores the four pixels of each of its values by a 1x1 convolution and a shuffle (W. Shi et al.,
+"Real-time single image and video super-resolution using an efficient sub-pixel convolutional neural network",
+CVPR 2016), which is a 2x2 transposed convolution of stride 2 that integers can compute.
+"""
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from seg_ros.networks.layers import doubled, pad_to_multiple, unfold_pixels
+from seg_ros.networks.pretrained import Pretrained
+
+
+class Encoder(Pretrained):
+    """A network for classification without its head.
+
+    Attributes:
+        channels: of the maps that :meth:`forward` returns, from half the input's size on, halving each time.
+    """
+
+    channels: tuple[int, ...]
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Features at 1/2, 1/4, ... of (B, 3, H, W) float, H and W multiples of 2 ** len(channels)."""
+
+
+def _conv_norm_act(in_channels: int, out_channels: int, kernel: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=False),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(),
+    )
+
+
+class Pyramid(nn.Module):
+    """An encoder, context by pooling over grids of cells, and a pyramid from its deepest map to its first.
+
+    Args:
+        encoder: gives the maps.
+        n_classes: classes to tell apart.
+        width: channels of the pyramid; half as many at half the input's size.
+        dropout: of whole channels before the classifier.
+        half_scores: give scores for every second pixel each way.
+    """
+
+    grids = (1, 2, 4)
+
+    def __init__(
+        self, encoder: Encoder, n_classes: int, *, width: int, dropout: float, half_scores: bool = False
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        *shallow, deepest = encoder.channels
+        self.stride = 2 ** len(encoder.channels)
+        self.context = nn.ModuleList(_conv_norm_act(deepest, width // 4, 1) for _ in self.grids)
+        self.top = _conv_norm_act(deepest + width // 4 * len(self.grids), width, 3)
+        widths = [width // 2, *[width] * (len(shallow) - 1)]
+        self.lateral = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(c, w, 1, bias=False), nn.BatchNorm2d(w))
+            for c, w in zip(shallow, widths, strict=True)
+        )
+        self.narrow = nn.Conv2d(width, width // 2, 1)
+        self.smooth = nn.ModuleList(_conv_norm_act(w, w, 3) for w in widths)
+        self.dropout = nn.Dropout2d(dropout)
+        self.half_scores = half_scores
+        self.classify = nn.Conv2d(width // 2, n_classes if half_scores else 4 * n_classes, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 3, H, W) float to (B, n_classes, H, W) scores; of half that size, rounded up, if so built."""
+        height, width = x.shape[-2:]
+        *shallow, deepest = self.encoder(pad_to_multiple(x, self.stride))
+        size = deepest.shape[-2:]
+        context = [
+            F.interpolate(layer(F.adaptive_avg_pool2d(deepest, grid)), size, mode='bilinear')
+            for grid, layer in zip(self.grids, self.context, strict=True)
+        ]
+        x = self.top(torch.cat([deepest, *context], dim=1))
+        for level in reversed(range(len(shallow))):
+            if level == 0:
+                x = self.narrow(x)
+            x = self.smooth[level](doubled(x) + self.lateral[level](shallow[level]))
+        scores: Tensor = self.classify(self.dropout(x))
+        if self.half_scores:
+            return scores[..., : -(-height // 2), : -(-width // 2)]
+        return unfold_pixels(scores)[..., :height, :width]

@@ -1,0 +1,122 @@
+"""VGG16 with its fully connected layers turned into convolutions, and VGG-11 without them, as encoders.
+
+K. Simonyan, A. Zisserman, "Very deep convolutional networks for large-scale image recognition", ICLR 2015;
+fc6 and fc7 as convolutions: J. Long, E. Shelhamer, T. Darrell, "Fully convolutional networks", CVPR 2015.
+"""
+
+from collections.abc import Mapping
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from seg_ros.networks.pretrained import as_convolution
+from seg_ros.networks.pyramid import Encoder
+
+SCALES = ((2, 1), (2, 2), (3, 4), (3, 8), (3, 8))
+"""Convolutions of each scale of VGG16, and their channels in multiples of the first scale's."""
+
+VGG11_SCALES = ((1, 1), (1, 2), (2, 4), (2, 8), (2, 8))
+"""The same of VGG-11, configuration A of the paper."""
+
+_FULLY_CONNECTED = {'classifier.0': 'fc6', 'classifier.3': 'fc7'}
+"""Torchvision's names of VGG16's layers that read whole maps, and what they are called here."""
+
+
+def _convolutions(channels: int, out_channels: int, count: int) -> list[nn.Module]:
+    """The layers of a scale, without its pooling."""
+    layers: list[nn.Module] = []
+    for _ in range(count):
+        layers += [nn.Conv2d(channels, out_channels, 3, padding=1), nn.ReLU()]
+        channels = out_channels
+    return layers
+
+
+def _maps(features: nn.Sequential, ends: list[int], x: Tensor) -> list[Tensor]:
+    """What comes out before each of some layers."""
+    maps = []
+    for start, end in pairwise([0, *ends]):
+        x = features[start:end](x)
+        maps.append(x)
+    return maps
+
+
+class VGG11Features(Encoder):
+    """VGG-11 up to its last convolution: maps at 1/1, 1/2, 1/4, 1/8 and 1/16, before their pooling.
+
+    They are torchvision's layers 0, 3, 8, 13 and 18 behind their ReLU, which give 64, 128, 256, 512 and 512
+    channels where the width is the published one.
+
+    Args:
+        width: channels of the first scale; the published 64.
+    """
+
+    trained_on = 'VGG11'
+
+    def __init__(self, width: int = 64) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels, self._ends = 3, []
+        for count, multiple in VGG11_SCALES:
+            layers += [nn.MaxPool2d(2)] if layers else []
+            layers += _convolutions(channels, width * multiple, count)
+            channels = width * multiple
+            self._ends.append(len(layers))
+        self.features = nn.Sequential(*layers)
+        self.channels = tuple(width * multiple for _, multiple in VGG11_SCALES)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Features at 1/1 ... 1/16 of (B, 3, H, W) float, H and W multiples of 16."""
+        return _maps(self.features, self._ends, x)
+
+    def adopt(self, state: Mapping[str, Tensor]) -> None:
+        """Take over ``features.*`` of torchvision's vgg11; the classifier is left aside."""
+        self.load_named({k: v for k, v in state.items() if k.startswith('features.')})
+
+
+class VGG16Features(Encoder):
+    """VGG16 up to fc7: maps at 1/2, 1/4, 1/8 and 1/16, after their pooling, and of fc7 at 1/32.
+
+    fc6, a 7x7 convolution, is padded so that it keeps the size of what it reads.
+
+    Args:
+        width: channels of the first scale; the published 64. fc6 and fc7 have 64 times as many.
+    """
+
+    trained_on = 'VGG16'
+
+    def __init__(self, width: int = 64) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels, self._ends = 3, []
+        for count, multiple in SCALES:
+            layers += [*_convolutions(channels, width * multiple, count), nn.MaxPool2d(2)]
+            channels = width * multiple
+            self._ends.append(len(layers))
+        self.features = nn.Sequential(*layers)
+        self.fc6 = nn.Conv2d(channels, 64 * width, 7, padding=3)
+        self.fc7 = nn.Conv2d(64 * width, 64 * width, 1)
+        self.dropout = nn.Dropout()
+        self.channels = (width, 2 * width, 4 * width, 8 * width, 64 * width)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Features at 1/2 ... 1/16, and of fc7, of (B, 3, H, W) float, H and W multiples of 32."""
+        maps = _maps(self.features, self._ends, x)
+        x = self.dropout(self.fc6(maps[-1]).relu())
+        return [*maps[:-1], self.dropout(self.fc7(x).relu())]
+
+    def adopt(self, state: Mapping[str, Tensor]) -> None:
+        """Take over torchvision's vgg16: ``features.*``, ``classifier.0`` and ``classifier.3``.
+
+        Without the classifier, as many encoders are published, fc6 and fc7 stay as they are.
+        """
+        own = self.state_dict()
+        found = {}
+        for key, value in state.items():
+            layer, _, tensor = key.rpartition('.')
+            name = f'{_FULLY_CONNECTED.get(layer, layer)}.{tensor}'
+            if name.startswith('features.'):
+                found[name] = value
+            elif name in own:
+                found[name] = as_convolution(value, own[name])
+        kept = {name: value for name, value in own.items() if not name.startswith('features.')}
+        self.load_named(kept | found)

@@ -1,0 +1,1 @@
+"""Lower precision: 8-bit layers, folded normalisation, shared weights."""

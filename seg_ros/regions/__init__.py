@@ -1,1 +1,0 @@
-"""Regions of images: superpixels, their binary codes, and segments merged from them."""

@@ -1,0 +1,1 @@
+"""Bags played through the real node, and what it published."""

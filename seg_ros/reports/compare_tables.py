@@ -1,0 +1,167 @@
+"""A comparison as text: a table for people, Markdown for a README, CSV for other programs."""
+
+import csv
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from seg_ros.errors import ParameterError
+from seg_ros.evaluation.compare import Comparison, Row
+from seg_ros.metrics.labels import class_average
+
+MARKS = ('<!-- compression -->', '<!-- /compression -->')
+"""What encloses the table in a Markdown file."""
+
+NOTHING = '-'
+
+
+@dataclass(frozen=True)
+class Column:
+    """A figure as people read it.
+
+    Attributes:
+        title: with the unit.
+        value: the number; None where it was not measured.
+        form: format of it.
+        scale: number shown for a value of 1.
+        as_share: whether differences are shares of the first model's value.
+        less_is_better: of two values.
+        in_readme: whether it is worth a column there.
+    """
+
+    title: str
+    value: Callable[[Row], float | None]
+    form: str
+    scale: float = 1.0
+    as_share: bool = False
+    less_is_better: bool = False
+    in_readme: bool = True
+
+    def text(self, row: Row) -> str:
+        """The number."""
+        value = self.value(row)
+        return NOTHING if value is None else format(self.scale * value, self.form)
+
+    def difference(self, row: Row, first: Row) -> str:
+        """From the first model: in the unit, or in percent of it; '' where there is none."""
+        value, before = self.value(row), self.value(first)
+        if value is None or before is None or row is first or (self.as_share and not before):
+            return ''
+        if self.as_share:
+            return f'{100 * (value / before - 1):+.0f} %'
+        return format(self.scale * (value - before), f'+{self.form}')
+
+    def is_worse(self, row: Row, first: Row) -> bool:
+        """Whether a difference is one for the worse."""
+        value, before = self.value(row), self.value(first)
+        return value is not None and before is not None and (value > before) == self.less_is_better
+
+
+def _cost(title: str, value: Callable[[Row], float | None], form: str, scale: float = 1.0) -> Column:
+    return Column(title, value, form, scale, as_share=True, less_is_better=True)
+
+
+COLUMNS: tuple[Column, ...] = (
+    Column('mean IoU %', lambda row: row.mean_iou, '.2f', 100),
+    Column('class average %', lambda row: class_average(row.accuracy.matrix), '.2f', 100, in_readme=False),
+    Column('boundary IoU %', lambda row: row.boundary_iou, '.2f', 100),
+    Column('agreement %', lambda row: row.agreement, '.2f', 100),
+    _cost('latency ms', lambda row: row.latency_ms, '.2f'),
+    Column('times faster', lambda row: row.speedup, '.2f'),
+    _cost('file KB', lambda row: row.n_bytes, ',.1f', 1e-3),
+    _cost('memory MB', lambda row: None if row.turns is None else row.turns.peak_memory_bytes, ',.0f', 1e-6),
+    _cost('parameters', lambda row: row.facts['n_parameters'], ',.0f'),
+    _cost('GMACs', lambda row: row.cost.n_macs, '.3f', 1e-9),
+    _cost('energy mJ', lambda row: row.cost.energy_uj, '.3g', 1e-3),
+)
+"""The figures of the tables; model, level and backend stand before them."""
+
+NAMES = ('model', 'level', 'backend')
+
+
+def names_of(row: Row) -> tuple[str, str, str]:
+    """What NAMES calls."""
+    return row.name, row.quantization, str(row.facts['backend'])
+
+
+def as_text(comparison: Comparison) -> str:
+    """An aligned table, a line a model and level; then what failed."""
+    head = [*NAMES, *(column.title for column in COLUMNS)]
+    cells = [[*names_of(row), *(column.text(row) for column in COLUMNS)] for row in comparison.rows]
+    widths = [max(map(len, column)) for column in zip(head, *cells, strict=True)]
+    lines = [
+        '  '.join(
+            cell.ljust(width) if k < len(NAMES) else cell.rjust(width)
+            for k, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in (head, *cells)
+    ]
+    lines += [f'failed: {f.path} at {f.quantization}: {f.reason}' for f in comparison.failed]
+    return '\n'.join(lines)
+
+
+def as_markdown(comparison: Comparison) -> str:
+    """The table of a README."""
+    columns = [column for column in COLUMNS if column.in_readme]
+    head = [*NAMES, *(column.title for column in columns)]
+    rule = [*(['---'] * len(NAMES)), *(['--:'] * len(columns))]
+    cells = [[*names_of(row), *(column.text(row) for column in columns)] for row in comparison.rows]
+    return '\n'.join('| ' + ' | '.join(line).replace('`', '') + ' |' for line in (head, rule, *cells))
+
+
+def as_csv(comparison: Comparison) -> str:
+    """The figures of the JSON report, a line a model and level; mappings are spread over columns."""
+    lines = []
+    for row in comparison.rows:
+        figures = row.as_json()
+        height, width = figures.pop('input_size')
+        line = {'input_height': height, 'input_width': width}
+        del figures['confusion_matrix']
+        figures['latency_ms'] = figures['latency_ms'] or dict.fromkeys(('p50', 'p90', 'p99', 'max'))
+        for key, value in figures.items():
+            line |= (
+                {f'{key}.{name}': v for name, v in value.items()} if isinstance(value, dict) else {key: value}
+            )
+        lines.append(line)
+    file = io.StringIO()
+    writer = csv.DictWriter(file, list(lines[0]), lineterminator='\n')
+    writer.writeheader()
+    writer.writerows(lines)
+    return file.getvalue()
+
+
+def check_markdown(path: Path) -> None:
+    """Refuse a file in which there is no place for the table, before hours are spent on it.
+
+    Raises:
+        ParameterError: it exists, and lacks the marks.
+    """
+    if path.exists():
+        _between(path.read_text(encoding='utf-8'), path)
+
+
+def write_markdown(path: Path, comparison: Comparison) -> None:
+    """Put the table between the marks of a Markdown file; a new file gets marks and table alone.
+
+    Raises:
+        ParameterError: the file lacks the marks.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    before, after = '', '\n'
+    if path.exists():
+        before, after = _between(path.read_text(encoding='utf-8'), path)
+    text = f'{before}{MARKS[0]}\n{as_markdown(comparison)}\n{MARKS[1]}{after}'
+    path.write_text(text, encoding='utf-8')
+
+
+def _between(text: str, path: Path) -> tuple[str, str]:
+    """What comes before the first mark and after the second."""
+    before, first, rest = text.partition(MARKS[0])
+    _, second, after = rest.partition(MARKS[1])
+    if not (first and second):
+        raise ParameterError(
+            f'{path} has no lines {MARKS[0]} and {MARKS[1]} for the table to stand between; '
+            'add them, or name a new file'
+        )
+    return before, after

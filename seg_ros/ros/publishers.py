@@ -1,0 +1,100 @@
+"""The topics that the node publishes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import Image
+
+from seg_ros.arrays import UInt8Array
+from seg_ros.errors import ParameterError
+from seg_ros.inference.segmenter import Pipeline
+from seg_ros.msg import ModelInfo, SegmentCodeArray
+from seg_ros.ros.image_message import message_from_image
+from seg_ros.ros.messages import label_info, label_info_type, model_info
+from seg_ros.ros.qos import checked_overrides, latched_qos, output_qos
+
+ENCODINGS = {
+    'labels': 'mono8',
+    'confidence': 'mono8',
+    'overlay': 'rgb8',
+    'segment_ids': '16UC1',
+    'segments_overlay': 'rgb8',
+}
+"""Name of an image topic, below ``~/`` -> encoding of its images."""
+
+OF_SEGMENTS = {'segments', 'segment_ids', 'segments_overlay'}
+"""Topics that need a model with codes."""
+
+
+class Outputs:
+    """The lifecycle publishers of a configured node.
+
+    Args:
+        node: to publish from.
+
+    Raises:
+        ParameterError: a parameter below ``qos_overrides.`` is refused.
+    """
+
+    def __init__(self, node: LifecycleNode) -> None:
+        self._node = node
+        self._publishers: list[Any] = []
+        try:
+            self._images = {name: self._publisher(Image, name, output_qos()) for name in ENCODINGS}
+            self._segments = self._publisher(SegmentCodeArray, 'segments', output_qos())
+            self._model_info = self._publisher(ModelInfo, 'model_info', latched_qos())
+            kind = label_info_type()
+            self._label_info = self._publisher(kind, 'label_info', latched_qos()) if kind else None
+        except ParameterError:
+            self.destroy()
+            raise
+
+    @property
+    def n_subscribers(self) -> int:
+        """Of all topics that are published for every frame."""
+        return sum(publisher.get_subscription_count() for publisher in self._of_frames().values())
+
+    def wanted(self) -> set[str]:
+        """The topics of a frame that somebody subscribes to: 'segments', and names in `ENCODINGS`."""
+        return {name for name, publisher in self._of_frames().items() if publisher.get_subscription_count()}
+
+    def publish(self, images: Mapping[str, UInt8Array], header: Any) -> None:
+        """Publish images of one frame; while the node is inactive that does nothing.
+
+        Args:
+            images: by topic name: (H, W) uint8 labels or confidence, uint16 segment ids, or
+                (H, W, 3) uint8 RGB.
+            header: of the input image.
+        """
+        for name, image in images.items():
+            self._images[name].publish(message_from_image(image, ENCODINGS[name], header))
+
+    def publish_segments(self, message: SegmentCodeArray) -> None:
+        """Publish the segments of one frame; while the node is inactive that does nothing."""
+        self._segments.publish(message)
+
+    def announce(self, pipeline: Pipeline, threshold: float) -> None:
+        """Say which model runs and what its labels mean, for those present and those who come later."""
+        self._model_info.publish(model_info(pipeline))
+        if self._label_info:
+            stamp = self._node.get_clock().now().to_msg()
+            self._label_info.publish(label_info(pipeline, threshold, stamp))
+
+    def _of_frames(self) -> dict[str, Any]:
+        return {**self._images, 'segments': self._segments}
+
+    def destroy(self) -> None:
+        """Take the topics back. No other thread may publish any more."""
+        for publisher in self._publishers:
+            self._node.destroy_lifecycle_publisher(publisher)
+
+    def _publisher(self, kind: Any, name: str, qos: Any) -> Any:
+        options = QoSOverridingOptions.with_default_policies()
+        with checked_overrides(f'~/{name}'):
+            publisher = self._node.create_lifecycle_publisher(
+                kind, f'~/{name}', qos, qos_overriding_options=options
+            )
+        self._publishers.append(publisher)
+        return publisher

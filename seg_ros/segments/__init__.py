@@ -1,0 +1,1 @@
+"""Superpixels, segments and their binary codes."""

@@ -1,0 +1,56 @@
+"""The colour of regions: means of CIELAB and of its products, which say how it spreads as well."""
+
+import cv2
+import numpy as np
+
+from seg_ros._numba import import_kernels, n_cores, run_in_parts
+from seg_ros.arrays import Float32Array, Int32Array, UInt8Array
+from seg_ros.segments.regions import KERNELS, Regions
+
+_CENTRE = 128.0
+_SCALE = np.array([1 / 64, 1 / 32, 1 / 32], np.float32)
+
+
+def lab_planes(image: UInt8Array) -> Float32Array:
+    """(H, W, 3) uint8 RGB as (3, H, W) float32 8-bit CIELAB."""
+    lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)
+    planes = np.empty((3, *image.shape[:2]), np.float32)
+    for plane, channel in zip(planes, cv2.split(lab), strict=True):
+        plane[:] = channel
+    return planes
+
+
+def colour_moments(planes: Float32Array, regions: Regions, n_threads: int = 0) -> Float32Array:
+    """Mean over the pixels of each region of L, a, b, their squares, L a, L b and a b.
+
+    Args:
+        planes: (3, H, W) float32 from :func:`lab_planes`; here counted from 128, in units of 64, 32 and 32.
+        regions: of the image.
+        n_threads: 0 = one for every core.
+
+    Returns:
+        (S, 9) float32.
+    """
+    kernels, runs = import_kernels(*KERNELS), regions.runs
+    sum_moments = kernels.sum_moments if kernels else _sum_moments
+    flat = planes.reshape(3, -1)
+
+    def run(start: int, stop: int) -> Float32Array:
+        sums = np.zeros((regions.n, 10), np.float32)
+        sum_moments(flat, runs.starts, runs.ids, runs.rows[start], runs.rows[stop], sums)
+        return sums
+
+    sums = np.sum(run_in_parts(run, len(runs.rows) - 1, n_threads or n_cores()), axis=0)
+    return np.asarray(sums[:, :9] / sums[:, 9:], np.float32)
+
+
+def _sum_moments(
+    planes: Float32Array, starts: Int32Array, ids: Int32Array, first: int, last: int, sums: Float32Array
+) -> None:
+    """What the compiled loop of this name does."""
+    flat = np.repeat(ids[first:last], np.diff(starts[first : last + 1]))
+    scaled = (planes[:, starts[first] : starts[last]] - np.float32(_CENTRE)) * _SCALE[:, None]
+    light, a, b = scaled
+    values = (light, a, b, light**2, a**2, b**2, light * a, light * b, a * b, np.ones_like(a))
+    for column, value in enumerate(values):
+        sums[:, column] += np.bincount(flat, value, len(sums)).astype(np.float32)

@@ -1,0 +1,102 @@
+"""Binary codes, packed into bytes, and how many bits they differ in.
+
+Bit k of a code is bit k % 8, least significant first, of byte k // 8.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from seg_ros.arrays import Int32Array, UInt8Array
+from seg_ros.errors import ParameterError
+
+_PAIRS_AT_ONCE = 1 << 20
+_POPCOUNT = np.array([bin(byte).count('1') for byte in range(256)], np.uint8)
+
+
+def pack(bits: npt.NDArray[np.bool_]) -> UInt8Array:
+    """(N, n_bits) bool to (N, n_bits / 8) uint8.
+
+    Raises:
+        ParameterError: n_bits is no multiple of 8.
+    """
+    if bits.ndim != 2 or bits.shape[1] % 8:
+        raise ParameterError(f'bits have shape {bits.shape}; expected (N, n_bits), n_bits a multiple of 8')
+    return np.packbits(bits, axis=1, bitorder='little')
+
+
+def unpack(codes: UInt8Array) -> npt.NDArray[np.bool_]:
+    """(N, n_bits / 8) uint8 to (N, n_bits) bool."""
+    _check(codes)
+    return np.unpackbits(codes, axis=1, bitorder='little').astype(bool)
+
+
+def hamming(codes: UInt8Array, others: UInt8Array) -> Int32Array:
+    """Number of bits in which codes differ.
+
+    Args:
+        codes: (N, n_bytes) uint8.
+        others: (M, n_bytes) uint8.
+
+    Returns:
+        (N, M) int32.
+
+    Raises:
+        ParameterError: the codes do not have the same length, or are no packed codes.
+    """
+    _check_alike(codes, others)
+    a, b = _words(codes), _words(others)
+    distances = np.empty((len(codes), len(others)), np.int32)
+    n_at_once = max(_PAIRS_AT_ONCE // max(len(others), 1), 1)
+    for start in range(0, len(codes), n_at_once):
+        part = slice(start, start + n_at_once)
+        distances[part] = _count(a[part, None] ^ b)
+    return distances
+
+
+def hamming_pairs(codes: UInt8Array, pairs: Int32Array) -> Int32Array:
+    """Number of bits in which the two codes of each pair differ.
+
+    Args:
+        codes: (N, n_bytes) uint8.
+        pairs: (E, 2) indices of codes.
+
+    Returns:
+        (E,) int32.
+    """
+    _check(codes)
+    words = _words(codes)
+    return _count(words[pairs[:, 0]] ^ words[pairs[:, 1]])
+
+
+def _words(codes: UInt8Array) -> npt.NDArray[np.unsignedinteger]:
+    """The same bits in words as long as their number allows."""
+    codes = np.ascontiguousarray(codes)
+    for word in (np.uint64, np.uint32, np.uint16):
+        if codes.shape[1] % np.dtype(word).itemsize == 0:
+            return codes.view(word)
+    return codes
+
+
+def _count(words: npt.NDArray[np.unsignedinteger]) -> Int32Array:
+    """Set bits along the last axis."""
+    if hasattr(np, 'bitwise_count'):  # NumPy 2
+        ones = np.bitwise_count(words)
+    else:
+        ones = _POPCOUNT[np.ascontiguousarray(words).view(np.uint8)]
+    counts: Int32Array = ones.sum(-1, dtype=np.int32)
+    return counts
+
+
+def _check(codes: UInt8Array) -> None:
+    if codes.ndim != 2 or codes.dtype != np.uint8 or not codes.shape[1]:
+        raise ParameterError(f'codes are {codes.shape} {codes.dtype}; expected (N, n_bytes) uint8')
+
+
+def _check_alike(codes: UInt8Array, others: UInt8Array) -> None:
+    _check(codes)
+    _check(others)
+    if codes.shape[1] != others.shape[1]:
+        raise ParameterError(
+            f'codes of {8 * codes.shape[1]} and {8 * others.shape[1]} bits cannot be compared; expected '
+            'codes of one codebook'
+        )

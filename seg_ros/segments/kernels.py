@@ -1,0 +1,317 @@
+"""Compiled loops over pixels, superpixels and their borders; importing this needs Numba.
+
+As in ``argmax_kernels``, what takes a range of rows or of runs may run in several threads at once, and inner
+loops run along rows.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from seg_ros._numba import compiled
+from seg_ros.arrays import Float32Array, Int32Array
+
+_FAR = np.float32(1e30)
+_SCATTER = np.int64(0x9E3779B1)  # spreads what it multiplies over the bits above it
+_NEXT = np.uint32(1)
+_BAND = 16
+_AT_ONCE = 8  # pixels whose values are added up side by side, since few channels fill no vector register
+_CENTRE, _SIXTY_FOURTH, _THIRTY_SECOND = np.float32(128), np.float32(1 / 64), np.float32(1 / 32)
+
+
+@compiled
+def assign(
+    planes: Float32Array,
+    centres: Float32Array,
+    reach: int,
+    weight: np.float32,
+    start: int,
+    stop: int,
+    step: int,
+    labels: Int32Array,
+    sums: Float32Array,
+) -> None:
+    """Give each pixel of some rows to the nearest centre within reach, and sum up what each centre got.
+
+    Args:
+        planes: (3, H, W) float32 colour.
+        centres: (S, 5) float32: colour, y, x.
+        reach: half the side of the square around a centre in which it looks for pixels.
+        weight: of a squared distance in pixels against one in colour.
+        start, stop, step: the rows.
+        labels: (H, W) int32, written.
+        sums: (S, 6) float32, zero before: colour, y, x and number of its pixels; (0, 6) = leave it out.
+    """
+    _height, width = labels.shape
+    n_centres = centres.shape[0]
+    nearest = np.empty(width, np.float32)
+    winner = np.empty(width, np.int32)
+    columns = np.arange(width).astype(np.float32)
+    near, n_near, band_end = np.empty(n_centres, np.int32), 0, start
+    for y in range(start, stop, step):
+        if y >= band_end:  # look at all centres once for several rows
+            band_end, n_near = y + _BAND, 0
+            for s in range(n_centres):
+                if y - reach <= centres[s, 3] <= band_end + reach:
+                    near[n_near] = s
+                    n_near += 1
+        lightness, a, b = planes[0, y], planes[1, y], planes[2, y]
+        nearest[:] = _FAR
+        winner[:] = labels[y]
+        row = np.float32(y)
+        for k in range(n_near):
+            s = near[k]
+            down = row - centres[s, 3]
+            if abs(down) > reach:
+                continue
+            centre_l, centre_a, centre_b, centre_x = (
+                centres[s, 0],
+                centres[s, 1],
+                centres[s, 2],
+                centres[s, 4],
+            )
+            above = weight * down * down
+            left = np.uint32(max(int(centre_x) - reach, 0))
+            right = np.uint32(min(int(centre_x) + reach + 1, width))
+            for x in range(left, right):
+                dl, da, db = lightness[x] - centre_l, a[x] - centre_a, b[x] - centre_b
+                dx = columns[x] - centre_x
+                distance = dl * dl + da * da + db * db + weight * dx * dx + above
+                closer = distance < nearest[x]
+                nearest[x] = distance if closer else nearest[x]
+                winner[x] = s if closer else winner[x]
+        labels[y] = winner
+        if not sums.size:
+            continue
+        x = 0
+        while x < width:
+            s, first = winner[x], x
+            sum_l, sum_a, sum_b = np.float32(0), np.float32(0), np.float32(0)
+            while x < width and winner[x] == s:
+                sum_l += lightness[x]
+                sum_a += a[x]
+                sum_b += b[x]
+                x += 1
+            n = np.float32(x - first)
+            sums[s, 0] += sum_l
+            sums[s, 1] += sum_a
+            sums[s, 2] += sum_b
+            sums[s, 3] += n * row
+            sums[s, 4] += n * np.float32(first + x - 1) * np.float32(0.5)
+            sums[s, 5] += n
+
+
+@compiled
+def sum_planes(
+    planes: Float32Array, starts: Int32Array, ids: Int32Array, sums: Float32Array, sizes: Int32Array
+) -> None:
+    """Sum (3, H * W) float32 planes over the pixels of each region, and count these.
+
+    Args:
+        planes: flattened.
+        starts, ids: of the runs of the regions, see ``seg_ros.segments.run_lengths``.
+        sums: (S, 3) float32, added to.
+        sizes: (S,) int32, added to.
+    """
+    first, second, third = planes[0], planes[1], planes[2]
+    for run in range(ids.size):
+        total = (np.float32(0), np.float32(0), np.float32(0))
+        for at in range(np.uint32(starts[run]), np.uint32(starts[run + 1])):
+            total = (total[0] + first[at], total[1] + second[at], total[2] + third[at])
+        region = ids[run]
+        sums[region, 0] += total[0]
+        sums[region, 1] += total[1]
+        sums[region, 2] += total[2]
+        sizes[region] += starts[run + 1] - starts[run]
+
+
+@compiled
+def sum_moments(
+    planes: Float32Array, starts: Int32Array, ids: Int32Array, first: int, last: int, sums: Float32Array
+) -> None:
+    """Sum L, a, b, their squares, L a, L b, a b and 1 over the pixels of each region, of some runs.
+
+    Args:
+        planes: (3, H * W) float32 8-bit CIELAB; counted from 128, in units of 64, 32 and 32.
+        starts, ids: of the runs of the regions, see ``seg_ros.segments.run_lengths``.
+        first, last: the runs.
+        sums: (S, 10) float32, added to.
+    """
+    none = np.float32(0)
+    lights, as_, bs = planes[0], planes[1], planes[2]
+    for run in range(first, last):
+        l1, a1, b1, ll, aa, bb, la, lb, ab = none, none, none, none, none, none, none, none, none
+        for at in range(np.uint32(starts[run]), np.uint32(starts[run + 1])):
+            light = (lights[at] - _CENTRE) * _SIXTY_FOURTH
+            a = (as_[at] - _CENTRE) * _THIRTY_SECOND
+            b = (bs[at] - _CENTRE) * _THIRTY_SECOND
+            l1, a1, b1 = l1 + light, a1 + a, b1 + b
+            ll, aa, bb = ll + light * light, aa + a * a, bb + b * b
+            la, lb, ab = la + light * a, lb + light * b, ab + a * b
+        total = sums[ids[run]]
+        total[0] += l1
+        total[1] += a1
+        total[2] += b1
+        total[3] += ll
+        total[4] += aa
+        total[5] += bb
+        total[6] += la
+        total[7] += lb
+        total[8] += ab
+        total[9] += np.float32(starts[run + 1] - starts[run])
+
+
+@compiled
+def count_borders(
+    of_runs: Int32Array,
+    lengths_of_runs: Int32Array,
+    ids: Int32Array,
+    table: Int32Array,
+    pairs: Int32Array,
+    lengths: Int32Array,
+) -> int:
+    """Pairs of regions that touch, in the order in which they are met, and over how many pixel edges.
+
+    Args:
+        of_runs: (M, 2) int32, runs of different ids that touch.
+        lengths_of_runs: (M,) int32, pixel edges shared by each pair.
+        ids: (R,) int32, of the runs.
+        table: (T,) int32, all -1: room for a hash table, T a power of two and twice the room for pairs.
+        pairs: (E, 2) int32, written: the smaller id first.
+        lengths: (E,) int32, written: pixel edges shared by each pair.
+
+    Returns:
+        The number of pairs; -1 if there was no room for all.
+    """
+    mask = np.int64(table.size - 1)
+    count = 0
+    for k in range(lengths_of_runs.size):
+        here, there = ids[of_runs[k, 0]], ids[of_runs[k, 1]]
+        low, high = min(here, there), max(here, there)
+        place = ((np.int64(low) * _SCATTER ^ np.int64(high)) * _SCATTER >> 20) & mask
+        while table[place] >= 0 and (pairs[table[place], 0] != low or pairs[table[place], 1] != high):
+            place = (place + 1) & mask
+        if table[place] < 0:
+            if count == lengths.size:
+                return -1
+            table[place] = count
+            pairs[count, 0], pairs[count, 1], lengths[count] = low, high, 0
+            count += 1
+        lengths[table[place]] += lengths_of_runs[k]
+    return count
+
+
+@compiled
+def pool_rows(
+    values: Float32Array,
+    runs: tuple[Int32Array, Int32Array, Int32Array],
+    rows: tuple[npt.NDArray[np.uint32], Float32Array],
+    columns: tuple[npt.NDArray[np.uint32], Float32Array],
+    start: int,
+    stop: int,
+    sums: Float32Array,
+) -> None:
+    """Sum over each region's pixels of values that are interpolated bilinearly to the image's size.
+
+    Args:
+        values: (h, w, C) float32.
+        runs: rows, starts and ids of the runs of the regions, see ``seg_ros.segments.run_lengths``.
+        rows: (H,) index of the row of values above every row of pixels, and weight of the one after it.
+        columns: (W,) likewise along x.
+        start, stop: rows of pixels.
+        sums: (S, C) float32, added to.
+    """
+    h, w, n_channels = values.shape
+    first_runs, starts, ids = runs
+    above, weight_below = rows
+    left, weight_right = columns
+    row = np.empty((w, n_channels), np.float32)
+    weights = np.zeros(w + 1, np.float32)
+    for y in range(start, stop):
+        first = np.int64(above[y])
+        second = min(first + 1, h - 1)
+        share = weight_below[y]
+        for column in range(w):
+            one, other, out = values[first, column], values[second, column], row[column]
+            for c in range(n_channels):
+                out[c] = one[c] + share * (other[c] - one[c])
+        before = y * left.size
+        for run in range(first_runs[y], first_runs[y + 1]):
+            x, stop_x = np.uint32(starts[run] - before), np.uint32(starts[run + 1] - before)
+            begin, end = np.int64(left[x]), np.int64(left[stop_x - _NEXT]) + 1
+            for pixel in range(x, stop_x):
+                weight = weight_right[pixel]
+                weights[left[pixel]] += np.float32(1) - weight
+                weights[left[pixel] + _NEXT] += weight
+            total = sums[ids[run]]
+            for column in range(begin, end + 1):
+                weight, source = weights[column], row[min(column, w - 1)]
+                weights[column] = np.float32(0)
+                for c in range(n_channels):
+                    total[c] += weight * source[c]
+
+
+@compiled
+def pool_pixels(
+    values: Float32Array,
+    starts: Int32Array,
+    ids: Int32Array,
+    n_channels: int,
+    first: int,
+    last: int,
+    sums: Float32Array,
+) -> None:
+    """Sum over each region's pixels of values of the image's own size, of some runs.
+
+    Args:
+        values: (H * W * C,) float32.
+        starts, ids: of the runs of the regions, see ``seg_ros.segments.run_lengths``.
+        n_channels: C.
+        first, last: the runs.
+        sums: (S, C) float32, added to.
+    """
+    room = np.zeros(_AT_ONCE * n_channels, np.float32)
+    for run in range(first, last):
+        at, end = np.int64(starts[run]) * n_channels, np.int64(starts[run + 1]) * n_channels
+        total = sums[ids[run]]
+        n_whole = (end - at) // room.size
+        for _ in range(n_whole):
+            part = values[at : at + room.size]
+            for c in range(room.size):
+                room[c] += part[c]
+            at += room.size
+        if n_whole:
+            for k in range(_AT_ONCE):
+                for c in range(n_channels):
+                    total[c] += room[k * n_channels + c]
+            room[:] = 0
+        while at < end:
+            part = values[at : at + n_channels]
+            for c in range(n_channels):
+                total[c] += part[c]
+            at += n_channels
+
+
+@compiled
+def describe(
+    rows: Int32Array, starts: Int32Array, ids: Int32Array, boxes: Int32Array, sums: npt.NDArray[np.int64]
+) -> None:
+    """Box, area and sums of coordinates of every region.
+
+    Args:
+        rows, starts, ids: the runs of the regions, see ``seg_ros.segments.run_lengths``.
+        boxes: (n, 4) int32, written: top, left, bottom, right; the last two are exclusive.
+        sums: (n, 3) int64, zero before: pixels, sum of y, sum of x.
+    """
+    width = np.int64(starts[rows[1]])
+    boxes[:, :2] = starts[-1]
+    boxes[:, 2:] = 0
+    for y in range(rows.size - 1):
+        for run in range(rows[y], rows[y + 1]):
+            left, right = starts[run] - y * width, starts[run + 1] - y * width
+            box, total = boxes[ids[run]], sums[ids[run]]
+            box[0], box[1] = min(box[0], y), min(box[1], left)
+            box[2], box[3] = y + 1, max(box[3], right)
+            n_pixels = right - left
+            total[0] += n_pixels
+            total[1] += n_pixels * y
+            total[2] += n_pixels * (left + right - 1) // 2

@@ -1,0 +1,203 @@
+"""What regions look like and what lies in them: neighbours, boxes, areas, means of what a network says."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from seg_ros._numba import import_kernels, n_cores, run_in_parts
+from seg_ros.arrays import Float32Array, Int32Array
+from seg_ros.errors import ImageError
+from seg_ros.images.interpolation import neighbours_1d
+from seg_ros.segments.run_lengths import Runs, connect, touching
+
+KERNELS = (
+    'seg_ros.segments.kernels',
+    'superpixels and segments are computed by NumPy, which takes many times longer',
+)
+
+
+@dataclass(frozen=True)
+class Regions:
+    """A partition of an image.
+
+    Attributes:
+        ids: (H, W) int32, 0 .. n - 1, each id one connected part of the image.
+        n: number of parts.
+    """
+
+    ids: Int32Array
+    n: int
+
+    @classmethod
+    def of(cls, runs: Runs, n: int) -> 'Regions':
+        """The regions with these runs."""
+        regions = cls(runs.spread(runs.ids), n)
+        vars(regions)['runs'] = runs  # where cached_property looks
+        return regions
+
+    @cached_property
+    def runs(self) -> Runs:
+        """The runs of the ids."""
+        return Runs.of(self.ids)
+
+    @cached_property
+    def sizes(self) -> npt.NDArray[np.int64]:
+        """(n,) int64, pixels."""
+        return np.bincount(self.runs.ids, self.runs.lengths, self.n).astype(np.int64)
+
+    def renamed(self, of_region: Int32Array, n: int) -> 'Regions':
+        """The regions that these are parts of: (n,) int32 for each the new one, and how many there are."""
+        return Regions.of(self.runs.renamed(of_region[self.runs.ids]), n)
+
+
+@dataclass(frozen=True)
+class Borders:
+    """Which regions touch.
+
+    Attributes:
+        pairs: (E, 2) int32, ids of two regions, the smaller first; each pair once.
+        lengths: (E,) int32, pixel edges that they share.
+    """
+
+    pairs: Int32Array
+    lengths: Int32Array
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """Where regions lie.
+
+    Attributes:
+        areas: (S,) int64, pixels.
+        boxes: (S, 4) int32: top, left, bottom, right in pixels; the last two are exclusive.
+        centroids: (S, 2) float64: x, y in pixels.
+    """
+
+    areas: npt.NDArray[np.int64]
+    boxes: Int32Array
+    centroids: npt.NDArray[np.float64]
+
+
+def connected(labels: Int32Array) -> Regions:
+    """The connected parts of equal labels, (H, W) int32, numbered in the order in which they are met."""
+    runs = Runs.of(labels)
+    alike, _, _ = touching(runs.rows, runs.starts, runs.ids)
+    of_run, n = connect(len(runs.ids), alike)
+    return Regions.of(runs.renamed(of_run), n)
+
+
+def find_borders(regions: Regions) -> Borders:
+    """Pairs of regions that share a pixel edge."""
+    kernels = import_kernels(*KERNELS)
+    if kernels is None:
+        return _find_borders(regions)
+    runs = regions.runs
+    _, unlike, lengths_of_runs = touching(runs.rows, runs.starts, runs.ids)
+    room = 3 * regions.n  # the graph of connected parts is planar, and has no more edges than that
+    while True:
+        pairs, lengths = np.empty((room, 2), np.int32), np.empty(room, np.int32)
+        table = np.full(1 << (2 * room).bit_length(), -1, np.int32)
+        count = kernels.count_borders(unlike, lengths_of_runs, runs.ids, table, pairs, lengths)
+        if count >= 0:
+            return Borders(pairs[:count], lengths[:count])
+        room *= 4
+
+
+def boundary(ids: Int32Array) -> npt.NDArray[np.bool_]:
+    """Pixels of (H, W) ids whose right or lower neighbour has another id: (H, W) bool."""
+    edge = np.zeros(ids.shape, bool)
+    edge[:, :-1] |= ids[:, 1:] != ids[:, :-1]
+    edge[:-1] |= ids[1:] != ids[:-1]
+    return edge
+
+
+def describe(regions: Regions) -> Shapes:
+    """Area, box and centroid of every region."""
+    runs = regions.runs
+    boxes, sums = np.empty((regions.n, 4), np.int32), np.zeros((regions.n, 3), np.int64)
+    kernels = import_kernels(*KERNELS)
+    (kernels.describe if kernels else _describe)(runs.rows, runs.starts, runs.ids, boxes, sums)
+    return Shapes(sums[:, 0], boxes, sums[:, :0:-1] / sums[:, :1])
+
+
+def pool(values: Float32Array, regions: Regions, n_threads: int = 0) -> Float32Array:
+    """Mean of each region's pixels of values that are interpolated bilinearly to the image's size.
+
+    Args:
+        values: (h, w, C) float32, such as the scores or the bits before the threshold.
+        regions: of the image.
+        n_threads: 0 = one for every core.
+
+    Returns:
+        (S, C) float32.
+
+    Raises:
+        ImageError: ``values`` have another shape or type.
+    """
+    if values.ndim != 3 or values.dtype != np.float32 or not values.size:
+        raise ImageError(f'values are {values.shape} {values.dtype}; expected (h, w, C) float32')
+    runs, (height, width), n_channels = regions.runs, regions.ids.shape, values.shape[2]
+    rows, columns = neighbours_1d(values.shape[0], height), neighbours_1d(values.shape[1], width)
+    values, kernels = np.ascontiguousarray(values), import_kernels(*KERNELS)
+
+    def run(start: int, stop: int) -> Float32Array:
+        sums = np.zeros((regions.n, n_channels), np.float32)
+        if kernels is None:
+            _pool_rows(values, regions.ids, rows, columns, start, stop, sums)
+        elif values.shape[:2] == regions.ids.shape:
+            first, last = runs.rows[start], runs.rows[stop]
+            kernels.pool_pixels(values.ravel(), runs.starts, runs.ids, n_channels, first, last, sums)
+        else:
+            of_rows = runs.rows, runs.starts, runs.ids
+            kernels.pool_rows(values, of_rows, rows, columns, start, stop, sums)
+        return sums
+
+    sums = np.sum(run_in_parts(run, height, n_threads or n_cores()), axis=0)
+    return np.asarray(sums / regions.sizes[:, None], np.float32)
+
+
+def _find_borders(regions: Regions) -> Borders:
+    ids = regions.ids
+    touching = []
+    for one, other in ((ids[:, 1:], ids[:, :-1]), (ids[1:], ids[:-1])):
+        differs = one != other
+        touching.append(np.sort(np.column_stack([one[differs], other[differs]]), axis=1))
+    pairs, lengths = np.unique(np.concatenate(touching), axis=0, return_counts=True)
+    return Borders(pairs.astype(np.int32), lengths.astype(np.int32))
+
+
+def _describe(
+    rows: Int32Array, starts: Int32Array, ids: Int32Array, boxes: Int32Array, sums: npt.NDArray[np.int64]
+) -> None:
+    """What the compiled loop of this name does."""
+    y = np.repeat(np.arange(len(rows) - 1), np.diff(rows))
+    left, right = starts[:-1] - y * starts[rows[1]], starts[1:] - y * starts[rows[1]]
+    boxes[:, :2], boxes[:, 2:] = starts[-1], 0
+    for column, where in enumerate((y, left)):
+        np.minimum.at(boxes[:, column], ids, where)
+    for column, where in enumerate((y + 1, right), 2):
+        np.maximum.at(boxes[:, column], ids, where)
+    lengths = right - left
+    for column, values in enumerate((lengths, lengths * y, lengths * (left + right - 1) // 2)):
+        np.add.at(sums[:, column], ids, values)
+
+
+def _pool_rows(
+    values: Float32Array,
+    ids: Int32Array,
+    rows: tuple[npt.NDArray[np.uint32], Float32Array],
+    columns: tuple[npt.NDArray[np.uint32], Float32Array],
+    start: int,
+    stop: int,
+    sums: Float32Array,
+) -> None:
+    """What the compiled loop of this name does."""
+    above, below = rows[0][start:stop], rows[1][start:stop, None, None]
+    left, right = columns[0], columns[1][:, None]
+    next_row = np.minimum(above + 1, values.shape[0] - 1)
+    next_column = np.minimum(left + 1, values.shape[1] - 1)
+    wide = values[:, left] * (1 - right) + values[:, next_column] * right
+    full = wide[above] * (1 - below) + wide[next_row] * below
+    np.add.at(sums, ids[start:stop].ravel(), full.reshape(-1, values.shape[2]))

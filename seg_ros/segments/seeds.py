@@ -1,0 +1,169 @@
+"""SEEDS: superpixels that begin as blocks and exchange ever smaller pieces at their borders.
+
+M. Van den Bergh, X. Boix, G. Roig, B. de Capitani, L. Van Gool, "SEEDS: superpixels extracted via
+energy-driven sampling", 2012: a piece goes over to a neighbour whose colour histogram it fits better.
+Deliberate difference: pieces may cut a superpixel in two; what is cut off joins its likest neighbour at the
+end.
+"""
+
+import numpy as np
+
+from seg_ros._numba import compiled_where_possible
+from seg_ros.arrays import Float32Array, Int32Array
+
+N_LEVELS = 6
+"""Steps that a colour channel is divided into for histograms."""
+
+
+def quantise(planes: Float32Array) -> Int32Array:
+    """(3, H, W) float32 8-bit CIELAB to (H, W) int32 bins of a histogram; steps hold equally many pixels."""
+    bins = np.zeros(planes.shape[1:], np.int32)
+    for plane in planes:
+        edges = np.quantile(plane[::4, ::4], np.arange(1, N_LEVELS) / N_LEVELS)
+        bins = bins * N_LEVELS + np.searchsorted(edges, plane).astype(np.int32)
+    return bins
+
+
+@compiled_where_possible
+def count_colours(
+    bins: Int32Array, labels: Int32Array, histograms: Float32Array, sizes: Float32Array
+) -> None:
+    """Fill (n, bins) histograms and (n,) sizes, zero before, of the regions in (H, W) labels."""
+    for y in range(bins.shape[0]):
+        for x in range(bins.shape[1]):
+            histograms[labels[y, x], bins[y, x]] += 1
+            sizes[labels[y, x]] += 1
+
+
+@compiled_where_possible
+def _intersection(
+    found: Int32Array,
+    counts: Float32Array,
+    n_found: int,
+    of_region: Float32Array,
+    size: np.float32,
+    without: bool,
+) -> np.float32:
+    """Common share of the histograms of a block and of a region, from which the block is taken out or not."""
+    n_pixels = np.float32(0)
+    for k in range(n_found):
+        n_pixels += counts[k]
+    left = size - n_pixels if without else size
+    if left <= 0:
+        return np.float32(0)
+    total = np.float32(0)
+    for k in range(n_found):
+        there = of_region[found[k]] - counts[k] if without else of_region[found[k]]
+        total += min(counts[k] / n_pixels, there / left)
+    return np.float32(total)
+
+
+@compiled_where_possible
+def exchange_blocks(
+    bins: Int32Array, labels: Int32Array, block: int, histograms: Float32Array, sizes: Float32Array
+) -> int:
+    """Let every block of ``block`` pixels each way that lies within one region go over to a better one.
+
+    Args:
+        bins: (H, W) int32 from :func:`quantise`.
+        labels: (H, W) int32, changed.
+        block: in pixels.
+        histograms, sizes: of the regions, changed.
+
+    Returns:
+        The number of blocks that went over.
+    """
+    height, width = labels.shape
+    n_moved = 0
+    found, counts = np.empty(block * block, np.int32), np.empty(block * block, np.float32)
+    for top in range(0, height, block):
+        bottom = min(top + block, height)
+        for left in range(0, width, block):
+            right = min(left + block, width)
+            own = labels[top, left]
+            best, best_region = np.float32(-1), own
+            n_found = 0
+            for side in range(4):
+                y, x = (top + bottom) // 2, (left + right) // 2
+                if side == 0:
+                    y = top - 1
+                elif side == 1:
+                    y = bottom
+                elif side == 2:
+                    x = left - 1
+                else:
+                    x = right
+                if y < 0 or x < 0 or y >= height or x >= width or labels[y, x] == own:
+                    continue
+                if n_found == 0:
+                    for row in range(top, bottom):
+                        for column in range(left, right):
+                            if labels[row, column] != own:
+                                n_found = -1
+                                break
+                            k = 0
+                            while k < n_found and found[k] != bins[row, column]:
+                                k += 1
+                            if k == n_found:
+                                found[k], counts[k] = bins[row, column], 0
+                                n_found += 1
+                            counts[k] += 1
+                        if n_found < 0:
+                            break
+                    if n_found < 0:
+                        break
+                    best = _intersection(found, counts, n_found, histograms[own], sizes[own], True)
+                other = labels[y, x]
+                fit = _intersection(found, counts, n_found, histograms[other], sizes[other], False)
+                if fit > best:
+                    best, best_region = fit, other
+            if best_region != own:
+                n_moved += 1
+                for row in range(top, bottom):
+                    for column in range(left, right):
+                        labels[row, column] = best_region
+                for k in range(n_found):
+                    histograms[own, found[k]] -= counts[k]
+                    histograms[best_region, found[k]] += counts[k]
+                    sizes[own] -= counts[k]
+                    sizes[best_region] += counts[k]
+    return n_moved
+
+
+@compiled_where_possible
+def exchange_pixels(
+    bins: Int32Array, labels: Int32Array, histograms: Float32Array, sizes: Float32Array
+) -> int:
+    """Let every pixel at a border go over to a region that it is likelier to be of, by colour and neighbours.
+
+    Arguments and result as in :func:`exchange_blocks`.
+    """
+    height, width = labels.shape
+    n_moved = 0
+    for y in range(1, height - 1):
+        for x in range(1, width - 1):
+            own = labels[y, x]
+            best, best_region = np.float32(-1), own
+            for side in range(4):
+                dy, dx = (side == 1) - (side == 0), (side == 3) - (side == 2)
+                other = labels[y + dy, x + dx]
+                if other == own:
+                    continue
+                n_own, n_other = 0, 0
+                for row in range(y - 1, y + 2):
+                    for column in range(x - 1, x + 2):
+                        n_own += labels[row, column] == own
+                        n_other += labels[row, column] == other
+                if best < 0:
+                    best = histograms[own, bins[y, x]] / sizes[own] * n_own
+                fit = histograms[other, bins[y, x]] / sizes[other] * n_other
+                if fit > best:
+                    best, best_region = fit, other
+            if best_region != own and sizes[own] > 1:
+                n_moved += 1
+                labels[y, x] = best_region
+                histograms[own, bins[y, x]] -= 1
+                histograms[best_region, bins[y, x]] += 1
+                sizes[own] -= 1
+                sizes[best_region] += 1
+    return n_moved

@@ -1,0 +1,77 @@
+"""The same thing from frame to frame: segments that overlap and whose codes agree keep a number."""
+
+import numpy as np
+
+from seg_ros.arrays import UInt8Array, UInt64Array
+from seg_ros.errors import ParameterError
+from seg_ros.segments.hamming import hamming
+from seg_ros.segments.regions import Regions
+
+
+class Tracker:
+    """Gives segments numbers that last.
+
+    Each segment looks for its predecessor among those of the last frame that it overlaps; the pair with the
+    largest IoU, weighted by the share of bits that agree, is taken first, and each predecessor once.
+
+    Args:
+        max_distance: share of bits, 0..1, in which codes of the same thing may differ.
+        min_iou: overlap with the predecessor, 0..1, below which a segment is a new thing.
+
+    Raises:
+        ParameterError: an argument is out of range.
+    """
+
+    def __init__(self, *, max_distance: float = 0.25, min_iou: float = 0.1) -> None:
+        if not (0 <= max_distance <= 1 and 0 <= min_iou <= 1):
+            raise ParameterError(
+                f'max_distance is {max_distance}, min_iou {min_iou}; expected shares in 0..1'
+            )
+        self.max_distance, self.min_iou = max_distance, min_iou
+        self._last: tuple[Regions, UInt8Array, UInt64Array] | None = None
+        self._next = 1
+
+    def __call__(self, segments: Regions, codes: UInt8Array) -> UInt64Array:
+        """Number the segments of the next frame.
+
+        Args:
+            segments: of the frame.
+            codes: (S, n_bytes) uint8, of the segments.
+
+        Returns:
+            (S,) uint64, 1 or more; unique within the frame and never given to another thing.
+        """
+        numbers = np.zeros(segments.n, np.uint64)
+        if self._last is not None and self._last[0].ids.shape == segments.ids.shape:
+            before, codes_before, numbers_before = self._last
+            if codes_before.shape[1] == codes.shape[1]:
+                for new, old in self._pairs(before, codes_before, segments, codes):
+                    numbers[new] = numbers_before[old]
+        fresh = np.flatnonzero(numbers == 0)
+        numbers[fresh] = np.arange(self._next, self._next + len(fresh), dtype=np.uint64)
+        self._next += len(fresh)
+        self._last = segments, codes, numbers
+        return numbers
+
+    def forget(self) -> None:
+        """Treat the next frame as the first one, after a jump in time; numbers go on."""
+        self._last = None
+
+    def _pairs(
+        self, before: Regions, codes_before: UInt8Array, now: Regions, codes: UInt8Array
+    ) -> list[tuple[int, int]]:
+        """Segment now and its predecessor, the best first, each once."""
+        flat = now.ids.ravel().astype(np.int64) * before.n + before.ids.ravel()
+        table = np.bincount(flat, minlength=now.n * before.n).reshape(now.n, before.n)
+        iou = table / (table.sum(1, keepdims=True) + table.sum(0) - table)
+        distance = hamming(codes, codes_before) / (8 * codes.shape[1])
+        fits = (iou >= max(self.min_iou, 1e-9)) & (distance <= self.max_distance)
+        new, old = np.nonzero(fits)
+        order = np.argsort(-(iou * (1 - distance))[new, old], kind='stable')
+        pairs, taken_new, taken_old = [], set(), set()
+        for one, other in zip(new[order].tolist(), old[order].tolist(), strict=True):
+            if one not in taken_new and other not in taken_old:
+                taken_new.add(one)
+                taken_old.add(other)
+                pairs.append((one, other))
+        return pairs

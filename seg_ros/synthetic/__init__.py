@@ -1,0 +1,7 @@
+"""Rendered scenes, an exact class for every pixel: streets seen from a car, soccer fields from a robot."""
+
+from seg_ros.synthetic.drive import RenderedDrive
+from seg_ros.synthetic.soccer import SoccerScene, SoccerStyle
+from seg_ros.synthetic.style import Style
+
+__all__ = ['RenderedDrive', 'SoccerScene', 'SoccerStyle', 'Style']

@@ -1,1 +1,0 @@
-"""Training: recipes, augmentation, losses, and a loop that resumes where it was killed."""

@@ -1,0 +1,66 @@
+"""Things of one training image pasted into another.
+
+G. Ghiasi et al., "Simple copy-paste is a strong data augmentation method for instance segmentation", arXiv
+2012.07177. Where labels tell no instances apart, all that an image has of a class is pasted at once, as in V.
+Olsson et al., "ClassMix", arXiv 2007.07936.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from seg_ros.arrays import UInt8Array
+from seg_ros.classes import ClassSet
+from seg_ros.errors import RecipeError, UnknownNameError
+
+
+@dataclass(frozen=True)
+class Paste:
+    """How often, and of which classes; the pasted image is varied for itself, and both keep their size.
+
+    Attributes:
+        classes: names of the classes to paste: things that stand in front of others, not sky or road.
+        probability: that an image is pasted into.
+        per_class: probability that a class comes along, each for itself.
+    """
+
+    classes: tuple[str, ...]
+    probability: float = 0.5
+    per_class: float = 0.7
+
+    def __post_init__(self) -> None:
+        for key in ('probability', 'per_class'):
+            if not 0 <= getattr(self, key) <= 1:
+                raise RecipeError(f'{key} is {getattr(self, key)}; expected 0..1')
+
+    def ids(self, classes: ClassSet) -> tuple[int, ...]:
+        """The numbers of its classes.
+
+        Raises:
+            UnknownNameError: the data have no such class.
+        """
+        unknown = [name for name in self.classes if name not in classes.names]
+        if unknown:
+            raise UnknownNameError('class to paste', unknown[0], list(classes.names))
+        return tuple(classes.names.index(name) for name in self.classes)
+
+    def draw(self, ids: tuple[int, ...], rng: np.random.Generator) -> list[int]:
+        """Which of the classes with numbers ``ids`` come along this time; none for no pasting."""
+        if rng.random() >= self.probability:
+            return []
+        return [id_ for id_ in ids if rng.random() < self.per_class]
+
+
+def paste(
+    below: tuple[UInt8Array, UInt8Array], above: tuple[UInt8Array, UInt8Array], ids: list[int]
+) -> tuple[UInt8Array, UInt8Array]:
+    """The image and labels ``below``, with what has a label in ``ids`` in ``above`` over them.
+
+    Args:
+        below: (H, W, 3) uint8 and (H, W) uint8.
+        above: of the same size.
+        ids: labels to paste.
+    """
+    is_pasted = np.isin(above[1], ids)
+    image = np.where(is_pasted[..., None], above[0], below[0])
+    return image, np.where(is_pasted, above[1], below[1])

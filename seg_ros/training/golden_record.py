@@ -1,0 +1,144 @@
+"""The golden record of a model file: small rendered scenes, and the labels that the model gives for them.
+
+Whoever loads the file runs the scenes again and compares. The scenes are chosen so that the usual mistakes,
+red and blue swapped or a wrong normalisation, change as many labels as possible.
+"""
+
+from functools import cache
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from seg_ros.arrays import UNLABELLED, UInt8Array
+from seg_ros.images.resize import resize_image
+from seg_ros.modelfile.golden import Golden
+from seg_ros.networks.filtered_network import SharpenedNetwork
+from seg_ros.networks.frame_network import FrameNetwork
+from seg_ros.networks.image_network import ImageNetwork, Normalisation
+from seg_ros.segments.code_pooling import Coder
+from seg_ros.synthetic import RenderedDrive
+
+GOLDEN_SIZE = (54, 72)
+N_SCENES = 2
+_N_DRIVES, _N_FRAMES, _FRAMES_APART = 4, 6, 10
+
+_NORMALISATIONS = (Normalisation(), Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)))
+"""What a network is most often fed by mistake: ImageNet's mean and spread, or plain 0..1."""
+
+
+@torch.inference_mode()
+def label_image(
+    network: ImageNetwork | SharpenedNetwork, image: UInt8Array, input_size: tuple[int, int]
+) -> UInt8Array:
+    """Labels of one image, the plain way that every faster one must agree with.
+
+    Args:
+        network: in evaluation mode, on any device.
+        image: (H, W, 3) uint8 RGB.
+        input_size: (height, width) that the image is stretched to.
+
+    Returns:
+        (H, W) uint8: scores are interpolated bilinearly to the image's size, the largest wins.
+    """
+    x = torch.from_numpy(resize_image(image, *input_size))[None].to(next(network.buffers()).device)
+    scores = network(x)
+    if scores.shape[-2:] != image.shape[:2]:
+        scores = F.interpolate(scores, image.shape[:2], mode='bilinear', align_corners=False)
+    labels: UInt8Array = scores[0].argmax(0).to(torch.uint8).cpu().numpy()
+    return labels
+
+
+@cache
+def candidate_scenes() -> UInt8Array:
+    """Frames to choose golden scenes from, (24, 54, 72, 3) uint8 RGB, of four streets."""
+    drives = (RenderedDrive(seed, _N_FRAMES * _FRAMES_APART, *GOLDEN_SIZE) for seed in range(_N_DRIVES))
+    return np.stack([drive[k * _FRAMES_APART][0] for drive in drives for k in range(_N_FRAMES)])
+
+
+def choose_scenes(network: ImageNetwork, input_size: tuple[int, int], n_scenes: int = N_SCENES) -> UInt8Array:
+    """The candidates whose labels change most under the fault that changes them least.
+
+    Args:
+        network: in evaluation mode, on the CPU.
+        input_size: (height, width) of its input.
+        n_scenes: how many to choose.
+
+    Returns:
+        (n_scenes, 54, 72, 3) uint8 RGB.
+    """
+    scenes = candidate_scenes()
+    weakest = [_weakest_change(network, scene, input_size) for scene in scenes]
+    # Stable, so that equal candidates are taken in their order.
+    return scenes[np.argsort(weakest, kind='stable')[::-1][:n_scenes]]
+
+
+def make_golden(
+    network: ImageNetwork,
+    images: UInt8Array,
+    input_size: tuple[int, int],
+    sharpened: SharpenedNetwork | None = None,
+) -> Golden:
+    """The record of a network's labels.
+
+    Args:
+        network: in evaluation mode, float32, on the CPU.
+        images: (N, H, W, 3) uint8 RGB, from :func:`choose_scenes`.
+        input_size: (height, width) of its input.
+        sharpened: the same network with its embedding filter, whose labels are recorded too.
+
+    Raises:
+        ModelFileError: the record is larger than a model file may hold.
+    """
+    labels = np.stack([label_image(network, image, input_size) for image in images])
+    if sharpened is None:
+        return Golden(images, labels)
+    filtered = np.stack([label_image(sharpened, image, input_size) for image in images])
+    return Golden(images, labels, sharpened=filtered)
+
+
+def make_code_golden(frames: FrameNetwork, input_size: tuple[int, int], golden: Golden | None) -> Golden:
+    """A record with codes as well.
+
+    Args:
+        frames: with a binary layer, in evaluation mode, float32, on the CPU.
+        input_size: (height, width) of its input.
+        golden: the record of labels; None for a model without classes.
+
+    Raises:
+        ModelFileError: the record is larger than a model file may hold.
+    """
+    images = candidate_scenes()[:N_SCENES] if golden is None else golden.images
+    labels = np.full(images.shape[:3], UNLABELLED, np.uint8) if golden is None else golden.labels
+    assert frames.codes is not None
+    coder = Coder.of(frames.codes)
+    codes = []
+    for image in images:
+        resized = np.array(resize_image(image, *input_size))
+        with torch.no_grad():
+            logits = frames(torch.from_numpy(resized)[None])['codes'][0]
+        codes.append(coder.golden(logits, resized))
+    sharpened = None if golden is None else golden.sharpened
+    return Golden(images, labels, np.stack(codes), sharpened)
+
+
+def agreement(labels: UInt8Array, golden_labels: UInt8Array) -> float:
+    """Share of pixels with the recorded label, 0..1, of two uint8 arrays of one shape."""
+    return float((labels == golden_labels).mean())
+
+
+def _weakest_change(network: ImageNetwork, scene: UInt8Array, input_size: tuple[int, int]) -> float:
+    """Share of a scene's labels that the least visible of the usual mistakes changes."""
+    right = label_image(network, scene, input_size)
+    swapped = np.ascontiguousarray(scene[..., ::-1])
+    wrong = [label_image(network, swapped, input_size)]
+    for normalisation in _NORMALISATIONS:
+        mistaken = ImageNetwork(network.network, normalisation)
+        if not _same_scale(mistaken, network):
+            mistaken.flip = network.flip
+            wrong.append(label_image(mistaken.eval(), scene, input_size))
+    return 1 - max(agreement(labels, right) for labels in wrong)
+
+
+def _same_scale(one: ImageNetwork, other: ImageNetwork) -> bool:
+    return torch.equal(one.scale, other.scale) and torch.equal(one.offset, other.offset)

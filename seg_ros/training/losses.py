@@ -1,0 +1,162 @@
+"""What training minimises: weighted cross-entropy, and a soft Jaccard index beside it."""
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from seg_ros.arrays import UNLABELLED
+from seg_ros.datasets.dataset import Dataset
+from seg_ros.errors import RecipeError
+from seg_ros.networks.masked_average import pairs
+
+
+def class_counts(dataset: Dataset) -> npt.NDArray[np.int64]:
+    """Pixels of each class in a data set, void left out, (K,) int64."""
+    counts = np.zeros(256, np.int64)
+    for index in range(len(dataset)):
+        counts += np.bincount(dataset[index][1].ravel(), minlength=256)
+    return counts[: len(dataset.classes)]
+
+
+def class_weights(counts: npt.NDArray[np.int64], balance: str, constant: float) -> Tensor:
+    """Weight of each class in the cross-entropy, scaled so that the average pixel has weight 1.
+
+    Args:
+        counts: (K,) pixels of the classes.
+        balance: 'none'; 'enet', 1 / ln(constant + share), section 5 of the ENet paper (its constant: 1.02);
+            or 'median', median share / share, as in the SegNet paper (classes that never occur get 0).
+        constant: of 'enet', above 1; a larger one balances less.
+
+    Returns:
+        (K,) float32.
+
+    Raises:
+        RecipeError: unknown ``balance``, a constant of 1 or less, or no pixel at all.
+    """
+    if not counts.any():
+        raise RecipeError('train: not one pixel has a class; are the labels those of this class set?')
+    share = counts / counts.sum()
+    if balance == 'none':
+        weights = np.ones_like(share)
+    elif balance == 'enet' and constant > 1:
+        weights = 1 / np.log(constant + share)
+    elif balance == 'median':
+        present = share > 0
+        weights = np.divide(np.median(share[present]), share, out=np.zeros_like(share), where=present)
+    else:
+        raise RecipeError(
+            f"loss: balance is '{balance}' with constant {constant}; "
+            'known: none, enet (constant above 1), median'
+        )
+    return torch.from_numpy(weights / (weights * share).sum()).float()
+
+
+def soft_jaccard_loss(scores: Tensor, labels: Tensor) -> Tensor:
+    """One minus the Jaccard index of probabilities instead of decisions, mean over the classes in the batch.
+
+    Args:
+        scores: (B, K, H, W) float.
+        labels: (B, H, W) int64, class ids and 255.
+
+    Returns:
+        () float in 0..1.
+    """
+    counted = (labels != UNLABELLED).unsqueeze(1)
+    probs = scores.softmax(1) * counted
+    truth = F.one_hot(labels.where(labels != UNLABELLED, 0), scores.shape[1]).permute(0, 3, 1, 2) * counted
+    intersection = (probs * truth).sum((0, 2, 3))
+    n_true = truth.sum((0, 2, 3))
+    union = probs.sum((0, 2, 3)) + n_true - intersection
+    present = (n_true > 0).to(scores.dtype)
+    jaccard = intersection / union.clamp_min(1e-6)
+    return ((1 - jaccard) * present).sum() / present.sum().clamp_min(1)
+
+
+def distillation_loss(scores: Tensor, teacher_scores: Tensor, temperature: float) -> Tensor:
+    """Mean over the pixels of the teacher's Kullback-Leibler divergence, times temperature squared.
+
+    Args:
+        scores: (B, K, H, W).
+        teacher_scores: the same shape.
+        temperature: divides both, above 0.
+
+    Returns:
+        () float, 0 or more.
+    """
+    student = (scores / temperature).log_softmax(1)
+    teacher = (teacher_scores / temperature).log_softmax(1)
+    divergence = (teacher.exp() * (teacher - student)).sum(1)
+    return divergence.mean() * temperature**2
+
+
+def pair_loss(embeddings: Tensor, labels: Tensor, window: int, near: float, far: float) -> Tensor:
+    """How far embeddings are from being close together within a class and far apart across a boundary.
+
+    Harley, Derpanis, Kokkinos, arXiv 1511.04377, equation 3: of each two pixels of a window, what their L1
+    distance exceeds ``near`` by if they have one label, and what it lacks to ``far`` if they have two.
+
+    Args:
+        embeddings: (B, D, h, w) float.
+        labels: (B, H, W) uint8, class ids and 255; of each embedding's cell, the pixel in the middle counts.
+        window: in embeddings, odd.
+        near: threshold within a class, 0 or more.
+        far: threshold between classes, above ``near``.
+
+    Returns:
+        () float, 0 or more: the mean over the pairs of which neither pixel is 255.
+    """
+    height, width = embeddings.shape[-2:]
+    rows = (torch.arange(height, device=labels.device) * 2 + 1) * labels.shape[-2] // (2 * height)
+    columns = (torch.arange(width, device=labels.device) * 2 + 1) * labels.shape[-1] // (2 * width)
+    truth = labels[:, rows][:, :, columns]
+    loss, n_pairs = embeddings.new_zeros(()), embeddings.new_zeros(())
+    for here, there in pairs(embeddings.shape, window // 2):
+        distance = (embeddings[here] - embeddings[there]).abs().sum(1)
+        one, other = truth[here], truth[there]
+        counts = (one != UNLABELLED) & (other != UNLABELLED)
+        error = torch.where(one == other, distance - near, far - distance).relu()
+        loss = loss + (error * counts).sum()
+        n_pairs = n_pairs + counts.sum()
+    return loss / n_pairs.clamp_min(1)
+
+
+class SegmentationLoss(nn.Module):
+    """Class-weighted cross-entropy plus ``jaccard`` times the soft Jaccard loss.
+
+    Args:
+        weights: (K,) of the classes.
+        jaccard: weight of the second term, 0 or more.
+        label_smoothing: 0..1, of the cross-entropy.
+        adjust: 0..1, how much of the weights' logarithms the cross-entropy adds to the scores (Menon et al.,
+            "Long-tail learning via logit adjustment", ICLR 2021). Weights make a network learn of rare
+            classes, but also see them where they are not; added here, they stay out of the scores.
+    """
+
+    def __init__(
+        self, weights: Tensor, *, jaccard: float = 0.0, label_smoothing: float = 0.0, adjust: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.weights: Tensor
+        self.offset: Tensor
+        self.register_buffer('weights', weights)
+        offset = adjust * torch.where(weights > 0, weights, 1).log()
+        self.register_buffer('offset', offset.view(-1, 1, 1))
+        self.jaccard = jaccard
+        self.label_smoothing = label_smoothing
+
+    def forward(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """Loss of (B, K, H, W) scores against (B, H, W) uint8 labels, a () float."""
+        scores, target = scores.float(), labels.long()
+        loss = F.cross_entropy(
+            scores + self.offset,
+            target,
+            self.weights,
+            ignore_index=UNLABELLED,
+            label_smoothing=self.label_smoothing,
+            reduction='sum',
+        ) / (target != UNLABELLED).sum().clamp_min(1)
+        if self.jaccard:
+            loss = loss + self.jaccard * soft_jaccard_loss(scores, target)
+        return loss

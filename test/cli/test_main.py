@@ -1,0 +1,51 @@
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from seg_ros import __version__
+from seg_ros.cli.main import COMMANDS, main
+
+
+@pytest.mark.parametrize('name', COMMANDS)
+def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([name, '--help'])
+    assert stop.value.code == 0
+    assert COMMANDS[name][1] in ' '.join(capsys.readouterr().out.split())
+    assert callable(importlib.import_module(COMMANDS[name][0]).run)
+
+
+def test_help_imports_neither_torch_nor_ros() -> None:
+    code = 'import sys; from seg_ros.cli.main import main\ntry: main(["--help"])\nexcept SystemExit: pass\n'
+    code += 'assert not {"torch", "rclpy", "cv2"} & set(sys.modules), sorted(sys.modules)'
+    subprocess.run([sys.executable, '-c', code], check=True, capture_output=True)
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(['--version'])
+    assert capsys.readouterr().out.strip() == f'seg_ros {__version__}'
+
+
+def test_errors_are_one_line_and_exit_code_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(['info', str(tmp_path / 'missing.safetensors')]) == 1
+    message = capsys.readouterr().err
+    assert message.startswith('seg_ros: model file')
+    assert message.count('\n') == 1
+
+
+def test_unknown_command_lists_the_known(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(['fly'])
+    assert stop.value.code == 2
+    assert 'segment' in capsys.readouterr().err
+
+
+def test_info_says_what_is_in_a_file(model_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(['info', str(model_file)]) == 0
+    text = capsys.readouterr().out
+    for words in ('enet', '128 x 96 pixels', 'bicyclist', 'CC0-1.0', 'fp32', '2 images of 72 x 54'):
+        assert words in text

@@ -1,0 +1,268 @@
+"""Chains of compression steps, on the smallest network and data that there are."""
+
+import dataclasses
+import json
+import os
+import resource as limits
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from seg_ros.cli import main as cli
+from seg_ros.compression.chain import CompressionRecipe, compress
+from seg_ros.compression.context import Workplace, take
+from seg_ros.compression.steps import Cost, Prune, Quantize
+from seg_ros.datasets.squares import SquaresDataset
+from seg_ros.errors import BudgetError, CalibrationError, ModelFileError, RecipeError, UnknownNameError
+from seg_ros.inference.segmenter import Pipeline
+from seg_ros.inference.settings import Settings
+from seg_ros.modelfile.file import load_model
+from seg_ros.modelfile.metadata import ModelDescription
+from seg_ros.training.distributed import Processes
+from seg_ros.training.export import write_model
+from seg_ros.training.recipe import Source
+
+ALONE = Processes(0, 1, torch.device('cpu'))
+TRAIN = {'dataset': 'squares', 'split': 'train', 'options': {'n_images': 8}}
+
+
+@pytest.fixture(scope='module')
+def parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network with statistics of its own, not trained."""
+    path = tmp_path_factory.mktemp('parent') / 'parent.safetensors'
+    description = ModelDescription(
+        'segnet_small', SquaresDataset(None, 'train', n_images=1).classes, (48, 64), arguments={'width': 16}
+    )
+    torch.manual_seed(0)
+    network = description.build()
+    for _ in range(5):
+        network(torch.rand(2, 3, 48, 64))
+    write_model(path, network.eval(), description)
+    return path
+
+
+def recipe(tmp_path: Path, parent: Path, *steps: dict[str, Any], **more: Any) -> CompressionRecipe:
+    path = tmp_path / 'recipe.yaml'
+    learning = {'precision': 'fp32', 'batch_size': 4, 'workers': 0, 'loss': {'balance': 'none'}}
+    content = {'model': str(parent), 'train': [TRAIN], 'steps': list(steps), 'learning': learning, **more}
+    path.write_text(yaml.safe_dump(content))
+    return CompressionRecipe.from_yaml(path)
+
+
+def test_a_chain_prunes_learns_and_quantises(tmp_path: Path, parent: Path) -> None:
+    chain = recipe(
+        tmp_path,
+        parent,
+        {'prune': {'to': {'share': 0.5}, 'images': 4, 'learn': {'epochs': 1}}},
+        {'quantize': {'level': 'int8', 'images': 4}},
+    )
+    made = compress(chain, None, tmp_path / 'run', ALONE)
+    before, after = load_model(parent), load_model(made)
+    assert made.name == '2-quantize.safetensors'
+    assert after.n_parameters < 0.7 * before.n_parameters
+    assert after.n_bytes < before.n_bytes / 3
+    assert after.description.quantization == 'int8'
+    assert after.description.pruned == {'removed': []}
+    assert after.description.parent is not None
+    assert after.description.parent['digest'] == before.digest
+    record = after.description.calibration
+    assert record is not None
+    assert record['data'] == '4 images of squares train'
+    pipeline = Pipeline.load(Settings.from_values({'model': str(made), 'backend': 'torch_compile'}))
+    assert pipeline.quantization == 'int8'
+    assert pipeline.agreement > 0.97
+
+
+def test_rebuilding_keeps_what_has_a_place(tmp_path: Path, parent: Path) -> None:
+    step = {'rebuild': {'arguments': {'kernel': 5}}}
+    before = load_model(parent)
+    after = load_model(compress(recipe(tmp_path, parent, step), None, tmp_path / 'run', ALONE))
+    assert after.description.arguments == {'width': 16, 'kernel': 5}
+    assert after.description.parent is not None
+    assert after.description.parent['digest'] == before.digest
+    own, learned = after.network.state_dict(), before.network.state_dict()
+    assert own['encoder.0.0.weight'].shape == (16, 3, 5, 5)
+    same = [name for name in own if own[name].shape == learned[name].shape]
+    assert 'encoder.0.1.running_var' in same
+    assert all(torch.equal(own[name], learned[name]) for name in same)
+
+
+def test_what_is_pruned_is_not_rebuilt(tmp_path: Path, parent: Path) -> None:
+    steps = [{'prune': {'to': {'share': 0.8}, 'images': 4}}, {'rebuild': {'arguments': {'kernel': 5}}}]
+    with pytest.raises(RecipeError, match='put this step before those that prune'):
+        compress(recipe(tmp_path, parent, *steps), None, tmp_path / 'run', ALONE)
+
+
+def test_a_chain_goes_on_where_it_was(tmp_path: Path, parent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = [{'sparsify': {'share': 0.5}}, {'share': {'bits': 4}}]
+    first = compress(recipe(tmp_path, parent, *steps), None, tmp_path / 'run', ALONE)
+    content, written = first.read_bytes(), first.stat().st_mtime_ns
+    assert compress(recipe(tmp_path, parent, *steps), None, tmp_path / 'run', ALONE) == first
+    assert first.stat().st_mtime_ns == written
+
+    first.unlink()  # as if it had been stopped in the last step
+    sparse = tmp_path / 'run' / '1-sparsify.safetensors'
+    sparse_written = sparse.stat().st_mtime_ns
+    compress(recipe(tmp_path, parent, *steps), None, tmp_path / 'run', ALONE)
+    assert first.read_bytes() == content
+    assert sparse.stat().st_mtime_ns == sparse_written
+
+    steps[0] = {'sparsify': {'share': 0.6}}  # another first step: both are done again
+    compress(recipe(tmp_path, parent, *steps), None, tmp_path / 'run', ALONE)
+    assert sparse.stat().st_mtime_ns != sparse_written
+    assert first.read_bytes() != content
+
+
+@pytest.mark.parametrize('level', ['int4', 'shared-4'])
+def test_learning_at_a_level_ends_at_that_level(tmp_path: Path, parent: Path, level: str) -> None:
+    step = {'quantize': {'level': level, 'learn': {'epochs': 1, 'learning_rate': 1e-3}}}
+    made = load_model(compress(recipe(tmp_path, parent, step), None, tmp_path / 'run', ALONE))
+    assert made.description.quantization == level
+    for name, weight in made.network.named_parameters():
+        if weight.ndim == 4:
+            assert len(torch.unique(weight if level != 'int4' else weight[0])) <= 16, name
+
+
+def test_int8_learns_with_rounding(tmp_path: Path, parent: Path) -> None:
+    step = {'quantize': {'level': 'int8', 'images': 4, 'learn': {'epochs': 1, 'learning_rate': 1e-3}}}
+    made = load_model(compress(recipe(tmp_path, parent, step), None, tmp_path / 'run', ALONE))
+    assert made.description.calibration is not None
+    assert not torch.equal(
+        made.network.state_dict()['classify.weight'],
+        load_model(parent).network.state_dict()['classify.weight'],
+    )
+
+
+@pytest.mark.parametrize(
+    ('steps', 'message'),
+    [
+        ([{'shrink': {}}], r"steps\[1\]: unknown step 'shrink'; known: prune, rebuild, remove_blocks"),
+        ([{'prune': {'to': {'share': 2}}}], 'share is 2'),
+        ([{'prune': {'to': {}}}], 'expected one of the two'),
+        ([{'prune': {'to': {'share': 0.5}, 'speed': 3}}], 'unknown speed'),
+        ([{'prune': {}, 'share': {}}], 'expected one of prune'),
+        ([], 'steps: none'),
+    ],
+)
+def test_wrong_steps_are_told_before_anything_runs(
+    tmp_path: Path, parent: Path, steps: list[dict[str, Any]], message: str
+) -> None:
+    with pytest.raises(RecipeError, match=message):
+        recipe(tmp_path, parent, *steps)
+
+
+def test_unknown_levels_are_told(tmp_path: Path, parent: Path) -> None:
+    with pytest.raises((RecipeError, UnknownNameError), match='shared-2'):
+        recipe(tmp_path, parent, {'quantize': {'level': 'int3'}})
+
+
+def test_two_processes_make_one_model(tmp_path: Path, parent: Path) -> None:
+    """Under torchrun: one prunes and calibrates, both learn."""
+    recipe(
+        tmp_path,
+        parent,
+        {'prune': {'to': {'share': 0.6}, 'images': 4, 'learn': {'epochs': 1}}},
+        {'quantize': {'level': 'int8', 'images': 4}},
+    )
+    command = ['torchrun', '--standalone', '--nproc_per_node', '2', '-m', 'seg_ros.cli.main', 'compress']
+    done = subprocess.run(
+        [*command, str(tmp_path / 'recipe.yaml'), '-o', str(tmp_path / 'run'), '--device', 'cpu'],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, 'OMP_NUM_THREADS': '1'},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count('"digest"') == 1
+    made = load_model(tmp_path / 'run' / '2-quantize.safetensors')
+    assert made.description.quantization == 'int8'
+    assert made.n_parameters < 0.8 * load_model(parent).n_parameters
+    assert (tmp_path / 'run' / '1-prune' / 'state.safetensors').is_file()
+
+
+def test_a_budget_out_of_reach_names_the_smallest(tmp_path: Path, parent: Path) -> None:
+    chain = recipe(tmp_path, parent, {'prune': {'to': {'limit': 1000}, 'images': 4}})
+    with pytest.raises(BudgetError, match='smallest reachable is'):
+        compress(chain, None, tmp_path / 'run', ALONE)
+    assert not list((tmp_path / 'run').glob('*.safetensors'))
+
+
+def test_a_file_above_the_limit_is_told(tmp_path: Path, parent: Path) -> None:
+    chain = recipe(tmp_path, parent, {'share': {'bits': 2}}, bytes=1000)
+    with pytest.raises(BudgetError, match='expected 1,000 at most'):
+        compress(chain, None, tmp_path / 'run', ALONE)
+
+
+def test_too_few_images_are_told(tmp_path: Path, parent: Path) -> None:
+    place = Workplace((Source(**TRAIN),), None, None, ALONE, {}, parent)
+    with pytest.raises(CalibrationError, match='3 images to measure on; expected 4 or more'):
+        take(Quantize(images=3), load_model(parent), tmp_path / 'out.safetensors', place)
+
+
+def test_data_of_other_classes_are_told(tmp_path: Path, parent: Path) -> None:
+    place = Workplace(
+        (Source('rendered', options={'n_drives': 4, 'n_frames': 1}),), None, None, ALONE, {}, parent
+    )
+    with pytest.raises(RecipeError, match='expected those of the model'):
+        take(Quantize(images=4), load_model(parent), tmp_path / 'out.safetensors', place)
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path, parent: Path) -> None:
+    target = tmp_path / 'kept.safetensors'
+    target.write_bytes(b'as it was')
+    model = load_model(parent)
+    before = limits.getrlimit(limits.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        limits.setrlimit(limits.RLIMIT_FSIZE, (4096, before[1]))
+        with pytest.raises(ModelFileError, match='cannot be written'):
+            write_model(target, model.network, dataclasses.replace(model.description))
+    finally:
+        limits.setrlimit(limits.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert target.read_bytes() == b'as it was'
+    assert [path.name for path in tmp_path.iterdir()] == ['kept.safetensors']
+
+
+def test_commands_say_what_was_gained(
+    tmp_path: Path, parent: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / 'small.safetensors'
+    data = ['--dataset', 'squares', '--images', '4', '--options', '{n_images: 8}']
+    assert cli.main(['prune', str(parent), '-o', str(out), '--share', '0.6', *data]) == 0
+    assert cli.main(['quantize', str(out), '-o', str(out.with_stem('int8')), *data]) == 0
+    for level in ('bf16', 'fp16'):
+        coarse = out.with_stem(level)
+        assert cli.main(['quantize', str(out), '--level', level, '-o', str(coarse), *data]) == 0
+        assert load_model(coarse).description.quantization == level
+    assert cli.main(['share', str(out), '-o', str(out.with_stem('shared')), '--bits', '4', *data]) == 0
+    printed = capsys.readouterr().out
+    assert 'fp32 ->           int8' in printed
+    assert 'fp32 ->       shared-4' in printed
+    digest = json.loads(printed.splitlines()[-1])['digest']
+    assert digest == load_model(out.with_stem('shared')).digest
+    assert cli.main(['quantize', str(out), '-o', str(out), '--options', '[1]', *data[:4]]) == 1
+
+
+def test_rounding_keeps_embeddings_and_pruning_says_that_it_does_not(
+    embedded_model_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    street = Source('rendered', options={'n_drives': 4, 'n_frames': 1, 'height': 96, 'width': 128})
+    pytest.importorskip('onnxruntime')
+    workplace = Workplace((street,), None, None, ALONE, {}, embedded_model_file)
+    model = load_model(embedded_model_file)
+    take(Quantize('int8', images=4), model, tmp_path / 'int8.safetensors', workplace)
+    assert caplog.messages == []
+    on = Settings(model=str(tmp_path / 'int8.safetensors'), backend='onnxruntime', device='cpu')
+    pipeline = Pipeline.load(dataclasses.replace(on, embedding_filter_enabled=True))
+    assert pipeline.agreement > 0.97
+    assert pipeline.quantization == 'int8'
+    take(Prune(Cost(share=0.9), 'l1', images=4), model, tmp_path / 'pruned.safetensors', workplace)
+    assert 'the embeddings are left out' in caplog.text
+    assert load_model(tmp_path / 'pruned.safetensors').embeddings is None

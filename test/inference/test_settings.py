@@ -1,0 +1,69 @@
+from dataclasses import asdict
+
+import pytest
+import yaml
+
+from seg_ros.cli.main import main
+from seg_ros.cli.params import as_markdown, as_yaml
+from seg_ros.errors import ParameterError
+from seg_ros.inference.settings import BY_NAME, PARAMETERS, Settings, check, field_of
+from seg_ros.resources import resource
+
+
+def test_settings_have_the_defaults_of_the_table() -> None:
+    assert asdict(Settings()) == {field_of(p.name): p.default for p in PARAMETERS}
+
+
+@pytest.mark.parametrize('name', BY_NAME)
+def test_every_default_is_accepted(name: str) -> None:
+    assert check(name, BY_NAME[name].default) == BY_NAME[name].default
+
+
+@pytest.mark.parametrize(
+    ('name', 'value', 'words'),
+    [
+        ('colour', 1, 'unknown parameter'),
+        ('backend', 'abacus', 'expected one of auto, torch'),
+        ('max_age_ms', -1.0, r'expected 0 \.\. 3\.6e\+06 ms'),
+        ('max_age_ms', float('nan'), 'is nan'),
+        ('n_threads', 1.5, 'expected a int'),
+        ('n_threads', True, 'expected a int'),
+        ('overlay_legend', 1, 'expected a bool'),
+        ('segments.region_size', 1, r'segments.region_size is 1; expected 0, 2 \.\. 256 px'),
+        ('segments.region_size', -1, 'is -1'),
+        ('segments.merge', 'none', 'expected one of alike, components'),
+    ],
+)
+def test_refusals(name: str, value: object, words: str) -> None:
+    with pytest.raises(ParameterError, match=words):
+        check(name, value)
+
+
+def test_zero_may_mean_something_below_the_minimum() -> None:
+    assert [check('segments.region_size', value) for value in (0, 2, 256)] == [0, 2, 256]
+
+
+def test_an_int_becomes_a_float() -> None:
+    value = check('max_age_ms', 50)
+    assert (value, type(value)) == (50.0, float)
+
+
+def test_parameter_file_is_generated() -> None:
+    assert resource('config/seg_ros.param.yaml').read_text() == as_yaml()
+    assert yaml.safe_load(as_yaml()) == {'/**': {'ros__parameters': {p.name: p.default for p in PARAMETERS}}}
+
+
+def test_readme_has_the_table() -> None:
+    readme = resource('package.xml').with_name('README.md')
+    if not readme.exists():
+        pytest.skip('an installed package has no README.md')
+    text = readme.read_text()
+    table = text.partition('<!-- parameters -->')[2].partition('<!-- /parameters -->')[0]
+    assert table.strip() == as_markdown().strip()
+
+
+def test_command_prints_both(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(['params']) == 0
+    assert capsys.readouterr().out == as_yaml()
+    assert main(['params', '--format', 'markdown']) == 0
+    assert capsys.readouterr().out == as_markdown()

@@ -1,0 +1,106 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from seg_ros.datasets.registry import DATASETS
+from seg_ros.errors import RecipeError
+from seg_ros.networks.registry import MODELS
+from seg_ros.resources import resource
+from seg_ros.training.recipe import Recipe
+
+SHIPPED = sorted(resource('config/train').glob('*.yaml'))
+
+
+def load(content: Any, folder: Path, *changes: str) -> Recipe:
+    path = folder / 'r.yaml'
+    path.write_text(yaml.safe_dump(content))
+    return Recipe.from_yaml(path, changes)
+
+
+@pytest.mark.parametrize('path', SHIPPED, ids=lambda p: p.stem)
+def test_shipped_recipes_load(path: Path) -> None:
+    recipe = Recipe.from_yaml(path)
+    assert recipe.model in MODELS
+    assert all(source.dataset in DATASETS for source in recipe.train)
+    assert yaml.safe_load(yaml.safe_dump(recipe.as_json())) == recipe.as_json()
+
+
+@pytest.mark.parametrize(
+    ('change', 'named'),
+    [
+        ({'epoch': 3}, 'epoch'),
+        ({'epochs': 'many'}, 'epochs'),
+        ({'epochs': 3.0}, 'epochs'),
+        ({'epochs': True}, 'epochs'),
+        ({'epochs': 0}, 'epochs'),
+        ({'learning_rate': 'high'}, 'learning_rate'),
+        ({'learning_rate': float('nan')}, 'learning_rate'),
+        ({'learning_rate': -1}, 'learning_rate'),
+        ({'input_size': [32]}, 'input_size'),
+        ({'input_size': [32, 'x']}, r'input_size\[1\]'),
+        ({'input_size': [4, 4]}, 'input_size'),
+        ({'train': []}, 'train'),
+        ({'train': {'dataset': 'squares'}}, 'train'),
+        ({'train': [{'dataset': 'squares', 'repeat': 0}]}, r'train\[0\]: repeat'),
+        ({'train': [{'split': 'train'}]}, r'train\[0\]: dataset missing'),
+        ({'augment': {'crop': [32, 40], 'flip': 2.0}}, 'augment: flip'),
+        ({'augment': {'crop': [32, 40], 'noise': -1}}, 'augment: noise'),
+        ({'augment': {}}, 'augment: crop missing'),
+        ({'loss': {'balance': 'enough'}}, 'loss: balance'),
+        ({'loss': {'constant': 1.0}}, 'loss: constant'),
+        ({'normalisation': {'std': [1.0, 1.0, 0.0]}}, 'normalisation'),
+        ({'teacher': {'model': 'x', 'temperature': 0}}, 'teacher: temperature'),
+        ({'ema': 1}, 'ema'),
+        ({'seed': -1}, 'seed'),
+        ({'precision': 'fp8'}, 'precision'),
+        ({3: 4}, '3'),
+    ],
+)
+def test_a_wrong_value_is_named(
+    tiny: dict[str, Any], tmp_path: Path, change: dict[Any, Any], named: str
+) -> None:
+    with pytest.raises(RecipeError, match=named):
+        load(tiny | change, tmp_path)
+
+
+@pytest.mark.parametrize('key', ['model', 'input_size', 'train', 'augment'])
+def test_a_missing_key_is_named(tiny: dict[str, Any], tmp_path: Path, key: str) -> None:
+    del tiny[key]
+    with pytest.raises(RecipeError, match=f'{key} missing'):
+        load(tiny, tmp_path)
+
+
+@pytest.mark.parametrize('text', ['', '- 1', 'model: [', 'a: 1\n\tb: 2', '\xff'])
+def test_what_is_no_recipe_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / 'r.yaml').write_bytes(text.encode('latin-1'))
+    with pytest.raises(RecipeError, match=r'r\.yaml'):
+        Recipe.from_yaml(tmp_path / 'r.yaml')
+    with pytest.raises(RecipeError, match='cannot be read'):
+        Recipe.from_yaml(tmp_path / 'absent.yaml')
+
+
+def test_changes_apply(tiny: dict[str, Any], tmp_path: Path) -> None:
+    recipe = load(
+        tiny,
+        tmp_path,
+        'epochs=7',
+        'augment.flip=0',
+        'train.0.repeat=2',
+        'learning_rate=1e-3',
+        'loss.jaccard=0.5',
+        'init=a/b.safetensors',
+        'validation=null',
+    )
+    assert (recipe.epochs, recipe.augment.flip, recipe.train[0].repeat) == (7, 0.0, 2)
+    assert (recipe.learning_rate, recipe.loss.jaccard, recipe.validation) == (0.001, 0.5, None)
+    assert recipe.without_folders().init == 'b.safetensors'
+
+
+@pytest.mark.parametrize(
+    'change', ['epochs', '=3', 'train.9.repeat=1', 'epochs.x=1', 'epochs=[', 'nonsense=1']
+)
+def test_a_change_that_does_not_fit_is_named(tiny: dict[str, Any], tmp_path: Path, change: str) -> None:
+    with pytest.raises(RecipeError, match=change.split('=')[0] or change):
+        load(tiny, tmp_path, change)
