@@ -14,11 +14,11 @@ from pathlib import Path
 import torch
 
 from seg_ros.modelfile.file import load_model
-from seg_ros.training.export import write_model
+from seg_ros.training.export import export_model
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(metadata=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument('before', type=Path)
     parser.add_argument('after', type=Path)
     parser.add_argument('--share', type=float, default=0.5, help='of the one after')
@@ -35,8 +35,8 @@ def main() -> None:
         for name, value in after.network.state_dict().items()
     }
     after.network.load_state_dict(mean)
-    training = {**after.description.training, 'mean_with': before.digest}
-    write_model(arguments.output, after.network, replace(after.description, training=training))
+    training = {**after.metadata.training, 'mean_with': before.digest}
+    export_model(arguments.output, after.network, replace(after.metadata, training=training))
 
 
 if __name__ == '__main__':

@@ -19,8 +19,8 @@ from seg_ros.arrays import UNLABELLED, UInt8Array
 from seg_ros.cli.model_options import add_model_arguments, settings_from
 from seg_ros.datasets.camvid import CamVid
 from seg_ros.images.resize import resize_image
-from seg_ros.inference.segmenter import Pipeline
-from seg_ros.segments.code_pooling import Coder
+from seg_ros.inference.segmenter import Segmenter
+from seg_ros.segments.code_pooling import CodePooling
 from seg_ros.segments.colour import lab_planes
 from seg_ros.segments.regions import Regions, connected
 
@@ -36,13 +36,15 @@ def things(labels: UInt8Array, min_area: int) -> tuple[Regions, list[int]]:
     return regions, [k for k in range(regions.n) if sizes[k] >= min_area and classes[k] != UNLABELLED]
 
 
-def describe(pipeline: Pipeline, coder: Coder, image: UInt8Array, regions: Regions) -> Float64Array:
+def describe(
+    segmenter: Segmenter, code_pooling: CodePooling, image: UInt8Array, regions: Regions
+) -> Float64Array:
     """Means before the threshold, (S, n_bits)."""
     import torch
 
-    resized = np.array(resize_image(image, *pipeline.input_size))
-    logits = pipeline.backend(torch.from_numpy(resized)[None])['codes'][0]
-    return coder.means(logits, lab_planes(resized), regions).astype(np.float64)
+    resized = np.array(resize_image(image, *segmenter.input_size))
+    logits = segmenter.backend(torch.from_numpy(resized)[None])['codes'][0]
+    return code_pooling.means(logits, lab_planes(resized), regions).astype(np.float64)
 
 
 def roc(same: Float64Array, different: Float64Array) -> tuple[Float64Array, Float64Array, float]:
@@ -60,9 +62,7 @@ def roc(same: Float64Array, different: Float64Array) -> tuple[Float64Array, Floa
 
 def main() -> None:
     """Measure, print, draw."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(metadata=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--data', type=Path, required=True)
     parser.add_argument('--split', default='val')
     parser.add_argument('--min-area', type=int, default=150, help='in pixels')
@@ -70,9 +70,9 @@ def main() -> None:
     parser.add_argument('--plot', type=Path)
     add_model_arguments(parser)
     arguments = parser.parse_args()
-    pipeline = Pipeline.load(settings_from(arguments))
-    coder = pipeline.coder
-    if coder is None:
+    segmenter = Segmenter.load(settings_from(arguments))
+    code_pooling = segmenter.code_pooling
+    if code_pooling is None:
         raise SystemExit('the model has no codes')
     data = CamVid(arguments.data, arguments.split)
     drives = [name.partition('_')[0] for name in data.names]
@@ -83,19 +83,20 @@ def main() -> None:
     for index in tqdm(range(len(data))):
         image, labels = data[index]
         regions, chosen = things(labels, arguments.min_area)
-        means = describe(pipeline, coder, image, regions)
+        means = describe(segmenter, code_pooling, image, regions)
         now = regions, chosen, means, labels, drives[index]
         if before is not None and before[4] == now[4]:
             compare(before, now, distances)
         before = now
     curves = {kind: roc(np.array(d[True]), np.array(d[False])) for kind, d in distances.items()}
     report = {
-        'model': str(pipeline.model.path),
+        'model': str(segmenter.model.path),
         'n_same': len(distances['codes'][True]),
         'n_different': len(distances['codes'][False]),
         'auc': {kind: curve[2] for kind, curve in curves.items()},
         'median_bits': {
-            str(kind): coder.n_bits * float(np.median(distances['codes'][kind])) for kind in (True, False)
+            str(kind): code_pooling.n_bits * float(np.median(distances['codes'][kind]))
+            for kind in (True, False)
         },
     }
     print(json.dumps(report, indent=2))

@@ -25,9 +25,9 @@ from seg_ros.datasets.camvid import CamVid
 from seg_ros.datasets.dataset import Dataset
 from seg_ros.evaluation.compare import EvenSample
 from seg_ros.images.resize import resize_image
-from seg_ros.inference.argmax import decide
+from seg_ros.inference.argmax import argmax_labels
 from seg_ros.inference.embedding_filter import EmbeddingFilter
-from seg_ros.inference.segmenter import Pipeline
+from seg_ros.inference.segmenter import Segmenter
 from seg_ros.inference.settings import Settings
 from seg_ros.metrics.labels import boundary_counts, confusion_matrix, mean_boundary_iou, mean_iou
 
@@ -56,7 +56,7 @@ class Scored:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(metadata=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument('model')
     parser.add_argument('--data', type=Path, required=True, help="CamVid's folder")
     parser.add_argument('--split', default='val')
@@ -69,13 +69,13 @@ def main() -> None:
     arguments = parser.parse_args()
 
     settings = Settings(model=arguments.model, backend=arguments.backend, embedding_filter_enabled=True)
-    pipeline = Pipeline.load(settings)
-    own = pipeline.filter
+    segmenter = Segmenter.load(settings)
+    own = segmenter.filter
     assert own is not None
     to_tune = EvenSample(CamVid(arguments.data, arguments.tune), arguments.tune_limit)
     to_measure = EvenSample(CamVid(arguments.data, arguments.split), arguments.limit)
-    tuning, measured = (score(pipeline, images, arguments.stride) for images in (to_tune, to_measure))
-    n_classes = len(pipeline.classes)
+    tuning, measured = (score(segmenter, images, arguments.stride) for images in (to_tune, to_measure))
+    n_classes = len(segmenter.classes)
 
     def best(methods: Sequence[Method]) -> Method:
         return max(methods, key=lambda method: figures(method, tuning, n_classes)['mean_iou'])
@@ -99,13 +99,13 @@ def main() -> None:
         arguments.json.write_text(json.dumps(report, indent=2) + '\n')
 
 
-def score(pipeline: Pipeline, dataset: Dataset, stride: int) -> list[Scored]:
+def score(segmenter: Segmenter, dataset: Dataset, stride: int) -> list[Scored]:
     """What the network says about images, filters aside; as coarse as ``stride`` makes it."""
     found = []
     for index in range(len(dataset)):
         image, truth = dataset[index]
-        resized = np.ascontiguousarray(resize_image(image, *pipeline.input_size))
-        answers = pipeline.backend(torch.from_numpy(resized)[None])
+        resized = np.ascontiguousarray(resize_image(image, *segmenter.input_size))
+        answers = segmenter.backend(torch.from_numpy(resized)[None])
         scores, embeddings = (answers[key][0].clone() for key in ('scores', 'embeddings'))
         found.append(Scored(resized, truth, F.avg_pool2d(scores, stride), embeddings))
     return found
@@ -119,7 +119,7 @@ def figures(method: Method, images: Sequence[Scored], n_classes: int) -> dict[st
         started = time.perf_counter()
         scores = method(each.image, each.scores, each.embeddings)
         times.append(time.perf_counter() - started)
-        labels = decide(scores, *each.truth.shape).labels
+        labels = argmax_labels(scores, *each.truth.shape).labels
         matrix += confusion_matrix(each.truth, labels, n_classes)
         boundary += boundary_counts(each.truth, labels, n_classes)
     return {

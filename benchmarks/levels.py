@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from seg_ros.compression.context import Workplace, take
+from seg_ros.compression.context import CompressionContext, take
 from seg_ros.compression.steps import Quantize
 from seg_ros.datasets.camvid import CamVid
 from seg_ros.evaluation.compare import Comparison, EvenSample, compare
@@ -51,7 +51,7 @@ NETWORKS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(metadata=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument('--data', type=Path, required=True, help="CamVid's folder")
     parser.add_argument('--split', default='val')
     parser.add_argument('--limit', type=int, default=101, help='images to measure on')
@@ -95,7 +95,10 @@ def made(parent: Model, level: str, arguments: argparse.Namespace) -> Path:
         processes = Processes(0, 1, torch.device('cpu'))
         train = (Source('camvid', 'train'),)
         take(
-            Quantize(level), parent, path, Workplace(train, None, arguments.data, processes, {}, parent.path)
+            Quantize(level),
+            parent,
+            path,
+            CompressionContext(train, None, arguments.data, processes, {}, parent.path),
         )
     return path
 

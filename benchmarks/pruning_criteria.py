@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from seg_ros.compression.context import Workplace, take
+from seg_ros.compression.context import CompressionContext, take
 from seg_ros.compression.steps import Cost, Prune
 from seg_ros.modelfile.file import load_model
 from seg_ros.networks.image_network import ImageNetwork
@@ -38,7 +38,7 @@ LEARNING = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(metadata=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument('model', type=Path)
     parser.add_argument('--dataset', default='camvid')
     parser.add_argument('--data', type=Path)
@@ -81,7 +81,7 @@ def point(arguments: argparse.Namespace, criterion: str, share: float, epochs: i
     if learn and arguments.crop:
         learn['augment'] = {**LEARNING['augment'], 'crop': arguments.crop}
     train = Source(arguments.dataset, 'train')
-    workplace = Workplace(
+    context = CompressionContext(
         (train,), None, arguments.data, Processes(0, 1, torch.device('cpu')), {}, arguments.model
     )
     step = Prune(
@@ -89,18 +89,18 @@ def point(arguments: argparse.Namespace, criterion: str, share: float, epochs: i
     )
     with tempfile.TemporaryDirectory() as folder:
         pruned = Path(folder) / 'pruned.safetensors'
-        take(step, load_model(arguments.model), pruned, workplace)
+        take(step, load_model(arguments.model), pruned, context)
         return mean_iou(pruned, arguments)
 
 
 def mean_iou(path: Path, arguments: argparse.Namespace) -> float:
     """In percent."""
     model = load_model(path)
-    about = model.description
-    network = ImageNetwork(model.network, about.normalisation).eval()
+    metadata = model.metadata
+    network = ImageNetwork(model.network, metadata.normalisation).eval()
     dataset = open_source(Source(arguments.dataset, arguments.split), arguments.data)
-    matrix = measure(network, dataset, about.input_size, Processes(0, 1, torch.device('cpu')))
-    return 100 * float(as_figures(matrix, about.classes)['mean_iou'])
+    matrix = measure(network, dataset, metadata.input_size, Processes(0, 1, torch.device('cpu')))
+    return 100 * float(as_figures(matrix, metadata.classes)['mean_iou'])
 
 
 def draw(

@@ -19,7 +19,7 @@ from std_msgs.msg import Header
 from seg_ros.cli.model_options import add_model_arguments, settings_from
 from seg_ros.datasets.dataset import read_image
 from seg_ros.images.resize import resize_image
-from seg_ros.inference.segmenter import Pipeline
+from seg_ros.inference.segmenter import Segmenter
 from seg_ros.ros.messages import segment_array, segment_ids
 from seg_ros.segments.colour import colour_moments, lab_planes
 from seg_ros.segments.merging import join_alike
@@ -45,31 +45,29 @@ def median_ms(step: Callable[[], Any]) -> float:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(metadata=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--image', type=Path, help='a frame (default: a rendered one)')
     parser.add_argument('--json', type=Path)
     add_model_arguments(parser)
     arguments = parser.parse_args()
-    pipeline = Pipeline.load(settings_from(arguments))
-    coder, rules = pipeline.coder, pipeline.rules
-    if coder is None:
+    segmenter = Segmenter.load(settings_from(arguments))
+    code_pooling, rules = segmenter.code_pooling, segmenter.rules
+    if code_pooling is None:
         raise SystemExit('the model has no codes')
     image = read_image(arguments.image) if arguments.image else RenderedDrive(5, 2, 480, 640)[1][0]
-    image = np.array(resize_image(image, *pipeline.input_size))
+    image = np.array(resize_image(image, *segmenter.input_size))
     frames = torch.from_numpy(image)[None]
-    answers = {k: v.clone() for k, v in pipeline.backend(frames).items()}
+    answers = {k: v.clone() for k, v in segmenter.backend(frames).items()}
     logits = answers['codes'][0]
     scores = answers['scores'][0] if 'scores' in answers else None
     superpixels = SUPERPIXELS[rules.superpixels](image, region_size=rules.region_size)
     planes, borders = lab_planes(image), find_borders(superpixels)
-    means = coder.means(logits, planes, superpixels)
+    means = code_pooling.means(logits, planes, superpixels)
     sizes = np.bincount(superpixels.ids.ravel(), minlength=superpixels.n)
     shares = (sizes / sizes.sum()).astype(np.float32)
     sums = means * shares[:, None]
     numbers = [np.float32(v) for v in (rules.merge_limit, rules.size_power, rules.border_share)]
-    segments = find_segments(image, logits, scores, coder, rules)
+    segments = find_segments(image, logits, scores, code_pooling, rules)
     confidence = np.zeros(image.shape[:2], np.uint8)
     identities = np.ones(segments.n, np.uint64)
 
@@ -82,13 +80,13 @@ def main() -> None:
             segments,
             confidence=confidence,
             numbers=identities,
-            codebook=pipeline.codebook,
+            codebook=segmenter.codebook,
             max_count=500,
             header=Header(),
         )
 
     steps: dict[str, Callable[[], Any]] = {
-        'network with codes': lambda: pipeline.backend(frames),
+        'network with codes': lambda: segmenter.backend(frames),
         'superpixels': lambda: SUPERPIXELS[rules.superpixels](image, region_size=rules.region_size),
         'lab': lambda: lab_planes(image),
         'colour': lambda: colour_moments(planes, superpixels),
@@ -98,12 +96,12 @@ def main() -> None:
         'scores': lambda: (
             None if scores is None else pool(scores.permute(1, 2, 0).contiguous().numpy(), segments.regions)
         ),
-        'all segments': lambda: find_segments(image, logits, scores, coder, rules),
+        'all segments': lambda: find_segments(image, logits, scores, code_pooling, rules),
         'describe': lambda: describe(segments.regions),
         'message': message,
     }
     report = {
-        'n_bits': coder.n_bits,
+        'n_bits': code_pooling.n_bits,
         'n_superpixels': superpixels.n,
         'n_segments': segments.n,
         'milliseconds': {name: median_ms(step) for name, step in steps.items()},

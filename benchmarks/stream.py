@@ -32,10 +32,10 @@ from std_msgs.msg import Header
 from seg_ros.arrays import UInt8Array
 from seg_ros.cli.model_options import add_model_arguments, settings_from
 from seg_ros.images.resize import resize_image
-from seg_ros.inference.segmenter import Pipeline
+from seg_ros.inference.segmenter import Segmenter
 from seg_ros.inference.settings import parameters_from
 from seg_ros.msg import SegmentCodeArray
-from seg_ros.replay.node_process import NodeProcess, keep_to_ourselves, use_large_image_transport
+from seg_ros.replay.node_process import NodeProcess, isolate_dds_domain, use_large_image_transport
 from seg_ros.ros.image_message import message_from_image
 from seg_ros.synthetic import RenderedDrive
 
@@ -119,9 +119,9 @@ def stages(node: Node) -> dict[str, str]:
     return values
 
 
-def bare_network(pipeline: Pipeline, frames: list[UInt8Array], rate_hz: float, n_frames: int) -> Times:
+def bare_network(segmenter: Segmenter, frames: list[UInt8Array], rate_hz: float, n_frames: int) -> Times:
     """Milliseconds of the backend alone, on the same frames at the same pace."""
-    resized = [resize_image(frame, *pipeline.input_size).copy() for frame in frames]
+    resized = [resize_image(frame, *segmenter.input_size).copy() for frame in frames]
     inputs = [torch.from_numpy(image)[None] for image in resized]
     times = []
     due = time.monotonic()
@@ -129,16 +129,14 @@ def bare_network(pipeline: Pipeline, frames: list[UInt8Array], rate_hz: float, n
         time.sleep(max(due - time.monotonic(), 0))
         due += 1 / rate_hz
         started = time.perf_counter()
-        pipeline.backend(inputs[number % len(inputs)])
+        segmenter.backend(inputs[number % len(inputs)])
         times.append(1e3 * (time.perf_counter() - started))
     return np.array(times)
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(metadata=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--seconds', type=float, default=60)
     parser.add_argument('--rate-hz', type=float, default=30)
     parser.add_argument('--size', type=int, nargs=2, default=(480, 640), metavar=('H', 'W'))
@@ -147,7 +145,7 @@ def main() -> None:
     add_model_arguments(parser)
     arguments = parser.parse_args()
     settings = settings_from(arguments)
-    keep_to_ourselves(None)
+    isolate_dds_domain(None)
     use_large_image_transport()
     drive = RenderedDrive(23, 20, *arguments.size)
     frames = [drive[index][0] for index in range(len(drive))]
@@ -158,7 +156,7 @@ def main() -> None:
     receiver = spawn.Process(target=receive, args=(there, arguments.topic), daemon=True)
     rclpy.init()
     node = rclpy.create_node('camera')
-    pipeline = Pipeline.load(settings)
+    segmenter = Segmenter.load(settings)
 
     def ages_of(rate_hz: float, n_frames: int) -> Times:
         """Publish, wait for the last answers, and tell their ages."""
@@ -184,14 +182,14 @@ def main() -> None:
         for _ in range(_TURNS):
             n_turn = round(_TURN_S * _TURN_RATE_HZ)
             in_node.append(np.median(ages_of(_TURN_RATE_HZ, n_turn)))
-            bare.append(np.median(bare_network(pipeline, frames, _TURN_RATE_HZ, n_turn)))
+            bare.append(np.median(bare_network(segmenter, frames, _TURN_RATE_HZ, n_turn)))
         publish(node, frames, _TURN_RATE_HZ, 30)
         steps = stages(node)
         here.send(False)
         receiver.join()
     rclpy.try_shutdown()
     report = {
-        **pipeline.as_json(),
+        **segmenter.as_json(),
         'topic': arguments.topic,
         'frames': {'published': n_frames, 'received': len(ages), 'lost': n_frames - len(ages)},
         'age_ms': {f'p{q}': float(np.percentile(ages, q)) for q in (50, 99)},

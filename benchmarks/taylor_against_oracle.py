@@ -90,9 +90,7 @@ def compare(name: str, network: nn.Module, task: Task) -> dict[str, object]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(metadata=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--data', type=Path, help='the folder that holds camvid/')
     parser.add_argument('--images', type=int, default=4)
     parser.add_argument('--model', type=Path, default=Path('models/enet_camvid.safetensors'))
@@ -107,7 +105,7 @@ def main() -> None:
     if options.data:
         frames = CamVid(options.data / 'camvid', 'train')
         indices = [len(frames) * i // options.images for i in indices]
-    task = Task([batch(frames, indices, (180, 240))], cross_entropy, model.description.normalisation)
+    task = Task([batch(frames, indices, (180, 240))], cross_entropy, model.metadata.normalisation)
     found['enet'] = compare('ENet', model.network, task)
     if options.json:
         options.json.write_text(json.dumps(found, indent=1))

@@ -13,7 +13,7 @@ from seg_ros.cli.main import main
 from seg_ros.images.resize import resize_image
 from seg_ros.modelfile.file import save_model
 from seg_ros.modelfile.golden import Golden
-from seg_ros.modelfile.metadata import ModelDescription
+from seg_ros.modelfile.metadata import ModelMetadata
 from seg_ros.networks.image_network import ImageNetwork
 from seg_ros.resources import resource
 from seg_ros.synthetic import RenderedDrive
@@ -39,9 +39,9 @@ def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     torch.manual_seed(3)
     classes = ClassSet.from_yaml(resource('config/labels/camvid11.yaml'))
-    description = ModelDescription('enet', classes, (96, 128), licence='CC0-1.0, a test')
-    network = description.build()
-    images = ImageNetwork(network, description.normalisation)
+    metadata = ModelMetadata('enet', classes, (96, 128), licence='CC0-1.0, a test')
+    network = metadata.build()
+    images = ImageNetwork(network, metadata.normalisation)
     optimizer = torch.optim.Adam(network.parameters(), 0.005)
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)  # faster for so small a network
@@ -59,7 +59,7 @@ def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
             scores = images(torch.from_numpy(resize_image(image, 96, 128))[None])
             labels.append(F.interpolate(scores, (54, 72), mode='bilinear')[0].argmax(0).byte().numpy())
     path = tmp_path_factory.mktemp('models') / 'tiny.safetensors'
-    save_model(path, network, description, Golden(golden, np.stack(labels)))
+    save_model(path, network, metadata, Golden(golden, np.stack(labels)))
     return path
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from seg_ros.compression.context import Step, Workplace, take
+from seg_ros.compression.context import CompressionContext, CompressionStep, take
 from seg_ros.compression.steps import example_of
 from seg_ros.datasets.registry import DATASETS
 from seg_ros.errors import RecipeError
@@ -70,15 +70,15 @@ def mapping_from(text: str, option: str) -> dict[str, Any]:
     return content
 
 
-def run_step(step: Step, arguments: argparse.Namespace) -> int:
+def run_step(step: CompressionStep, arguments: argparse.Namespace) -> int:
     """Run one step on the model that was named, and say what it gained."""
     model = load_model(find_model(arguments.model))
     source = Source(arguments.dataset, arguments.split, options=mapping_from(arguments.options, '--options'))
     processes = join(arguments.device)
     try:
-        workplace = Workplace((source,), None, arguments.data, processes, {}, model.path)
+        context = CompressionContext((source,), None, arguments.data, processes, {}, model.path)
         with remembered_interrupts():
-            take(step, model, arguments.output, workplace)
+            take(step, model, arguments.output, context)
     finally:
         leave()
     if processes.is_main:
@@ -89,7 +89,7 @@ def run_step(step: Step, arguments: argparse.Namespace) -> int:
 def report(before: Model, after: Model) -> None:
     """Print what a model was and is."""
     rows: dict[str, Callable[[Model], str]] = {
-        'level': lambda model: model.description.quantization,
+        'level': lambda model: model.metadata.quantization,
         'bytes': lambda model: f'{model.n_bytes:,}',
         'parameters': lambda model: f'{model.n_parameters:,}',
         'MACs': lambda model: f'{count_macs(model.network.float(), example_of(model)):,}',
@@ -97,7 +97,7 @@ def report(before: Model, after: Model) -> None:
     print(f'{before.path} -> {after.path}')
     for name, value in rows.items():
         print(f'  {name:11}{value(before):>16} -> {value(after):>14}')
-    removed = (after.description.pruned or {}).get('removed')
+    removed = (after.metadata.pruned or {}).get('removed')
     if removed:
         print(f'  without    {", ".join(removed)}')
     print(json.dumps({'path': str(after.path), 'digest': after.digest}))

@@ -10,7 +10,7 @@ from seg_ros.datasets.folder import UnlabelledFolder
 from seg_ros.datasets.registry import DATASETS
 from seg_ros.errors import DatasetError, ParameterError, look_up
 from seg_ros.evaluation.accuracy import measure_accuracy
-from seg_ros.inference.segmenter import Pipeline
+from seg_ros.inference.segmenter import Segmenter
 from seg_ros.reports.worst_images import WorstImages
 
 
@@ -33,9 +33,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.worst < 1:
         raise ParameterError(f'--worst is {arguments.worst}; expected 1 or more')
     dataset = open_dataset(arguments.dataset, arguments.data, arguments.split, arguments.classes)
-    pipeline = Pipeline.load(settings_from(arguments))
+    segmenter = Segmenter.load(settings_from(arguments))
     worst = WorstImages(dataset, arguments.worst) if arguments.sheet else None
-    accuracy = measure_accuracy(pipeline, dataset, worst)
+    accuracy = measure_accuracy(segmenter, dataset, worst)
     print(accuracy.as_text())
     if worst:
         worst.write_sheet(arguments.sheet)
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
         report = {
             'dataset': arguments.dataset,
             'split': arguments.split,
-            **pipeline.as_json(),
+            **segmenter.as_json(),
             **accuracy.as_json(),
         }
         arguments.json.parent.mkdir(parents=True, exist_ok=True)

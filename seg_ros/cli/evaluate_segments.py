@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
         'path': str(model.path),
         'digest': model.digest,
         'device': arguments.device,
-        'quantization': model.description.quantization,
+        'quantization': model.metadata.quantization,
         'methods': figures,
     }
     rows = {

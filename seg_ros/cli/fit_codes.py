@@ -16,7 +16,7 @@ from seg_ros.datasets.segmented import SegmentedImages
 from seg_ros.errors import ModelFileError, ParameterError
 from seg_ros.modelfile.file import Model, load_model, save_model
 from seg_ros.modelfile.find import find_model
-from seg_ros.modelfile.metadata import CodeDescription, ModelDescription
+from seg_ros.modelfile.metadata import CodeMetadata, ModelMetadata
 from seg_ros.networks.binary_layer import BinaryLayer
 from seg_ros.networks.frame_network import FrameNetwork
 from seg_ros.networks.image_network import ImageNetwork, Normalisation
@@ -109,81 +109,81 @@ def run(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
     )
     parent = load_model(find_model(arguments.model)) if arguments.model else None
-    description, network = _start_from(parent, settings) if parent else _start_anew(arguments)
-    layer, about = _layer(arguments, parent, description, network)
-    images = ImageNetwork(network, description.normalisation).eval()
+    metadata, network = _start_from(parent, settings) if parent else _start_anew(arguments)
+    layer, code_metadata = _layer(arguments, parent, metadata, network)
+    images = ImageNetwork(network, metadata.normalisation).eval()
     frames = FrameNetwork(
-        images, has_scores=len(description.classes) > 0, codes=layer, taps=list(about.taps)
+        images, has_scores=len(metadata.classes) > 0, codes=layer, taps=list(code_metadata.taps)
     ).eval()
     if parent is None or parent.codes is None:
         fit_itq(frames, [image for source in sources for image, _ in _some(source)], seed=arguments.seed)
-    description = replace(
-        description,
-        codes=about,
-        licence=arguments.licence or description.licence,
-        parent={'digest': parent.digest, 'figures': parent.description.figures} if parent else None,
-        training={**description.training, 'codes': _story(arguments, sources)},
+    metadata = replace(
+        metadata,
+        codes=code_metadata,
+        licence=arguments.licence or metadata.licence,
+        parent={'digest': parent.digest, 'figures': parent.metadata.figures} if parent else None,
+        training={**metadata.training, 'codes': _story(arguments, sources)},
     )
     losses = []
-    _write(arguments.output, frames, description, parent)
+    _write(arguments.output, frames, metadata, parent)
     for loss in CodeTuner(frames, sources, settings).run() if arguments.epochs else ():
         losses.append(round(loss, 5))
         print(f'epoch {len(losses)} of {arguments.epochs}: loss {loss:.4f}', flush=True)
-        training = {**description.training, 'codes': {**_story(arguments, sources), 'losses': losses}}
-        _write(arguments.output, frames, replace(description, training=training), parent)
+        training = {**metadata.training, 'codes': {**_story(arguments, sources), 'losses': losses}}
+        _write(arguments.output, frames, replace(metadata, training=training), parent)
     print(f'written: {arguments.output}')
     return 0
 
 
-def _start_from(parent: Model, settings: FineTuning) -> tuple[ModelDescription, nn.Module]:
+def _start_from(parent: Model, settings: FineTuning) -> tuple[ModelMetadata, nn.Module]:
     """A model; its embeddings stay unless the network that they read learns."""
-    description = parent.description
-    if description.embeddings and settings.epochs and settings.encoder_learning_rate > 0:
+    metadata = parent.metadata
+    if metadata.embeddings and settings.epochs and settings.encoder_learning_rate > 0:
         log.warning(EMBEDDINGS_LEFT_OUT)
-        description = replace(description, embeddings=None)
-    return description, parent.network
+        metadata = replace(metadata, embeddings=None)
+    return metadata, parent.network
 
 
-def _start_anew(arguments: argparse.Namespace) -> tuple[ModelDescription, nn.Module]:
+def _start_anew(arguments: argparse.Namespace) -> tuple[ModelMetadata, nn.Module]:
     """An encoder with a user's weights, or random ones."""
     key = {'squeezenet': 'version', 'alexnet': 'layout'}[arguments.encoder]
     options = {key: arguments.encoder_version} if arguments.encoder_version else {}
     height, width = arguments.input_size
-    description = ModelDescription(
+    metadata = ModelMetadata(
         arguments.encoder,
         ClassSet(()),
         (height, width),
         NORMALISATIONS[arguments.normalisation],
         arguments=options,
-        codes=CodeDescription({}, arguments.bits),
+        codes=CodeMetadata({}, arguments.bits),
     )
     torch.manual_seed(arguments.seed)
-    network = description.build()
+    network = metadata.build()
     if arguments.encoder_weights:
         assert isinstance(network, Encoder)
         network.load_weights(arguments.encoder_weights)
-    return description, network
+    return metadata, network
 
 
 def _layer(
-    arguments: argparse.Namespace, parent: Model | None, description: ModelDescription, network: nn.Module
-) -> tuple[BinaryLayer, CodeDescription]:
+    arguments: argparse.Namespace, parent: Model | None, metadata: ModelMetadata, network: nn.Module
+) -> tuple[BinaryLayer, CodeMetadata]:
     """The layer to fit: the parent's own, or a new one for the taps asked for."""
-    if parent is not None and parent.codes is not None and parent.description.codes is not None:
-        return parent.codes, parent.description.codes
-    names = arguments.taps or USUAL_TAPS.get(description.architecture)
+    if parent is not None and parent.codes is not None and parent.metadata.codes is not None:
+        return parent.codes, parent.metadata.codes
+    names = arguments.taps or USUAL_TAPS.get(metadata.architecture)
     if not names:
-        raise ParameterError(f'{description.architecture} has no usual maps to read codes from; give --taps')
-    probe = ImageNetwork(network, description.normalisation).eval()
+        raise ParameterError(f'{metadata.architecture} has no usual maps to read codes from; give --taps')
+    probe = ImageNetwork(network, metadata.normalisation).eval()
     try:
         frames = FrameNetwork(probe, codes=None, taps=names)
         with torch.no_grad():
-            maps = frames.maps(torch.zeros(1, *description.input_size, 3, dtype=torch.uint8))
+            maps = frames.maps(torch.zeros(1, *metadata.input_size, 3, dtype=torch.uint8))
     except (AttributeError, KeyError) as err:
         known = ', '.join(name for name, _ in network.named_children())
         raise ModelFileError(f'--taps {" ".join(names)}: {err}; it has {known}, ...') from err
     frames.close()
-    about = CodeDescription(
+    code_metadata = CodeMetadata(
         {name: features.shape[1] for name, features in zip(names, maps, strict=True)},
         arguments.bits,
         has_colour=not arguments.without_colour,
@@ -192,7 +192,7 @@ def _layer(
         size_power=arguments.size_power,
         border_share=arguments.border_share,
     )
-    return about.build(), about
+    return code_metadata.build(), code_metadata
 
 
 def _some(source: SegmentedImages, n_most: int = 300) -> list[tuple]:  # type: ignore[type-arg]
@@ -216,14 +216,14 @@ def _story(arguments: argparse.Namespace, sources: Sequence[SegmentedImages]) ->
     }
 
 
-def _write(path: Path, frames: FrameNetwork, description: ModelDescription, parent: Model | None) -> None:
+def _write(path: Path, frames: FrameNetwork, metadata: ModelMetadata, parent: Model | None) -> None:
     frames.eval()
-    labelled = parent.golden if parent and len(description.classes) else None
-    golden = make_code_golden(frames, description.input_size, labelled)
-    embeddings = parent.embeddings if parent and description.embeddings else None
+    labelled = parent.golden if parent and len(metadata.classes) else None
+    golden = make_code_golden(frames, metadata.input_size, labelled)
+    embeddings = parent.embeddings if parent and metadata.embeddings else None
     if embeddings is None:
-        golden = replace(golden, sharpened=None)
-    network, level = frames.network.network, QUANTIZATIONS[description.quantization]
+        golden = replace(golden, filtered=None)
+    network, level = frames.network.network, QUANTIZATIONS[metadata.quantization]
     if level.packed_as is None and level.dtype != torch.float32:
         network = copy.deepcopy(network).to(level.dtype)  # it learnt in float32
-    save_model(path, network, description, golden, frames.codes, embeddings)
+    save_model(path, network, metadata, golden, frames.codes, embeddings)

@@ -16,7 +16,7 @@ from seg_ros.drawing.overlay import code_colours, draw_segments
 from seg_ros.errors import BagError, ImageError, ParameterError, UnavailableError
 from seg_ros.evaluation.figures import table, write_json
 from seg_ros.images.messages import image_of
-from seg_ros.inference.segmenter import Pipeline
+from seg_ros.inference.segmenter import Segmenter
 from seg_ros.segments.hamming import hamming
 from seg_ros.segments.regions import Shapes, describe
 from seg_ros.segments.segments import Segments
@@ -61,12 +61,12 @@ def run(arguments: argparse.Namespace) -> int:
         raise ParameterError(
             f'--radius {arguments.radius}, --min-area {arguments.min_area}; expected shares in 0..1'
         )
-    pipeline = Pipeline.load(settings_from(arguments))
+    segmenter = Segmenter.load(settings_from(arguments))
     images = [
         read_frame(path, index, arguments.topic)
         for path, index in zip((arguments.a, arguments.b), arguments.frame, strict=True)
     ]
-    found = [_segments(pipeline, image) for image in images]
+    found = [_segments(segmenter, image) for image in images]
     shapes = [describe(segments.regions) for segments in found]
     matches = match(found[0], found[1], shapes, radius=arguments.radius, min_area=arguments.min_area)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
@@ -77,8 +77,8 @@ def run(arguments: argparse.Namespace) -> int:
     write_json(
         arguments.json,
         {
-            **pipeline.as_json(),
-            'codebook': pipeline.codebook,
+            **segmenter.as_json(),
+            'codebook': segmenter.codebook,
             'segments': [_listed(segments, shape) for segments, shape in parts],
             'matches': [vars(pair) for pair in matches],
         },
@@ -165,10 +165,10 @@ def draw_matches(
     return picture
 
 
-def _segments(pipeline: Pipeline, image: UInt8Array) -> Segments:
-    segments = pipeline(image, with_segments=True).segments
+def _segments(segmenter: Segmenter, image: UInt8Array) -> Segments:
+    segments = segmenter(image, with_segments=True).segments
     if segments is None:
-        raise UnavailableError(f'model {pipeline.model.path} has no codes; seg_ros fit-codes adds them')
+        raise UnavailableError(f'model {segmenter.model.path} has no codes; seg_ros fit-codes adds them')
     return segments
 
 

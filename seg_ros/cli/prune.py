@@ -3,9 +3,9 @@
 import argparse
 
 from seg_ros.cli.compress_options import add_common_arguments, add_learning, learning_from, run_step
-from seg_ros.compression.context import Step
+from seg_ros.compression.context import CompressionStep
 from seg_ros.compression.importance import CRITERIA
-from seg_ros.compression.steps import Cost, Prune, RemoveBlocks
+from seg_ros.compression.steps import CostTarget, Prune, RemoveBlocks
 from seg_ros.inference.backends.registry import BACKENDS
 
 
@@ -37,9 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prune."""
-    to = Cost(arguments.kind, arguments.limit, arguments.share, backend=arguments.backend)
+    to = CostTarget(arguments.kind, arguments.limit, arguments.share, backend=arguments.backend)
     learn = learning_from(arguments)
-    step: Step = Prune(
+    step: CompressionStep = Prune(
         to,
         arguments.criterion,
         arguments.per,

@@ -26,7 +26,7 @@ from seg_ros.evaluation.figures import (
     write_json,
 )
 from seg_ros.inference.argmax import Prediction
-from seg_ros.inference.segmenter import Pipeline
+from seg_ros.inference.segmenter import Segmenter
 from seg_ros.inference.settings import check
 
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mkv', '.mov', '.webm', '.m4v', '.mpg', '.mpeg')
@@ -55,34 +55,34 @@ def run(arguments: argparse.Namespace) -> int:
     """Segment everything; a bad file is reported and makes the exit code 1, but stops nothing."""
     wanted = [name for name in OUTPUTS if getattr(arguments, name)] or ['labels', 'overlay']
     opacity = check('overlay_opacity', arguments.opacity)
-    segmenter = Segmenter(Pipeline.load(settings_from(arguments)), wanted, opacity)
+    file_segmenter = FileSegmenter(Segmenter.load(settings_from(arguments)), wanted, opacity)
     n_bad = 0
     files = list(find_files(arguments.inputs, arguments.output))
     for path, target in tqdm(files, desc='segmenting', unit='file', disable=None):
         try:
-            segmenter.segment(path, target)
+            file_segmenter.segment(path, target)
         except (SegRosError, OSError) as err:
             n_bad += 1
             tqdm.write(f'seg_ros: skipped: {err}', sys.stderr)
-    write_json(arguments.json, segmenter.as_json())
-    print(segmenter.as_text())
+    write_json(arguments.json, file_segmenter.as_json())
+    print(file_segmenter.as_text())
     print(table({'results': str(arguments.output), 'bad files': f'{n_bad} of {len(files)}' if n_bad else ''}))
     return 1 if n_bad else 0
 
 
-class Segmenter:
+class FileSegmenter:
     """Segments files and remembers what it saw.
 
     Args:
-        pipeline: what segments.
+        segmenter: what segments.
         wanted: of OUTPUTS, what to write.
         opacity: of the overlay, 0..1.
     """
 
-    def __init__(self, pipeline: Pipeline, wanted: Collection[str], opacity: float) -> None:
-        self._pipeline, self._wanted, self._opacity = pipeline, wanted, opacity
-        self._overlay = Overlay(pipeline.classes)
-        self._counter = LabelCounter(pipeline.classes)
+    def __init__(self, segmenter: Segmenter, wanted: Collection[str], opacity: float) -> None:
+        self._segmenter, self._wanted, self._opacity = segmenter, wanted, opacity
+        self._overlay = Overlay(segmenter.classes)
+        self._counter = LabelCounter(segmenter.classes)
         self._latency_ms: list[float] = []
         self._sources: dict[Path, Path] = {}
 
@@ -108,7 +108,7 @@ class Segmenter:
     def as_json(self) -> dict[str, Any]:
         """Figures under the keys that all reports share."""
         return {
-            **self._pipeline.as_json(),
+            **self._segmenter.as_json(),
             'n_images': len(self._latency_ms),
             'latency_ms': percentiles(self._latency_ms),
             'class_shares': self._counter.shares(),
@@ -163,7 +163,7 @@ class Segmenter:
 
     def _predict(self, image: UInt8Array) -> Prediction:
         started = time.perf_counter()
-        prediction = self._pipeline(image, with_confidence='confidence' in self._wanted)
+        prediction = self._segmenter(image, with_confidence='confidence' in self._wanted)
         self._latency_ms.append(1e3 * (time.perf_counter() - started))
         self._counter.add(prediction.labels)
         return prediction

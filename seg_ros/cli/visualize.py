@@ -16,14 +16,14 @@ from seg_ros.datasets.registry import DATASETS
 from seg_ros.errors import ParameterError, UnavailableError
 from seg_ros.evaluation.compare import EvenSample
 from seg_ros.evaluation.embedding_pictures import EmbeddingColours, choose_spots, spots_at
-from seg_ros.evaluation.embedding_views import Change, EmbeddedModel
+from seg_ros.evaluation.embedding_views import EmbeddedModel, LabelChanges
 from seg_ros.evaluation.figures import table, write_json
 from seg_ros.evaluation.units import ReceptiveField, watch
 from seg_ros.reports import embedding_page, units_page
 from seg_ros.reports.embedding_plates import Painter, Plate
 from seg_ros.reports.unit_portraits import (
-    Comparison,
     Gallery,
+    PortraitComparison,
     Subject,
     choose_units,
     load_subjects,
@@ -114,7 +114,7 @@ def _show_units(arguments: argparse.Namespace) -> dict[str, str]:
     dataset = open_images(arguments.dataset, arguments.data, arguments.split, arguments.classes)
     images = EvenSample(dataset, arguments.limit or len(dataset))
     watch([s.watched for s in (first, *others)], (image for image, _ in _each(images)))
-    comparisons = [Comparison.of(first, other) for other in others]
+    comparisons = [PortraitComparison.of(first, other) for other in others]
     gallery = Gallery(images, first.field)
     folder = _made(arguments.output or Path('units'))
     units: dict[int, list[Portrait]] = {}
@@ -138,20 +138,22 @@ def _show_embeddings(arguments: argparse.Namespace) -> dict[str, str]:
     by_hand = spots_at(arguments.at or (), model)
     dataset = open_images(arguments.dataset, arguments.data, arguments.split, arguments.classes)
     images = EvenSample(dataset, arguments.limit or _N_IMAGES)
-    classes = model.model.description.classes
+    classes = model.model.metadata.classes
     is_judged = classes.names == dataset.classes.names
     views = [
         model.look(name, image, truth if is_judged else None)
         for name, (image, truth) in zip(images.names, _each(images), strict=True)
     ]
-    spots = [by_hand or choose_spots(view, model.filter.window, model.about.stride) for view in views]
+    spots = [
+        by_hand or choose_spots(view, model.filter.window, model.embedding_metadata.stride) for view in views
+    ]
     colours = EmbeddingColours().fit([view.embeddings for view in views])
     painter, plates = Painter(model, colours), list[Plate]()
     folder = _made(arguments.output or Path('embeddings'))
     for view, chosen in zip(tqdm(views, desc='drawing', unit='image', disable=None), spots, strict=True):
         plates.append(painter.plate(view, chosen))
         embedding_page.write_sheet(folder / f'{_file_name(view.name)}.png', plates[-1])
-    change, page = sum((view.change for view in views), Change()), folder / 'index.html'
+    change, page = sum((view.change for view in views), LabelChanges()), folder / 'index.html'
     facts = {
         **model.as_facts(),
         'colours': colours.as_text(),
@@ -200,7 +202,7 @@ def _facts_of_units(layer: str, first: Subject, field: ReceptiveField) -> dict[s
     if not np.isfinite(field.height + field.width):
         seen = 'up to the border of the image'
     return {
-        'model': f'{first.model.path.name}, {first.model.description.architecture}',
+        'model': f'{first.model.path.name}, {first.model.metadata.architecture}',
         'layer': f'{layer}, {first.n_units} units, one for each {field.stride[0]} x {field.stride[1]} pixels',
         'a unit sees': f'{seen}, of {height} x {width}',
     }

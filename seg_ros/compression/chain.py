@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from seg_ros.compression.context import Step, Workplace, take
+from seg_ros.compression.context import CompressionContext, CompressionStep, take
 from seg_ros.compression.steps import STEPS
 from seg_ros.errors import BudgetError, RecipeError
 from seg_ros.modelfile.file import load_model
@@ -57,7 +57,7 @@ class CompressionRecipe:
         recipe.links()  # so that a wrong step is told before the first one has run for hours
         return recipe
 
-    def links(self) -> list[tuple[str, Step]]:
+    def links(self) -> list[tuple[str, CompressionStep]]:
         """The steps with their names.
 
         Raises:
@@ -85,7 +85,7 @@ def compress(recipe: CompressionRecipe, data: Path | None, folder: Path, process
         RecipeError: a step does not fit the model.
     """
     path = find_file(_file_name(recipe.model))
-    workplace = Workplace(recipe.train, recipe.validation, data, processes, recipe.learning, path)
+    context = CompressionContext(recipe.train, recipe.validation, data, processes, recipe.learning, path)
     folder.mkdir(parents=True, exist_ok=True)
     state = hashlib.sha256(path.read_bytes())
     state.update(json.dumps([dataclasses.asdict(s) for s in recipe.train] + [recipe.learning]).encode())
@@ -98,7 +98,7 @@ def compress(recipe: CompressionRecipe, data: Path | None, folder: Path, process
             log.info('step %d, %s: done before', number, name)
         else:
             log.info('step %d, %s', number, name)
-            take(step, load_model(path), target, workplace)
+            take(step, load_model(path), target, context)
             if processes.is_main:
                 _write_done(folder, target.name, state.hexdigest())
         path = target
@@ -110,14 +110,14 @@ def compress(recipe: CompressionRecipe, data: Path | None, folder: Path, process
     return path
 
 
-def _link(number: int, content: dict[str, Any]) -> tuple[str, Step]:
+def _link(number: int, content: dict[str, Any]) -> tuple[str, CompressionStep]:
     where = f'steps[{number}]'
     if not isinstance(content, dict) or len(content) != 1:
         raise RecipeError(f'{where} is {content!r}; expected one of {", ".join(STEPS)} with its settings')
     name, settings = next(iter(content.items()))
     if name not in STEPS:
         raise RecipeError(f"{where}: unknown step '{name}'; known: {', '.join(STEPS)}")
-    step: Step = build_dataclass(STEPS[name], settings or {}, f'{where}: {name}')
+    step: CompressionStep = build_dataclass(STEPS[name], settings or {}, f'{where}: {name}')
     return name, step
 
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from seg_ros.errors import CalibrationError, RecipeError
 from seg_ros.images.resize import resize_image
 from seg_ros.modelfile.file import Model, load_model
-from seg_ros.modelfile.metadata import ModelDescription
+from seg_ros.modelfile.metadata import ModelMetadata
 from seg_ros.training.distributed import Processes
 from seg_ros.training.recipe import Recipe, Source, build_dataclass
 from seg_ros.training.setup import open_source
@@ -24,7 +24,7 @@ FEWEST_IMAGES = 4
 
 
 @dataclass(frozen=True)
-class Workplace:
+class CompressionContext:
     """What steps work with besides the model.
 
     Attributes:
@@ -44,7 +44,7 @@ class Workplace:
     teacher: Path
 
     def samples(
-        self, n_images: int, description: ModelDescription, size: tuple[int, int] | None = None
+        self, n_images: int, metadata: ModelMetadata, size: tuple[int, int] | None = None
     ) -> list[tuple[Tensor, Tensor]]:
         """Labelled training images, evenly drawn from all there are, at the network's input size.
 
@@ -57,10 +57,10 @@ class Workplace:
         """
         datasets = [open_source(source, self.data) for source in self.train]
         for source, dataset in zip(self.train, datasets, strict=True):
-            if dataset.classes != description.classes:
+            if dataset.classes != metadata.classes:
                 raise RecipeError(
                     f'{source.dataset} {source.split} has classes {dataset.classes.names}; '
-                    f'expected those of the model: {description.classes.names}'
+                    f'expected those of the model: {metadata.classes.names}'
                 )
         where = [(dataset, index) for dataset in datasets for index in range(len(dataset))]
         if min(len(where), n_images) < FEWEST_IMAGES:
@@ -68,10 +68,10 @@ class Workplace:
                 f'{min(len(where), n_images)} images to measure on; expected {FEWEST_IMAGES} or more'
             )
         chosen = [where[k * len(where) // n_images] for k in range(min(n_images, len(where)))]
-        return [_sample(*dataset[index], size or description.input_size) for dataset, index in chosen]
+        return [_sample(*dataset[index], size or metadata.input_size) for dataset, index in chosen]
 
 
-class Step(Protocol):
+class CompressionStep(Protocol):
     """One link of a chain."""
 
     @property
@@ -79,65 +79,65 @@ class Step(Protocol):
         """Keys of a training recipe to learn with when the network is prepared; none: it does not learn."""
         ...
 
-    def prepare(self, model: Model, path: Path, workplace: Workplace) -> None:
+    def prepare(self, model: Model, path: Path, context: CompressionContext) -> None:
         """Write the model file ``path``, made of ``model``."""
         ...
 
 
-def take(step: Step, model: Model, path: Path, workplace: Workplace) -> None:
+def take(step: CompressionStep, model: Model, path: Path, context: CompressionContext) -> None:
     """Take a step: one process prepares the network, all let it learn.
 
     Args:
         step: what to do.
         model: what to do it to; its file stays as it is.
         path: of the model file to make; a folder beside it keeps what learning needs to go on after a kill.
-        workplace: data and processes.
+        context: data and processes.
 
     Raises:
         BudgetError: a budget cannot be met.
         CalibrationError: there are too few images.
         RecipeError: the step does not fit the model.
     """
-    learning, processes = step.learning, workplace.processes
+    learning, processes = step.learning, context.processes
     start = path.with_name(f'{path.stem}-start.safetensors') if learning else path
     if processes.is_main:
-        step.prepare(model, start, workplace)
+        step.prepare(model, start, context)
     processes.wait()
     if learning:
-        _learn(load_model(start), path, learning, workplace)
+        _learn(load_model(start), path, learning, context)
         processes.wait()
 
 
-def _learn(model: Model, path: Path, keys: dict[str, Any], workplace: Workplace) -> None:
+def _learn(model: Model, path: Path, keys: dict[str, Any], context: CompressionContext) -> None:
     """Train a model on, in a folder beside its file, from which a stopped run goes on."""
-    about = model.description
-    teacher = {'model': str(workplace.teacher), 'weight': 1.0, 'temperature': 2.0}
+    metadata = model.metadata
+    teacher = {'model': str(context.teacher), 'weight': 1.0, 'temperature': 2.0}
     content = {
-        'model': about.architecture,
-        'arguments': about.arguments,
-        'input_size': list(about.input_size),
-        'normalisation': about.normalisation.as_json(),
-        'augment': {'crop': list(about.input_size)},
+        'model': metadata.architecture,
+        'arguments': metadata.arguments,
+        'input_size': list(metadata.input_size),
+        'normalisation': metadata.normalisation.as_json(),
+        'augment': {'crop': list(metadata.input_size)},
         'teacher': teacher,
-        'licence': about.licence,
-        **workplace.learning,
+        'licence': metadata.licence,
+        **context.learning,
         **keys,
-        'train': [dataclasses.asdict(source) for source in workplace.train],
-        'validation': workplace.validation and dataclasses.asdict(workplace.validation),
+        'train': [dataclasses.asdict(source) for source in context.train],
+        'validation': context.validation and dataclasses.asdict(context.validation),
         'init': str(model.path),
     }
     plain = json.loads(json.dumps(content))  # tuples become lists, as in a recipe file
     recipe = build_dataclass(Recipe, plain, 'learn')
     folder = path.with_suffix('')
-    trainer = Trainer(recipe, workplace.data, folder, workplace.processes)
-    trainer.description = replace(
-        trainer.description,
-        parent=about.parent,
-        training={**trainer.description.training, 'compressed': True},
+    trainer = Trainer(recipe, context.data, folder, context.processes)
+    trainer.metadata = replace(
+        trainer.metadata,
+        parent=metadata.parent,
+        training={**trainer.metadata.training, 'compressed': True},
     )
     trainer.run()
-    if workplace.processes.is_main:
-        made = folder / (BEST_FILE if workplace.validation and trainer.recipe.stop_after else LAST_FILE)
+    if context.processes.is_main:
+        made = folder / (BEST_FILE if context.validation and trainer.recipe.stop_after else LAST_FILE)
         made.replace(path)
 
 

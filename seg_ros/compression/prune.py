@@ -84,7 +84,7 @@ BUDGETS = ('macs', 'parameters', 'bytes', 'latency')
 
 
 @dataclass(frozen=True)
-class Step:
+class PruningStep:
     """What a network is after some of it was removed.
 
     Attributes:
@@ -114,7 +114,7 @@ def prune_to(
     keep: Collection[str] = (),
     seed: int = 0,
     after_step: Callable[[nn.Module], None] | None = None,
-) -> list[Step]:
+) -> list[PruningStep]:
     """Remove the units that matter least, and score again, until a budget holds. In place.
 
     Args:
@@ -161,7 +161,7 @@ def prune_to(
         model = LatencyModel.measure(network, torch.zeros_like(example[:1]))
     at_start = _Amount(network, channels, budget).total
     amount = start
-    steps: list[Step] = []
+    steps: list[PruningStep] = []
     while amount > budget.limit:
         saved = None if per is None else savings(network, channels, per, model=model)
         groups = _in_order(network, channels, score, saved, floors, multiple)
@@ -182,7 +182,7 @@ def prune_to(
             after_step(network)
         channels = trace_channels(network, example, keep=keep)
         amount = budget.amount(network, example)
-        steps.append(Step(amount, {name: len(numbers) for name, numbers in channels.layers.items()}))
+        steps.append(PruningStep(amount, {name: len(numbers) for name, numbers in channels.layers.items()}))
         if amount > budget.limit:
             score = importance(network, channels, criterion, task=task, seed=seed + len(steps))
     return steps
@@ -196,7 +196,7 @@ def remove_blocks_to(
     *,
     n_most: int | None = None,
     after_step: Callable[[nn.Module], None] | None = None,
-) -> list[Step]:
+) -> list[PruningStep]:
     """Leave out the blocks that matter least for what they save, one by one, until a budget holds. In place.
 
     Each time, all blocks left are scored by really leaving them out; the saving is counted, or, for latency,
@@ -224,7 +224,7 @@ def remove_blocks_to(
         smallest = budget.amount(least, example)
         if smallest > budget.limit:
             raise budget.refusal(smallest, start)
-    steps: list[Step] = []
+    steps: list[PruningStep] = []
     while amount > budget.limit and (n_most is None or len(steps) < n_most):
         blocks = removable_blocks(network, example)
         if not blocks and n_most is None:
@@ -239,7 +239,7 @@ def remove_blocks_to(
             after_step(network)
         amount = budget.amount(network, example)
         left = {n: len(u) for n, u in trace_channels(network, example).layers.items()}
-        steps.append(Step(amount, left, (worst,)))
+        steps.append(PruningStep(amount, left, (worst,)))
     return steps
 
 

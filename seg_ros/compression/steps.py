@@ -10,14 +10,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seg_ros.arrays import UNLABELLED
-from seg_ros.compression.context import Step, Workplace
+from seg_ros.compression.context import CompressionContext, CompressionStep
 from seg_ros.compression.importance import Task
 from seg_ros.compression.prune import Budget, prune_to, remove_blocks_to
 from seg_ros.compression.sparsity import sparsify
 from seg_ros.errors import BudgetError, RecipeError, look_up
 from seg_ros.inference.backends.registry import BACKENDS
 from seg_ros.modelfile.file import Model, load_model
-from seg_ros.modelfile.metadata import ModelDescription
+from seg_ros.modelfile.metadata import ModelMetadata
 from seg_ros.modelfile.precision import network_at
 from seg_ros.networks.frame_network import FrameNetwork
 from seg_ros.networks.graph.channels import removable_blocks
@@ -25,7 +25,7 @@ from seg_ros.networks.graph.cost import measure_latency
 from seg_ros.networks.image_network import ImageNetwork
 from seg_ros.quantization.int8 import calibrate
 from seg_ros.quantization.levels import QUANTIZATIONS
-from seg_ros.training.export import write_model
+from seg_ros.training.export import export_model
 from seg_ros.training.setup import EMBEDDINGS_LEFT_OUT
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class _LearnsAfterwards:
 
 
 @dataclass(frozen=True)
-class Cost:
+class CostTarget:
     """What a pruned network may cost.
 
     Attributes:
@@ -72,8 +72,8 @@ class Cost:
         """The budget for a network, at the model's input size."""
 
         def measure(smaller: nn.Module) -> float:
-            frames = FrameNetwork(network_at(smaller, model.description, 'fp32')).eval()
-            size = model.description.input_size
+            frames = FrameNetwork(network_at(smaller, model.metadata, 'fp32')).eval()
+            size = model.metadata.input_size
             backend = BACKENDS[self.backend](frames, size, torch.device('cpu'), 0)
             images = torch.zeros(1, *size, 3, dtype=torch.uint8)
             return measure_latency(lambda: backend(images))
@@ -101,7 +101,7 @@ class Prune(_LearnsAfterwards):
         seed: of which images and, for 'random', which channels.
     """
 
-    to: Cost
+    to: CostTarget
     criterion: str = 'taylor'
     per: str | None = None
     step: float = 0.1
@@ -111,7 +111,7 @@ class Prune(_LearnsAfterwards):
     learn: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
 
-    def prepare(self, model: Model, path: Path, workplace: Workplace) -> None:
+    def prepare(self, model: Model, path: Path, context: CompressionContext) -> None:
         """Prune."""
         network = _float_network(model)
         steps = prune_to(
@@ -119,7 +119,7 @@ class Prune(_LearnsAfterwards):
             example_of(model),
             self.to.budget(network, model),
             criterion=self.criterion,
-            task=_task(self.images, model, workplace),
+            task=_task(self.images, model, context),
             per=self.per,
             step=self.step,
             floor_share=self.floor,
@@ -127,7 +127,7 @@ class Prune(_LearnsAfterwards):
             seed=self.seed,
         )
         log.info('pruned in %d steps: %s', len(steps), ', '.join(f'{step.amount:.4g}' for step in steps))
-        write_model(path, network, _pruned(model, []))
+        export_model(path, network, _pruned(model, []))
 
 
 @dataclass(frozen=True)
@@ -141,26 +141,26 @@ class RemoveBlocks(_LearnsAfterwards):
         learn: as in :class:`Prune`.
     """
 
-    to: Cost
+    to: CostTarget
     most: int | None = None
     images: int = 64
     learn: dict[str, Any] = field(default_factory=dict)
 
-    def prepare(self, model: Model, path: Path, workplace: Workplace) -> None:
+    def prepare(self, model: Model, path: Path, context: CompressionContext) -> None:
         """Remove."""
         network = _float_network(model)
         if not removable_blocks(network, example_of(model)):
-            raise BudgetError(f'{model.description.architecture} has no block that it could do without')
+            raise BudgetError(f'{model.metadata.architecture} has no block that it could do without')
         steps = remove_blocks_to(
             network,
             example_of(model),
             self.to.budget(network, model),
-            _task(self.images, model, workplace),
+            _task(self.images, model, context),
             n_most=self.most,
         )
         removed = [name for step in steps for name in step.blocks]
         log.info('removed %s', ', '.join(removed) or 'nothing')
-        write_model(path, network, _pruned(model, removed))
+        export_model(path, network, _pruned(model, removed))
 
 
 @dataclass(frozen=True)
@@ -178,19 +178,19 @@ class Rebuild(_LearnsAfterwards):
     arguments: dict[str, Any]
     learn: dict[str, Any] = field(default_factory=dict)
 
-    def prepare(self, model: Model, path: Path, workplace: Workplace) -> None:
+    def prepare(self, model: Model, path: Path, context: CompressionContext) -> None:
         """Build."""
-        about, learned = model.description, _float_network(model).state_dict()
-        whole = about.build().state_dict()
+        original, learned = model.metadata, _float_network(model).state_dict()
+        whole = original.build().state_dict()
         if any(whole[name].shape != tensor.shape for name, tensor in learned.items()):
             raise RecipeError('rebuild: channels are pruned already; put this step before those that prune')
-        description = replace(_derived(model), arguments={**about.arguments, **self.arguments})
-        network = description.build()
+        metadata = replace(_derived(model), arguments={**original.arguments, **self.arguments})
+        network = metadata.build()
         own = network.state_dict()
         kept = {k: v for k, v in learned.items() if k in own and v.shape == own[k].shape}
         network.load_state_dict(own | kept)
         log.info('kept %d of %d tensors', len(kept), len(own))
-        write_model(path, network, description)
+        export_model(path, network, metadata)
 
 
 @dataclass(frozen=True)
@@ -210,11 +210,11 @@ class Sparsify:
         """None."""
         return {}
 
-    def prepare(self, model: Model, path: Path, workplace: Workplace) -> None:
+    def prepare(self, model: Model, path: Path, context: CompressionContext) -> None:
         """Sparsify."""
         network = _float_network(model)
         sparsify(network, self.share, scope=self.scope)
-        write_model(path, network, _derived(model))
+        export_model(path, network, _derived(model))
 
 
 @dataclass(frozen=True)
@@ -232,10 +232,10 @@ class Learn:
         """The recipe."""
         return self.recipe
 
-    def prepare(self, model: Model, path: Path, workplace: Workplace) -> None:
+    def prepare(self, model: Model, path: Path, context: CompressionContext) -> None:
         """Nothing to do but to say what it comes from."""
-        about = model.description
-        write_model(path, _float_network(model), replace(_derived(model), pruned=about.pruned))
+        metadata = model.metadata
+        export_model(path, _float_network(model), replace(_derived(model), pruned=metadata.pruned))
 
 
 @dataclass(frozen=True)
@@ -262,24 +262,24 @@ class Quantize:
         """With rounding."""
         return {**self.learn, 'quantization': self.level} if self.learn.get('epochs') else {}
 
-    def prepare(self, model: Model, path: Path, workplace: Workplace) -> None:
+    def prepare(self, model: Model, path: Path, context: CompressionContext) -> None:
         """Calibrate where the level needs it; round where nothing is to be learnt."""
         network = _float_network(model)
-        description = _derived(model, keeps_embeddings=True)
+        metadata = _derived(model, keeps_embeddings=True)
         if QUANTIZATIONS[self.level].dtype == torch.int8:
-            images = [image for image, _ in workplace.samples(self.images, description)]
-            run = ImageNetwork(network, description.normalisation).eval()
+            images = [image for image, _ in context.samples(self.images, metadata)]
+            run = ImageNetwork(network, metadata.normalisation).eval()
             ranges = calibrate(network, images, run, method=self.method)
-            sources = ' + '.join(f'{source.dataset} {source.split}' for source in workplace.train)
+            sources = ' + '.join(f'{source.dataset} {source.split}' for source in context.train)
             record = {
                 'method': self.method,
                 'data': f'{len(images)} images of {sources}',
                 'ranges': {name: [_short(low), _short(high)] for name, (low, high) in ranges.items()},
             }
-            description = replace(description, calibration=record)
+            metadata = replace(metadata, calibration=record)
         if not self.learning:
-            description = replace(description, quantization=self.level)
-        write_model(path, network, description, model.embeddings)
+            metadata = replace(metadata, quantization=self.level)
+        export_model(path, network, metadata, model.embeddings)
 
 
 @dataclass(frozen=True)
@@ -299,15 +299,15 @@ class Share:
         """Of the values."""
         return self._as_quantize().learning
 
-    def prepare(self, model: Model, path: Path, workplace: Workplace) -> None:
+    def prepare(self, model: Model, path: Path, context: CompressionContext) -> None:
         """Share."""
-        self._as_quantize().prepare(model, path, workplace)
+        self._as_quantize().prepare(model, path, context)
 
     def _as_quantize(self) -> Quantize:
         return Quantize(f'shared-{self.bits}', learn=self.learn)
 
 
-STEPS: dict[str, type[Step]] = {
+STEPS: dict[str, type[CompressionStep]] = {
     'prune': Prune,
     'rebuild': Rebuild,
     'remove_blocks': RemoveBlocks,
@@ -321,7 +321,7 @@ STEPS: dict[str, type[Step]] = {
 
 def example_of(model: Model) -> Tensor:
     """(1, 3, H, W) float zeros of a model's input size."""
-    return torch.zeros(1, 3, *model.description.input_size)
+    return torch.zeros(1, 3, *model.metadata.input_size)
 
 
 def _float_network(model: Model) -> nn.Module:
@@ -330,47 +330,47 @@ def _float_network(model: Model) -> nn.Module:
     Raises:
         RecipeError: it has no classes, so that nothing says what matters.
     """
-    if not len(model.description.classes):
+    if not len(model.metadata.classes):
         raise RecipeError(f'{model.path} tells no classes apart; compression needs labels to go by')
     return load_model(model.path).network
 
 
-def _derived(model: Model, *, keeps_embeddings: bool = False) -> ModelDescription:
+def _derived(model: Model, *, keeps_embeddings: bool = False) -> ModelMetadata:
     """Description of a float model made from another one: without what reads the network as it was."""
-    about = model.description
-    if about.codes is not None:
+    metadata = model.metadata
+    if metadata.codes is not None:
         log.warning(
             'the codes are left out: they belong to the network as it was; seg_ros fit-codes makes new ones'
         )
-    embeddings = about.embeddings if keeps_embeddings else None
-    if embeddings is not about.embeddings:
+    embeddings = metadata.embeddings if keeps_embeddings else None
+    if embeddings is not metadata.embeddings:
         log.warning(EMBEDDINGS_LEFT_OUT)
-    parent = about.parent if about.training.get('compressed') else None
+    parent = metadata.parent if metadata.training.get('compressed') else None
     return replace(
-        about,
+        metadata,
         quantization='fp32',
         calibration=None,
         codes=None,
         embeddings=embeddings,
         figures={},
-        parent=parent or {'digest': model.digest, 'file': model.path.name, 'figures': about.figures},
-        training={**about.training, 'compressed': True},
+        parent=parent or {'digest': model.digest, 'file': model.path.name, 'figures': metadata.figures},
+        training={**metadata.training, 'compressed': True},
     )
 
 
-def _pruned(model: Model, removed: list[str]) -> ModelDescription:
-    before = (model.description.pruned or {}).get('removed', [])
+def _pruned(model: Model, removed: list[str]) -> ModelMetadata:
+    before = (model.metadata.pruned or {}).get('removed', [])
     return replace(_derived(model), pruned={'removed': [*before, *removed]})
 
 
-def _task(n_images: int, model: Model, workplace: Workplace) -> Task:
+def _task(n_images: int, model: Model, context: CompressionContext) -> Task:
     """What importance is measured on."""
 
     def loss(scores: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(scores, labels.long(), ignore_index=UNLABELLED)
 
-    samples = workplace.samples(n_images, model.description)
-    return Task(samples, loss, model.description.normalisation)
+    samples = context.samples(n_images, model.metadata)
+    return Task(samples, loss, model.metadata.normalisation)
 
 
 def _short(value: float) -> float:

@@ -13,7 +13,7 @@ from seg_ros.arrays import UInt8Array
 from seg_ros.classes import ClassSet
 from seg_ros.datasets.dataset import Dataset
 from seg_ros.errors import DatasetError
-from seg_ros.inference.segmenter import Pipeline
+from seg_ros.inference.segmenter import Segmenter
 from seg_ros.metrics.labels import Counts, class_average, confusion_matrix, iou, mean_iou, pixel_accuracy
 
 Watch = Callable[[int, UInt8Array, UInt8Array], None]
@@ -69,20 +69,20 @@ class Accuracy:
         return '\n'.join(lines)
 
 
-def measure_accuracy(pipeline: Pipeline, dataset: Dataset, watch: Watch | None = None) -> Accuracy:
+def measure_accuracy(segmenter: Segmenter, dataset: Dataset, watch: Watch | None = None) -> Accuracy:
     """One confusion matrix over all images of a data set, void left out.
 
     Args:
-        pipeline: gives the labels.
+        segmenter: gives the labels.
         dataset: images and true labels.
         watch: is shown each image's labels.
 
     Raises:
         DatasetError: its classes are not the model's.
     """
-    if pipeline.classes.names != dataset.classes.names:
+    if segmenter.classes.names != dataset.classes.names:
         raise DatasetError(
-            f'the model tells {pipeline.classes.names} apart, the data set {dataset.classes.names}; '
+            f'the model tells {segmenter.classes.names} apart, the data set {dataset.classes.names}; '
             'choose a model of the same classes'
         )
     n_classes = len(dataset.classes)
@@ -91,7 +91,7 @@ def measure_accuracy(pipeline: Pipeline, dataset: Dataset, watch: Watch | None =
     for index in tqdm(range(len(dataset)), desc='evaluating', unit='image', disable=None):
         image, truth = dataset[index]
         started = time.perf_counter()
-        prediction = pipeline(image)
+        prediction = segmenter(image)
         latency_ms[index] = 1e3 * (time.perf_counter() - started)
         matrix += confusion_matrix(truth, prediction.labels, n_classes)
         if watch is not None:

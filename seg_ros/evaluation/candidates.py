@@ -105,9 +105,9 @@ def find_candidates(
                 raise
             failed.append(failure(replace(settings, model=name), err))
             continue
-        if model.description.classes.names != dataset.classes.names:
+        if model.metadata.classes.names != dataset.classes.names:
             raise DatasetError(
-                f'{name} tells {model.description.classes.names} apart, the data set '
+                f'{name} tells {model.metadata.classes.names} apart, the data set '
                 f'{dataset.classes.names}; compare models that have the classes of the data set'
             )
         found += [(name, level, '') for level in _levels(model, [own, *levels])]

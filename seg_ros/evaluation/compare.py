@@ -17,7 +17,7 @@ from seg_ros.evaluation.accuracy import Accuracy, measure_accuracy
 from seg_ros.evaluation.candidates import Candidate, Failure, failure, find_candidates
 from seg_ros.evaluation.figures import percentiles
 from seg_ros.evaluation.timing import N_ROUNDS, Turns, time_in_turns
-from seg_ros.inference.segmenter import Pipeline
+from seg_ros.inference.segmenter import Segmenter
 from seg_ros.inference.settings import Settings
 from seg_ros.metrics.labels import (
     Counts,
@@ -27,7 +27,7 @@ from seg_ros.metrics.labels import (
     mean_boundary_iou,
     mean_iou,
 )
-from seg_ros.networks.graph.cost import LEVELS, Cost, Level, network_cost
+from seg_ros.networks.graph.cost import LEVELS, Cost, LevelCost, network_cost
 from seg_ros.networks.graph.trace import on_meta
 from seg_ros.quantization.levels import QUANTIZATIONS
 
@@ -84,7 +84,7 @@ class Row:
 
     Attributes:
         name: of the model.
-        facts: what ran, as ``Pipeline.as_json`` tells it.
+        facts: what ran, as ``Segmenter.as_json`` tells it.
         input_size: (height, width) of the network's input in pixels.
         is_filtered: whether scores were sharpened by embeddings.
         is_merged: whether labels were refined by segments.
@@ -252,7 +252,7 @@ def pareto_front(costs: Sequence[float], gains: Sequence[float]) -> list[int]:
     return front
 
 
-def cost_level(quantization: str) -> Level:
+def cost_level(quantization: str) -> LevelCost:
     """What a level of precision costs; shared weights are computed with in fp32."""
     if quantization in LEVELS:
         return LEVELS[quantization]
@@ -311,19 +311,19 @@ class _Watch:
 
 
 def _measure(candidate: Candidate, dataset: Dataset, watch: _Watch) -> Row:
-    pipeline = Pipeline.load(candidate.settings)
-    accuracy = measure_accuracy(pipeline, dataset, watch)
-    example = torch.zeros(1, 3, *pipeline.input_size)
+    segmenter = Segmenter.load(candidate.settings)
+    accuracy = measure_accuracy(segmenter, dataset, watch)
+    example = torch.zeros(1, 3, *segmenter.input_size)
     return Row(
         candidate.name,
-        pipeline.as_json(),
-        pipeline.input_size,
-        pipeline.filter is not None,
-        pipeline.refinement > 0,
+        segmenter.as_json(),
+        segmenter.input_size,
+        segmenter.filter is not None,
+        segmenter.refinement > 0,
         accuracy,
         watch.boundary,
         watch.agreement,
-        network_cost(on_meta(pipeline.model.network).float(), example, cost_level(pipeline.quantization)),
+        network_cost(on_meta(segmenter.model.network).float(), example, cost_level(segmenter.quantization)),
         watch.worst,
     )
 

@@ -100,7 +100,7 @@ def spots_at(pixels: Sequence[int], model: EmbeddedModel) -> list[Spot]:
     if len(pixels) % 2:
         raise ParameterError(f'--at got {len(pixels)} numbers; expected pairs, X Y of each pixel')
     height, width = model.size
-    stride = model.about.stride
+    stride = model.embedding_metadata.stride
     spots = []
     for x, y in zip(pixels[::2], pixels[1::2], strict=True):
         if not (0 <= x < width and 0 <= y < height):

@@ -11,20 +11,20 @@ import torch
 from seg_ros.arrays import UNLABELLED, Float32Array, UInt8Array
 from seg_ros.errors import UnavailableError
 from seg_ros.images.resize import resize_image
-from seg_ros.inference.argmax import decide
+from seg_ros.inference.argmax import argmax_labels
 from seg_ros.inference.backends.backend import choose_device
 from seg_ros.inference.embedding_filter import EmbeddingFilter
 from seg_ros.inference.segmenter import embedding_filter
 from seg_ros.inference.settings import Settings
 from seg_ros.modelfile.file import Model, load_model
 from seg_ros.modelfile.find import find_model
-from seg_ros.modelfile.metadata import EmbeddingDescription
+from seg_ros.modelfile.metadata import EmbeddingMetadata
 from seg_ros.modelfile.precision import choose_quantization, frame_network
 from seg_ros.networks.frame_network import FrameNetwork
 
 
 @dataclass(frozen=True)
-class Change:
+class LabelChanges:
     """Pixels whose label the filter changed.
 
     Attributes:
@@ -42,15 +42,15 @@ class Change:
     n_wrong: int = 0
 
     @classmethod
-    def between(cls, plain: UInt8Array, filtered: UInt8Array, truth: UInt8Array) -> 'Change':
+    def between(cls, plain: UInt8Array, filtered: UInt8Array, truth: UInt8Array) -> 'LabelChanges':
         """Count in (H, W) uint8 labels; where ``truth`` is UNLABELLED the true label is not known."""
         changed = plain != filtered
         judged = changed & (truth != UNLABELLED)
         right, wrong = judged & (filtered == truth), judged & (plain == truth)
         return cls(changed.size, *(int(mask.sum()) for mask in (changed, judged, right, wrong)))
 
-    def __add__(self, other: 'Change') -> 'Change':
-        return Change(
+    def __add__(self, other: 'LabelChanges') -> 'LabelChanges':
+        return LabelChanges(
             self.n_pixels + other.n_pixels,
             self.n_changed + other.n_changed,
             self.n_judged + other.n_judged,
@@ -109,7 +109,7 @@ class View:
     plain: UInt8Array
     filtered: UInt8Array
     truth: UInt8Array
-    change: Change
+    change: LabelChanges
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class EmbeddedModel:
         quantization: level that it computes in.
         frames: gives scores and embeddings.
         device: that it runs on.
-        about: its embeddings.
+        embedding_metadata: its embeddings.
         filter: that they drive.
     """
 
@@ -129,7 +129,7 @@ class EmbeddedModel:
     quantization: str
     frames: FrameNetwork
     device: torch.device
-    about: EmbeddingDescription
+    embedding_metadata: EmbeddingMetadata
     filter: EmbeddingFilter
 
     @classmethod
@@ -143,18 +143,18 @@ class EmbeddedModel:
             UnavailableError: it has no embeddings, or no classes; or the level or the device cannot be had.
         """
         model = load_model(find_model(name))
-        about = model.description.embeddings
-        sharpener = embedding_filter(model, Settings(), model.description.input_size)
-        if about is None or not len(model.description.classes):
+        embedding_metadata = model.metadata.embeddings
+        label_filter = embedding_filter(model, Settings(), model.metadata.input_size)
+        if embedding_metadata is None or not len(model.metadata.classes):
             raise UnavailableError(f'model {model.path} has no classes, so its embeddings filter nothing')
         level, where = choose_quantization(model, quantization), choose_device(device)
         frames = frame_network(model, level, with_embeddings=True).to(where)
-        return cls(model, level, frames, where, about, sharpener)
+        return cls(model, level, frames, where, embedding_metadata, label_filter)
 
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) of the network's input, in pixels."""
-        return self.model.description.input_size
+        return self.model.metadata.input_size
 
     def look(self, name: str, image: UInt8Array, truth: UInt8Array | None) -> View:
         """Segment an image, without the filter and with it.
@@ -168,11 +168,11 @@ class EmbeddedModel:
         with torch.no_grad():
             answers = self.frames(torch.from_numpy(resized)[None].to(self.device))
             scores, embeddings = answers['scores'][0], answers['embeddings'][0]
-            sharpened = self.filter(scores, embeddings)
+            filtered_scores = self.filter(scores, embeddings)
         if truth is None:
             truth = np.full(image.shape[:2], UNLABELLED, np.uint8)
-        plain, filtered = (decide(s, *truth.shape).labels for s in (scores, sharpened))
-        change = Change.between(plain, filtered, truth)
+        plain, filtered = (argmax_labels(s, *truth.shape).labels for s in (scores, filtered_scores))
+        change = LabelChanges.between(plain, filtered, truth)
         plain, filtered, truth = (nearest(labels, self.size) for labels in (plain, filtered, truth))
         return View(name, resized, embeddings.cpu().numpy(), plain, filtered, truth, change)
 
@@ -182,9 +182,9 @@ class EmbeddedModel:
             'path': str(self.model.path),
             'digest': self.model.digest,
             'quantization': self.quantization,
-            'dimensions': self.about.dimensions,
-            'stride': self.about.stride,
-            'taps': list(self.about.taps),
+            'dimensions': self.embedding_metadata.dimensions,
+            'stride': self.embedding_metadata.stride,
+            'taps': list(self.embedding_metadata.taps),
             'window': self.filter.window,
             'iterations': self.filter.iterations,
             'hardness': self.filter.hardness,
@@ -192,12 +192,16 @@ class EmbeddedModel:
 
     def as_facts(self) -> dict[str, str]:
         """The same for people."""
-        about, window, hardness = self.about, self.filter.window, self.filter.hardness
-        side = window * about.stride
+        embedding_metadata, window, hardness = (
+            self.embedding_metadata,
+            self.filter.window,
+            self.filter.hardness,
+        )
+        side = window * embedding_metadata.stride
         return {
-            'model': f'{self.model.path.name}, {self.model.description.architecture}, {self.quantization}',
-            'embeddings': f'{about.dimensions} numbers at every {about.stride}th pixel each way, from '
-            f'{", ".join(["the image", *about.taps])}',
+            'model': f'{self.model.path.name}, {self.model.metadata.architecture}, {self.quantization}',
+            'embeddings': f'{embedding_metadata.dimensions} numbers at every {embedding_metadata.stride}th '
+            f'pixel each way, from {", ".join(["the image", *embedding_metadata.taps])}',
             'filter': f'{window} x {window} embeddings, which is {side} x {side} pixels; '
             f'{self.filter.iterations} times',
             'hardness': f'{hardness:.3g}: a pixel counts half at a distance of {math.log(2) / hardness:.2f}',

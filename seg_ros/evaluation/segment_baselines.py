@@ -16,7 +16,7 @@ import torch
 from seg_ros.arrays import Float32Array, Int32Array, UInt8Array
 from seg_ros.errors import UnavailableError
 from seg_ros.networks.frame_network import FrameNetwork
-from seg_ros.segments.code_pooling import Coder
+from seg_ros.segments.code_pooling import CodePooling
 from seg_ros.segments.colour import lab_planes
 from seg_ros.segments.merging import join_alike
 from seg_ros.segments.regions import Borders, Regions, connected, find_borders
@@ -128,7 +128,7 @@ class Cutter:
                         0
                     ]
             superpixels = slic(self.image, region_size=region_size)
-            means = Coder.of(self.frames.codes).means(self._logits, lab_planes(self.image), superpixels)
+            means = CodePooling.of(self.frames.codes).means(self._logits, lab_planes(self.image), superpixels)
             sizes = np.bincount(superpixels.ids.ravel(), minlength=superpixels.n)
             self._described[region_size] = Described(
                 superpixels, find_borders(superpixels), means, (sizes / sizes.sum()).astype(np.float32)

@@ -96,7 +96,7 @@ def measure_sensitivity(
         raise ParameterError(
             f'{len(dataset)} images, shares {tuple(shares)}; expected an image or more, shares within 0..1'
         )
-    size = model.description.input_size
+    size = model.metadata.input_size
     network = copy.deepcopy(model.network).float().eval()
     bench = _Bench(model, dataset, device)
     before = bench.measure(network)
@@ -131,9 +131,9 @@ class _Bench:
     """Images and labels that networks are measured on, again and again."""
 
     def __init__(self, model: Model, dataset: Dataset, device: torch.device) -> None:
-        self._about, self._device = model.description, device
+        self._about, self._device = model.metadata, device
         self._pairs: list[tuple[Tensor, Tensor]] = []
-        size = model.description.input_size
+        size = model.metadata.input_size
         for index in range(len(dataset)):
             image, labels = dataset[index]
             near = F.interpolate(torch.from_numpy(labels)[None, None].float(), size, mode='nearest-exact')

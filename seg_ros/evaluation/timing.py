@@ -21,7 +21,7 @@ from tqdm import tqdm
 from seg_ros.arrays import UInt8Array
 from seg_ros.errors import SegRosError, UnavailableError
 from seg_ros.images.resize import resize_image
-from seg_ros.inference.segmenter import Pipeline
+from seg_ros.inference.segmenter import Segmenter
 from seg_ros.inference.settings import Settings
 from seg_ros.networks.graph.cost import process_memory
 
@@ -139,12 +139,12 @@ class _Runner:
 def _serve(connection: Connection, settings: Settings) -> None:
     """Load a model, and run it as often as is asked for, until nobody asks any more."""
     try:
-        pipeline = Pipeline.load(settings)
-        scene = resize_image(pipeline.model.golden.images[0], *pipeline.input_size)
+        segmenter = Segmenter.load(settings)
+        scene = resize_image(segmenter.model.golden.images[0], *segmenter.input_size)
         image = np.array(scene)
         memory = 0
         while True:
-            times = [_milliseconds(pipeline, image) for _ in range(connection.recv())]
+            times = [_milliseconds(segmenter, image) for _ in range(connection.recv())]
             memory = memory or process_memory()
             connection.send((times, memory))
     except (EOFError, KeyboardInterrupt):
@@ -153,9 +153,9 @@ def _serve(connection: Connection, settings: Settings) -> None:
         connection.send(str(err) or type(err).__name__)
 
 
-def _milliseconds(pipeline: Pipeline, image: UInt8Array) -> float:
+def _milliseconds(segmenter: Segmenter, image: UInt8Array) -> float:
     started = time.perf_counter()
-    pipeline.score(image)
-    if pipeline.device.type == 'cuda':
-        torch.cuda.synchronize(pipeline.device)
+    segmenter.score(image)
+    if segmenter.device.type == 'cuda':
+        torch.cuda.synchronize(segmenter.device)
     return 1e3 * (time.perf_counter() - started)

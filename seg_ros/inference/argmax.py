@@ -38,7 +38,7 @@ class Prediction:
     confidence: UInt8Array | None = None
 
 
-def decide(
+def argmax_labels(
     scores: Tensor,
     height: int,
     width: int,
@@ -67,7 +67,7 @@ def decide(
     _check(scores, height, width, confidence_threshold, n_threads)
     kernels = import_kernels(*_KERNELS) if scores.device.type == 'cpu' else None
     if kernels is None:
-        return decide_reference(
+        return argmax_labels_reference(
             scores, height, width, with_confidence=with_confidence, confidence_threshold=confidence_threshold
         )
     scores = dense(scores.detach().float())
@@ -81,14 +81,14 @@ def decide(
 
     def run(start: int, stop: int) -> None:
         strides, shape = scores.stride(), (n_classes, h, w)
-        kernels.decide_rows(flat, strides, shape, rows, columns, threshold, start, stop, labels, confidence)
+        kernels.argmax_rows(flat, strides, shape, rows, columns, threshold, start, stop, labels, confidence)
 
     n_parts = min(n_threads or n_cores(), 1 + labels.size * n_classes // _VALUES_PER_THREAD)
     run_in_parts(run, height, n_parts)
     return Prediction(labels, confidence if with_confidence else None)
 
 
-def decide_reference(
+def argmax_labels_reference(
     scores: Tensor,
     height: int,
     width: int,
@@ -96,7 +96,7 @@ def decide_reference(
     with_confidence: bool = False,
     confidence_threshold: float = 0.0,
 ) -> Prediction:
-    """What ``decide`` does, in torch's own operations: for scores on a GPU, and to compare with."""
+    """What ``argmax_labels`` does, in torch's own operations: for scores on a GPU, and to compare with."""
     _check(scores, height, width, confidence_threshold)
     scores = scores.detach().float()
     if scores.shape[1:] != (height, width):
@@ -114,8 +114,8 @@ def decide_reference(
 
 
 def warm_up() -> None:
-    """Compile what ``decide`` needs, or load it from disk: seconds, which the first frame shall not wait."""
-    decide(torch.zeros(2, 2, 2), 3, 3, with_confidence=True)
+    """Compile the kernels of ``argmax_labels``, or load them from disk, before the first frame."""
+    argmax_labels(torch.zeros(2, 2, 2), 3, 3, with_confidence=True)
 
 
 def _check(scores: Tensor, height: int, width: int, threshold: float, n_threads: int = 0) -> None:

@@ -135,7 +135,7 @@ def _largest_probability(values: Float32Array, best: Float32Array, probability: 
 
 
 @compiled
-def decide_rows(
+def argmax_rows(
     scores: Float32Array,
     strides: tuple[int, int, int],
     shape: tuple[int, int, int],

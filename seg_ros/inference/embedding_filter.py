@@ -15,7 +15,13 @@ from seg_ros.arrays import Float32Array
 from seg_ros.errors import ParameterError
 from seg_ros.images.interpolation import neighbours_1d
 from seg_ros.inference.argmax import dense, is_by_pixel
-from seg_ros.networks.masked_average import LEAST_PROBABILITY, at_size_of, check_window, is_finer, sharpen
+from seg_ros.networks.masked_average import (
+    LEAST_PROBABILITY,
+    at_size_of,
+    check_window,
+    filter_scores,
+    is_finer,
+)
 
 _PAIRS_PER_THREAD = 50_000
 """Pairs of pixels below which another thread costs more than it saves."""
@@ -31,7 +37,7 @@ _KERNELS = (
 
 @dataclass(frozen=True)
 class EmbeddingFilter:
-    """Averages probabilities over what the embeddings hold for the same thing; see ``sharpen``.
+    """Averages probabilities over what the embeddings hold for the same thing; see ``filter_scores``.
 
     Attributes:
         window: width and height of the window in pixels of the embeddings, odd.
@@ -73,7 +79,7 @@ class EmbeddingFilter:
         kernels = import_kernels(*_KERNELS) if scores.device.type == 'cpu' else None
         if kernels is None:
             hardness = torch.tensor(self.hardness, device=scores.device)
-            return sharpen(scores[None], embeddings[None], hardness, self.window, self.iterations)[0]
+            return filter_scores(scores[None], embeddings[None], hardness, self.window, self.iterations)[0]
         size = tuple(embeddings.shape[-2:])
         n_threads = n_threads or n_cores()
         scores = dense(scores.detach().float())

@@ -17,7 +17,7 @@ STAGES = (
     'resize_ms',
     'network_ms',
     'filter_ms',
-    'decide_ms',
+    'argmax_ms',
     'segments_ms',
     'overlay_ms',
     'list_ms',
@@ -30,7 +30,7 @@ STALLED_S = 2.0
 """Without an image for so long, the camera is said to have stalled."""
 
 
-class Level(Enum):
+class Severity(Enum):
     """As in diagnostic_msgs/DiagnosticStatus."""
 
     OK = 0
@@ -39,7 +39,7 @@ class Level(Enum):
     STALE = 3
 
 
-_GRAVITY = (Level.OK, Level.WARN, Level.STALE, Level.ERROR)
+_GRAVITY = (Severity.OK, Severity.WARN, Severity.STALE, Severity.ERROR)
 
 
 class Drop(Enum):
@@ -184,7 +184,7 @@ class Situation:
         failure: why the last transition failed; empty if it did not.
         topic: that images come from.
         n_publishers: on it.
-        unheard: why one of them cannot be received; empty if all can.
+        qos_mismatch: why one of them cannot be received; empty if all can.
         n_subscribers: of the outputs, summed.
         max_age_ms: limit of age, 0 = none.
         facts: further key values: backend, model, ...
@@ -194,7 +194,7 @@ class Situation:
     failure: str = ''
     topic: str = ''
     n_publishers: int = 0
-    unheard: str = ''
+    qos_mismatch: str = ''
     n_subscribers: int = 0
     max_age_ms: float = 0.0
     facts: Mapping[str, str] = field(default_factory=dict)
@@ -204,7 +204,7 @@ class Situation:
 class Verdict:
     """The content of a diagnostic status."""
 
-    level: Level
+    level: Severity
     message: str
     values: Mapping[str, str]
 
@@ -214,45 +214,47 @@ def judge(situation: Situation, summary: Summary) -> Verdict:
     problems = _problems(situation, summary)
     if not problems:
         age = f', age {np.percentile(summary.age_ms, 50):.0f} ms' if summary.age_ms else ''
-        problems = [(Level.OK, f'{summary.rate_out_hz:.1f} Hz{age}')]
+        problems = [(Severity.OK, f'{summary.rate_out_hz:.1f} Hz{age}')]
     level = max((level for level, _ in problems), key=_GRAVITY.index)
     return Verdict(level, '; '.join(text for _, text in problems), _values(situation, summary))
 
 
-def _problems(now: Situation, summary: Summary) -> list[tuple[Level, str]]:
+def _problems(now: Situation, summary: Summary) -> list[tuple[Severity, str]]:
     if now.failure:
-        return [(Level.ERROR, now.failure)]
+        return [(Severity.ERROR, now.failure)]
     if now.state != 'active':
-        return [(Level.OK, now.state)]
+        return [(Severity.OK, now.state)]
     return [*_camera_problems(now, summary), *_output_problems(now, summary)]
 
 
-def _camera_problems(now: Situation, summary: Summary) -> list[tuple[Level, str]]:
+def _camera_problems(now: Situation, summary: Summary) -> list[tuple[Severity, str]]:
     if now.n_publishers == 0:
-        return [(Level.STALE, f'no publisher on {now.topic}')]
-    if now.unheard:
-        return [(Level.WARN if summary.recently_in else Level.ERROR, f'{now.unheard} ({now.topic})')]
+        return [(Severity.STALE, f'no publisher on {now.topic}')]
+    if now.qos_mismatch:
+        return [
+            (Severity.WARN if summary.recently_in else Severity.ERROR, f'{now.qos_mismatch} ({now.topic})')
+        ]
     if summary.last_in_s is None:
-        return [(Level.WARN, f'no image yet on {now.topic}')]
+        return [(Severity.WARN, f'no image yet on {now.topic}')]
     if summary.last_in_s > STALLED_S:
-        return [(Level.STALE, f'image stalled: last frame {summary.last_in_s:.1f} s ago')]
+        return [(Severity.STALE, f'image stalled: last frame {summary.last_in_s:.1f} s ago')]
     return []
 
 
-def _output_problems(now: Situation, summary: Summary) -> list[tuple[Level, str]]:
+def _output_problems(now: Situation, summary: Summary) -> list[tuple[Severity, str]]:
     if now.n_subscribers == 0:
-        return [(Level.OK, 'nobody subscribes to any output')]
+        return [(Severity.OK, 'nobody subscribes to any output')]
     dropped = summary.recently_dropped
     n_bad, n_too_old = dropped.get(Drop.BAD, 0), dropped.get(Drop.TOO_OLD, 0)
     problems = []
     if n_bad and not summary.recently_out:
-        problems.append((Level.ERROR, f'bad images: {summary.bad}'))
+        problems.append((Severity.ERROR, f'bad images: {summary.bad}'))
     elif n_bad:
-        problems.append((Level.WARN, f'{n_bad} of {summary.recently_in} images bad: {summary.bad}'))
+        problems.append((Severity.WARN, f'{n_bad} of {summary.recently_in} images bad: {summary.bad}'))
     if n_too_old and not summary.recently_out:
-        problems.append((Level.WARN, f'all frames older than max_age_ms = {now.max_age_ms:g}'))
+        problems.append((Severity.WARN, f'all frames older than max_age_ms = {now.max_age_ms:g}'))
     if summary.recently_in and not summary.recently_out and not problems:
-        problems.append((Level.WARN, 'no result yet'))
+        problems.append((Severity.WARN, 'no result yet'))
     return problems
 
 

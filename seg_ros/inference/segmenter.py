@@ -15,18 +15,18 @@ from seg_ros.arrays import UNLABELLED, UInt8Array
 from seg_ros.classes import ClassSet
 from seg_ros.errors import ParameterError, SelfCheckError, UnavailableError
 from seg_ros.images.resize import resize_image
-from seg_ros.inference.argmax import Prediction, decide, warm_up
+from seg_ros.inference.argmax import Prediction, argmax_labels, warm_up
 from seg_ros.inference.backends.backend import Backend, choose_device
 from seg_ros.inference.backends.select import choose_backend
 from seg_ros.inference.embedding_filter import EmbeddingFilter
 from seg_ros.inference.settings import Settings
 from seg_ros.modelfile.file import Model, load_model
 from seg_ros.modelfile.find import find_model
-from seg_ros.modelfile.metadata import ModelDescription
+from seg_ros.modelfile.metadata import ModelMetadata
 from seg_ros.modelfile.precision import choose_quantization
 from seg_ros.networks.masked_average import check_window
 from seg_ros.resources import resource
-from seg_ros.segments.code_pooling import Coder
+from seg_ros.segments.code_pooling import CodePooling
 from seg_ros.segments.hamming import unpack
 from seg_ros.segments.segments import SegmentRules, Segments, find_segments
 
@@ -41,7 +41,7 @@ class StageTimes:
     resize_ms: float = 0.0
     network_ms: float = 0.0
     filter_ms: float = 0.0
-    decide_ms: float = 0.0
+    argmax_ms: float = 0.0
     segments_ms: float = 0.0
 
 
@@ -57,7 +57,7 @@ class SegmentedPrediction(Prediction):
 
 
 @dataclass
-class Pipeline:
+class Segmenter:
     """A loaded, checked and warmed-up model.
 
     Attributes:
@@ -94,7 +94,7 @@ class Pipeline:
     times: StageTimes = field(default_factory=StageTimes)
 
     @classmethod
-    def load(cls, settings: Settings) -> 'Pipeline':
+    def load(cls, settings: Settings) -> 'Segmenter':
         """Load, choose a backend, warm up, and compare with the golden record.
 
         Raises:
@@ -106,11 +106,11 @@ class Pipeline:
         model = load_model(find_model(settings.model))
         device = choose_device(settings.device)
         level = choose_quantization(model, settings.quantization)
-        height, width = model.description.input_size
+        height, width = model.metadata.input_size
         size = (settings.input_height or height, settings.input_width or width)
         if min(size) < 32:
             raise ParameterError(f'network input of {size[0]}x{size[1]} pixels; expected 32 or more each way')
-        sharpener = embedding_filter(model, settings, size) if settings.embedding_filter_enabled else None
+        label_filter = embedding_filter(model, settings, size) if settings.embedding_filter_enabled else None
         name, backend = choose_backend(
             model,
             settings.backend,
@@ -118,26 +118,26 @@ class Pipeline:
             size,
             device,
             settings.n_threads,
-            with_embeddings=sharpener is not None,
+            with_embeddings=label_filter is not None,
         )
         warm_up()
-        pipeline = cls(model, backend, name, level, device, size, settings.n_threads, filter=sharpener)
-        pipeline.rules = segment_rules(model.description, settings)
-        pipeline.codebook = model.codebook(size)
-        pipeline.agreement = pipeline.self_check()
-        pipeline.confidence_threshold = settings.confidence_threshold
-        pipeline.refinement = settings.segments_refinement
-        if pipeline.refinement > 0 and pipeline.coder is None:
+        segmenter = cls(model, backend, name, level, device, size, settings.n_threads, filter=label_filter)
+        segmenter.rules = segment_rules(model.metadata, settings)
+        segmenter.codebook = model.codebook(size)
+        segmenter.agreement = segmenter.self_check()
+        segmenter.confidence_threshold = settings.confidence_threshold
+        segmenter.refinement = settings.segments_refinement
+        if segmenter.refinement > 0 and segmenter.code_pooling is None:
             raise UnavailableError(
                 f'segments.refinement is set, but model {model.path} has no codes; '
                 'seg_ros fit-codes adds them'
             )
-        return pipeline
+        return segmenter
 
     @property
     def classes(self) -> ClassSet:
         """What the labels mean."""
-        return self.model.description.classes
+        return self.model.metadata.classes
 
     def as_json(self) -> dict[str, object]:
         """What runs, under the keys that all reports share."""
@@ -152,9 +152,9 @@ class Pipeline:
         }
 
     @cached_property
-    def coder(self) -> Coder | None:
+    def code_pooling(self) -> CodePooling | None:
         """Gives segments their codes; None for a model without."""
-        return None if self.model.codes is None else Coder.of(self.model.codes)
+        return None if self.model.codes is None else CodePooling.of(self.model.codes)
 
     def __call__(
         self,
@@ -188,8 +188,8 @@ class Pipeline:
             segments = segments.resized(*image.shape[:2])
         resized_at = time.perf_counter()
         self.times.segments_ms += 1e3 * (resized_at - started)
-        decided = self._decide(scores, image.shape[0], image.shape[1], with_confidence)
-        self.times.decide_ms = 1e3 * (time.perf_counter() - resized_at)
+        decided = self._argmax(scores, image.shape[0], image.shape[1], with_confidence)
+        self.times.argmax_ms = 1e3 * (time.perf_counter() - resized_at)
         return SegmentedPrediction(decided.labels, decided.confidence, segments if with_segments else None)
 
     def score(
@@ -222,13 +222,13 @@ class Pipeline:
         self.times.segments_ms = 1e3 * (time.perf_counter() - started)
         return scores, segments
 
-    def _decide(
+    def _argmax(
         self, scores: torch.Tensor | None, height: int, width: int, with_confidence: bool
     ) -> Prediction:
         if scores is None:
             nothing = np.full((height, width), UNLABELLED, np.uint8)
             return Prediction(nothing, np.zeros_like(nothing) if with_confidence else None)
-        return decide(
+        return argmax_labels(
             scores,
             height,
             width,
@@ -240,9 +240,11 @@ class Pipeline:
     def _find_segments(
         self, resized: UInt8Array, answers: dict[str, torch.Tensor], scores: torch.Tensor | None
     ) -> Segments:
-        if self.coder is None:
+        if self.code_pooling is None:
             raise UnavailableError(f'model {self.model.path} has no codes; seg_ros fit-codes adds them')
-        return find_segments(resized, answers['codes'][0], scores, self.coder, self.rules, self.n_threads)
+        return find_segments(
+            resized, answers['codes'][0], scores, self.code_pooling, self.rules, self.n_threads
+        )
 
     def self_check(self) -> float:
         """Share of golden pixels that get their recorded label here.
@@ -252,15 +254,15 @@ class Pipeline:
         """
         golden = self.model.golden
         agreement = self._agreement_of_labels(golden.labels, None)
-        if self.filter is not None and golden.sharpened is not None and self._is_own_size:
+        if self.filter is not None and golden.filtered is not None and self._is_own_size:
             own = embedding_filter(self.model, Settings(), self.input_size)
-            agreement = min(agreement, self._agreement_of_labels(golden.sharpened, own))
-        if golden.codes is not None and self.coder is not None:
+            agreement = min(agreement, self._agreement_of_labels(golden.filtered, own))
+        if golden.codes is not None and self.code_pooling is not None:
             resized = [np.array(resize_image(image, *self.input_size)) for image in golden.images]
             logits = [self.backend(torch.from_numpy(image)[None])['codes'][0] for image in resized]
-            codes = [self.coder.golden(*pair) for pair in zip(logits, resized, strict=True)]
+            codes = [self.code_pooling.golden(*pair) for pair in zip(logits, resized, strict=True)]
             bits = np.stack([unpack(part) for part in codes])
-            if self._is_own_size and bits.shape != (*golden.codes.shape[:2], self.coder.n_bits):
+            if self._is_own_size and bits.shape != (*golden.codes.shape[:2], self.code_pooling.n_bits):
                 raise SelfCheckError(f'model {self.model.path} records golden codes of another shape')
             if self._is_own_size:
                 wanted = unpack(golden.codes.reshape(-1, golden.codes.shape[2])).reshape(bits.shape)
@@ -269,9 +271,9 @@ class Pipeline:
                 agreement = min(agreement, same)
         return agreement
 
-    def _agreement_of_labels(self, recorded: UInt8Array, sharpener: EmbeddingFilter | None) -> float:
+    def _agreement_of_labels(self, recorded: UInt8Array, label_filter: EmbeddingFilter | None) -> float:
         """Share of golden pixels with the recorded label, with this filter; refused if too low."""
-        chosen, self.filter = self.filter, sharpener
+        chosen, self.filter = self.filter, label_filter
         labels = np.stack([self(image).labels for image in self.model.golden.images])
         self.filter = chosen
         agreement = float((labels == recorded).mean())
@@ -280,7 +282,7 @@ class Pipeline:
 
     @property
     def _is_own_size(self) -> bool:
-        return self.input_size == self.model.description.input_size
+        return self.input_size == self.model.metadata.input_size
 
     def _refuse_below(self, agreement: float, what: str, of_what: str) -> None:
         if self._is_own_size and agreement < REQUIRED_AGREEMENT:
@@ -292,9 +294,9 @@ class Pipeline:
             )
 
 
-def segment_rules(description: ModelDescription, settings: Settings) -> SegmentRules:
+def segment_rules(metadata: ModelMetadata, settings: Settings) -> SegmentRules:
     """The model's own rules, but for what the settings say."""
-    own = description.codes
+    own = metadata.codes
     if own is None:
         return SegmentRules()
     return SegmentRules(
@@ -321,7 +323,7 @@ def embedding_filter(model: Model, settings: Settings, size: tuple[int, int]) ->
         ParameterError: the size is no multiple of the embeddings' stride, or the window is larger than them.
         UnavailableError: the model has no embeddings; names the shipped ones that have.
     """
-    own = model.description.embeddings
+    own = model.metadata.embeddings
     if own is None or model.embeddings is None:
         raise UnavailableError(
             f'model {model.path} has no embeddings, which the filter needs; shipped models that have: '

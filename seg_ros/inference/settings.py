@@ -18,7 +18,7 @@ from seg_ros.segments.superpixels import SUPERPIXELS
 Value = bool | int | float | str
 
 
-class Change(Enum):
+class Mutability(Enum):
     """When a new value is accepted."""
 
     ANY_TIME = 'any time'
@@ -50,7 +50,7 @@ class Parameter:
     maximum: float | None = None
     zero_too: bool = False
     choices: tuple[str, ...] | None = None
-    change: Change = Change.ANY_TIME
+    change: Mutability = Mutability.ANY_TIME
 
     @property
     def constraint(self) -> str:
@@ -68,27 +68,27 @@ PARAMETERS: tuple[Parameter, ...] = (
         'model',
         'lite_camvid',
         'Model file: a path, or the name of a shipped model.',
-        change=Change.UNCONFIGURED,
+        change=Mutability.UNCONFIGURED,
     ),
     Parameter(
         'quantization',
         'auto',
         "Numerical precision; auto is the model file's own level.",
         choices=('auto', *QUANTIZATIONS),
-        change=Change.UNCONFIGURED,
+        change=Mutability.UNCONFIGURED,
     ),
     Parameter(
         'backend',
         'auto',
         'What runs the network; auto measures those that this computer has and takes the fastest.',
         choices=('auto', *BACKENDS),
-        change=Change.UNCONFIGURED,
+        change=Mutability.UNCONFIGURED,
     ),
     Parameter(
         'device',
         'auto',
         'auto, cpu, or cuda:N; auto is the first GPU where there is one.',
-        change=Change.UNCONFIGURED,
+        change=Mutability.UNCONFIGURED,
     ),
     Parameter(
         'n_threads',
@@ -96,7 +96,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         'CPU threads for the network; 0 is one a core.',
         minimum=0,
         maximum=256,
-        change=Change.UNCONFIGURED,
+        change=Mutability.UNCONFIGURED,
     ),
     Parameter(
         'input_height',
@@ -105,7 +105,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         unit='px',
         minimum=0,
         maximum=4096,
-        change=Change.UNCONFIGURED,
+        change=Mutability.UNCONFIGURED,
     ),
     Parameter(
         'input_width',
@@ -114,21 +114,21 @@ PARAMETERS: tuple[Parameter, ...] = (
         unit='px',
         minimum=0,
         maximum=4096,
-        change=Change.UNCONFIGURED,
+        change=Mutability.UNCONFIGURED,
     ),
     Parameter(
         'image_transport',
         'raw',
         'raw subscribes to image; compressed to <image>/compressed (JPEG or PNG).',
         choices=('raw', 'compressed'),
-        change=Change.UNCONFIGURED,
+        change=Mutability.UNCONFIGURED,
     ),
     Parameter(
         'input_reliability',
         'auto',
         'Reliability asked of the camera; auto asks what all its publishers offer.',
         choices=('auto', 'best_effort', 'reliable'),
-        change=Change.UNCONFIGURED,
+        change=Mutability.UNCONFIGURED,
     ),
     Parameter(
         'max_age_ms',
@@ -166,7 +166,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         False,
         'Whether probabilities are averaged over pixels whose learned embeddings are alike, which follows '
         "objects' edges; needs a model with embeddings.",
-        change=Change.UNCONFIGURED,
+        change=Mutability.UNCONFIGURED,
     ),
     Parameter(
         'embedding_filter.window',
@@ -175,7 +175,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         minimum=3,
         maximum=99,
         zero_too=True,
-        change=Change.UNCONFIGURED,
+        change=Mutability.UNCONFIGURED,
     ),
     Parameter(
         'embedding_filter.iterations',
@@ -241,7 +241,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         'Codes that ~/find_similar searches; the oldest frames are forgotten first.',
         minimum=1,
         maximum=10_000_000,
-        change=Change.UNCONFIGURED,
+        change=Mutability.UNCONFIGURED,
     ),
     Parameter(
         'diagnostics_period_s',
@@ -250,13 +250,13 @@ PARAMETERS: tuple[Parameter, ...] = (
         unit='s',
         minimum=0.1,
         maximum=60.0,
-        change=Change.NEVER,
+        change=Mutability.NEVER,
     ),
     Parameter(
         'autostart',
         False,
         'Configure and activate at start, without a lifecycle manager.',
-        change=Change.NEVER,
+        change=Mutability.NEVER,
     ),
 )
 

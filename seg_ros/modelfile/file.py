@@ -1,6 +1,6 @@
 """Model files: architecture, weights, classes, normalisation, licence and proof of work in one file.
 
-It is a safetensors file. Metadata key ``seg_ros`` holds one JSON object (see :class:`ModelDescription`); the
+It is a safetensors file. Metadata key ``seg_ros`` holds one JSON object (see :class:`ModelMetadata`); the
 tensors are the network's state, and ``golden.images`` with the ``golden.labels`` that a working copy must
 give for them. Coarse levels keep the state packed, in one tensor ``packed`` (``seg_ros.modelfile.packing``).
 There is no pickle; nothing is allocated before names and shapes agree with the architecture, of which a
@@ -22,7 +22,7 @@ from torch import nn
 
 from seg_ros.errors import ModelFileError, look_up
 from seg_ros.modelfile.golden import GOLDEN_LIMIT_BYTES, Golden
-from seg_ros.modelfile.metadata import ModelDescription
+from seg_ros.modelfile.metadata import ModelMetadata
 from seg_ros.modelfile.packed import pack_network, unpack_network
 from seg_ros.networks.binary_layer import BinaryLayer
 from seg_ros.networks.embedding_head import EmbeddingHead
@@ -31,7 +31,7 @@ from seg_ros.quantization.levels import QUANTIZATIONS
 
 METADATA_KEY = 'seg_ros'
 GOLDEN_IMAGES, GOLDEN_LABELS = 'golden.images', 'golden.labels'
-GOLDEN_CODES, GOLDEN_SHARPENED = 'golden.codes', 'golden.sharpened'
+GOLDEN_CODES, GOLDEN_SHARPENED = 'golden.codes', 'golden.filtered'
 PACKED = 'packed'
 POOLING_RULE = 'mean over the segment of the bits before the threshold, above 0'
 _OF_CODES, _OF_EMBEDDINGS = 'codes.', 'embeddings.'
@@ -42,7 +42,7 @@ class Model:
     """A model file in memory.
 
     Attributes:
-        description: its metadata.
+        metadata: its metadata.
         network: (B, 3, H, W) normalised float -> (B, K, H, W) scores, in evaluation mode, on the CPU; an
             encoder, which gives its maps, where there are no classes.
         golden: what it must reproduce.
@@ -53,7 +53,7 @@ class Model:
         embeddings: the head that gives embeddings; None where the model has none.
     """
 
-    description: ModelDescription
+    metadata: ModelMetadata
     network: nn.Module
     golden: Golden
     path: Path
@@ -73,16 +73,16 @@ class Model:
         That is: encoder and weights, binary layer, input size, normalisation, and the rule by which bits are
         pooled over a segment. How segments are found is no part of it.
         """
-        about = self.description
-        if self.codes is None or about.codes is None:
+        metadata = self.metadata
+        if self.codes is None or metadata.codes is None:
             return ''
         facts = {
-            'architecture': about.architecture,
-            'arguments': about.arguments,
-            'normalisation': about.normalisation.as_json(),
+            'architecture': metadata.architecture,
+            'arguments': metadata.arguments,
+            'normalisation': metadata.normalisation.as_json(),
             'input_size': list(input_size),
-            'taps': about.codes.taps,
-            'n_bits': about.codes.n_bits,
+            'taps': metadata.codes.taps,
+            'n_bits': metadata.codes.n_bits,
             'pooling': POOLING_RULE,
         }
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
@@ -96,7 +96,7 @@ class Model:
 def save_model(
     path: Path,
     network: nn.Module,
-    description: ModelDescription,
+    metadata: ModelMetadata,
     golden: Golden,
     codes: BinaryLayer | None = None,
     embeddings: EmbeddingHead | None = None,
@@ -105,8 +105,8 @@ def save_model(
 
     Args:
         path: of the file.
-        network: at a coarse level with the values that its file keeps, see seg_ros.modelfile.packed.settled.
-        description: what the file says of it.
+        network: at a packed level, already rounded (seg_ros.modelfile.packed.rounded_to_file).
+        metadata: what the file says of it.
         golden: its proof.
         codes: its binary layer.
         embeddings: its head for embeddings.
@@ -115,7 +115,7 @@ def save_model(
         ModelFileError: a weight is not finite, or not one that the level can hold, or the file cannot be
             written.
     """
-    kind = look_up(QUANTIZATIONS, description.quantization, 'quantization level').packed_as
+    kind = look_up(QUANTIZATIONS, metadata.quantization, 'quantization level').packed_as
     state = _named_state(None if kind else network, codes, embeddings)
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in state.items()}
     if kind:
@@ -127,13 +127,13 @@ def save_model(
     tensors[GOLDEN_LABELS] = torch.from_numpy(golden.labels.copy())
     if golden.codes is not None:
         tensors[GOLDEN_CODES] = torch.from_numpy(golden.codes.copy())
-    if golden.sharpened is not None:
-        tensors[GOLDEN_SHARPENED] = torch.from_numpy(golden.sharpened.copy())
+    if golden.filtered is not None:
+        tensors[GOLDEN_SHARPENED] = torch.from_numpy(golden.filtered.copy())
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + '.partial')
     try:
         # Not save_file, whose files their owner alone may read.
-        partial.write_bytes(save(tensors, {METADATA_KEY: json.dumps(description.as_json())}))
+        partial.write_bytes(save(tensors, {METADATA_KEY: json.dumps(metadata.as_json())}))
         partial.replace(path)
     except (OSError, SafetensorError) as err:
         partial.unlink(missing_ok=True)
@@ -160,13 +160,13 @@ def _load(path: Path) -> Model:
     if not path.is_file():
         raise ModelFileError('there is no such file; give a path, or the name of a shipped model')
     with safe_open(path, framework='pt') as file:
-        description = ModelDescription.from_json(_metadata(file.metadata()))
+        metadata = ModelMetadata.from_json(_metadata(file.metadata()))
         with torch.device('meta'):
-            network = description.build()
-            codes = description.codes.build() if description.codes else None
-            embeddings = description.embeddings.build() if description.embeddings else None
-        is_packed = QUANTIZATIONS[description.quantization].packed_as is not None
-        if not is_packed and description.pruned is not None:
+            network = metadata.build()
+            codes = metadata.codes.build() if metadata.codes else None
+            embeddings = metadata.embeddings.build() if metadata.embeddings else None
+        is_packed = QUANTIZATIONS[metadata.quantization].packed_as is not None
+        if not is_packed and metadata.pruned is not None:
             shrink(network, _shapes(file, network))
         plain = _named_state(None if is_packed else network, codes, embeddings)
         records = [GOLDEN_IMAGES, GOLDEN_LABELS]
@@ -176,7 +176,7 @@ def _load(path: Path) -> Model:
         state = {k: file.get_tensor(k) for k in plain}
         if is_packed:
             packed = file.get_tensor(PACKED).numpy().tobytes()
-            state.update(unpack_network(packed, network, is_pruned=description.pruned is not None))
+            state.update(unpack_network(packed, network, is_pruned=metadata.pruned is not None))
         golden = Golden(
             file.get_tensor(GOLDEN_IMAGES).numpy(),
             file.get_tensor(GOLDEN_LABELS).numpy(),
@@ -194,7 +194,7 @@ def _load(path: Path) -> Model:
     network.load_state_dict(state, assign=True)
     content = path.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
-    return Model(description, network.eval(), golden, path, digest, len(content), codes, embeddings)
+    return Model(metadata, network.eval(), golden, path, digest, len(content), codes, embeddings)
 
 
 def _named_state(

@@ -16,16 +16,16 @@ class Golden:
         images: (N, H, W, 3) uint8 RGB, rendered scenes.
         labels: (N, H, W) uint8; 255 everywhere for a model without classes.
         codes: (N, S, n_bits / 8) uint8, of blocks of the images (seg_ros.segments.code_pooling); or None.
-        sharpened: (N, H, W) uint8, the labels with the model's own embedding filter; None without.
+        filtered: (N, H, W) uint8, the labels with the model's own embedding filter; None without.
     """
 
     images: UInt8Array
     labels: UInt8Array
     codes: UInt8Array | None = None
-    sharpened: UInt8Array | None = None
+    filtered: UInt8Array | None = None
 
     def __post_init__(self) -> None:
-        parts = (self.images, self.labels, self.codes, self.sharpened)
+        parts = (self.images, self.labels, self.codes, self.filtered)
         n_bytes = sum(part.nbytes for part in parts if part is not None)
         if self.images.ndim != 4 or self.images.shape[3] != 3 or self.images.shape[:3] != self.labels.shape:
             raise ModelFileError(

@@ -24,7 +24,7 @@ _CHANNEL_LIMIT = 65536
 
 
 @dataclass(frozen=True)
-class CodeDescription:
+class CodeMetadata:
     """How a model gives segments and their codes.
 
     Attributes:
@@ -52,9 +52,9 @@ class CodeDescription:
         return BinaryLayer(list(self.taps.values()), self.n_bits, has_colour=self.has_colour)
 
     @classmethod
-    def from_json(cls, content: dict[str, Any]) -> 'CodeDescription':
+    def from_json(cls, content: dict[str, Any]) -> 'CodeMetadata':
         """Inverse of ``dataclasses.asdict``; raises KeyError, TypeError or ValueError for what is no such."""
-        description = cls(
+        metadata = cls(
             taps={str(name): int(count) for name, count in content['taps'].items()},
             n_bits=int(content['n_bits']),
             has_colour=bool(content['has_colour']),
@@ -64,18 +64,18 @@ class CodeDescription:
             size_power=float(content['size_power']),
             border_share=float(content['border_share']),
         )
-        if not (2 <= description.region_size <= SIZE_LIMIT and 0 <= description.merge_limit <= 1):
-            raise ValueError(f'region_size {description.region_size}, merge_limit {description.merge_limit}')
-        if not 0 <= description.border_share <= 1:
-            raise ValueError(f'border_share {description.border_share}')
-        if not (0 <= description.size_power <= 10 and max(description.taps.values()) <= _CHANNEL_LIMIT):
-            raise ValueError(f'size_power {description.size_power}, taps {description.taps}')
-        look_up(SUPERPIXELS, description.superpixels, 'kind of superpixels')
-        return description
+        if not (2 <= metadata.region_size <= SIZE_LIMIT and 0 <= metadata.merge_limit <= 1):
+            raise ValueError(f'region_size {metadata.region_size}, merge_limit {metadata.merge_limit}')
+        if not 0 <= metadata.border_share <= 1:
+            raise ValueError(f'border_share {metadata.border_share}')
+        if not (0 <= metadata.size_power <= 10 and max(metadata.taps.values()) <= _CHANNEL_LIMIT):
+            raise ValueError(f'size_power {metadata.size_power}, taps {metadata.taps}')
+        look_up(SUPERPIXELS, metadata.superpixels, 'kind of superpixels')
+        return metadata
 
 
 @dataclass(frozen=True)
-class EmbeddingDescription:
+class EmbeddingMetadata:
     """How a model gives embeddings, and how the filter that they drive is meant to be set.
 
     Attributes:
@@ -97,24 +97,24 @@ class EmbeddingDescription:
         return EmbeddingHead(list(self.taps.values()), self.dimensions, self.stride)
 
     @classmethod
-    def from_json(cls, content: dict[str, Any]) -> 'EmbeddingDescription':
+    def from_json(cls, content: dict[str, Any]) -> 'EmbeddingMetadata':
         """Inverse of ``dataclasses.asdict``; raises KeyError, TypeError or ValueError for what is no such."""
         taps = {str(name): int(count) for name, count in content['taps'].items()}
         numbers = {key: int(content[key]) for key in ('dimensions', 'stride', 'window', 'iterations')}
-        description = cls(taps, **numbers)
+        metadata = cls(taps, **numbers)
         if not all(1 <= count <= _CHANNEL_LIMIT for count in taps.values()):
             raise ValueError(f'taps {taps}')
-        if not 1 <= description.dimensions <= 256 or description.stride not in (1, 2, 4, 8):
-            raise ValueError(f'dimensions {description.dimensions}, stride {description.stride}')
-        if description.window % 2 == 0 or not 1 <= description.window <= 99:
-            raise ValueError(f'window {description.window}')
-        if not 0 <= description.iterations <= 100:
-            raise ValueError(f'iterations {description.iterations}')
-        return description
+        if not 1 <= metadata.dimensions <= 256 or metadata.stride not in (1, 2, 4, 8):
+            raise ValueError(f'dimensions {metadata.dimensions}, stride {metadata.stride}')
+        if metadata.window % 2 == 0 or not 1 <= metadata.window <= 99:
+            raise ValueError(f'window {metadata.window}')
+        if not 0 <= metadata.iterations <= 100:
+            raise ValueError(f'iterations {metadata.iterations}')
+        return metadata
 
 
 @dataclass(frozen=True)
-class ModelDescription:
+class ModelMetadata:
     """What a model file says of itself.
 
     Attributes:
@@ -147,8 +147,8 @@ class ModelDescription:
     training: dict[str, Any] = field(default_factory=dict)
     licence: str = ''
     figures: dict[str, Any] = field(default_factory=dict)
-    codes: CodeDescription | None = None
-    embeddings: EmbeddingDescription | None = None
+    codes: CodeMetadata | None = None
+    embeddings: EmbeddingMetadata | None = None
 
     def build(self) -> nn.Module:
         """A network of this architecture with untrained weights; blocks are out, channels are all there.
@@ -194,7 +194,7 @@ class ModelDescription:
         }
 
     @classmethod
-    def from_json(cls, content: Any) -> 'ModelDescription':
+    def from_json(cls, content: Any) -> 'ModelMetadata':
         """Inverse of :meth:`as_json`.
 
         Raises:
@@ -208,7 +208,7 @@ class ModelDescription:
             if not (8 <= height <= SIZE_LIMIT and 8 <= width <= SIZE_LIMIT):
                 raise ModelFileError(f'input size {height}x{width}; expected 8..{SIZE_LIMIT} pixels each')
             norm = content['normalisation']
-            description = cls(
+            metadata = cls(
                 architecture=str(content['architecture']),
                 arguments=dict(content['arguments']),
                 classes=ClassSet.from_json(content['classes']),
@@ -225,8 +225,8 @@ class ModelDescription:
                 training=dict(content['training']),
                 licence=str(content['licence']),
                 figures=dict(content['figures']),
-                codes=CodeDescription.from_json(content['codes']) if content.get('codes') else None,
-                embeddings=EmbeddingDescription.from_json(content['embeddings'])
+                codes=CodeMetadata.from_json(content['codes']) if content.get('codes') else None,
+                embeddings=EmbeddingMetadata.from_json(content['embeddings'])
                 if content.get('embeddings')
                 else None,
             )
@@ -236,15 +236,15 @@ class ModelDescription:
             if isinstance(err, ModelFileError):
                 raise
             raise ModelFileError(f'metadata lacks or garbles a key: {err!r}') from err
-        if not len(description.classes) and description.codes is None:
+        if not len(metadata.classes) and metadata.codes is None:
             raise ModelFileError('the model has neither classes nor codes')
-        look_up(QUANTIZATIONS, description.quantization, 'quantization level')
-        return description
+        look_up(QUANTIZATIONS, metadata.quantization, 'quantization level')
+        return metadata
 
 
-def with_figures(description: ModelDescription, **figures: Any) -> ModelDescription:
+def with_figures(metadata: ModelMetadata, **figures: Any) -> ModelMetadata:
     """The description with further measured figures."""
-    return replace(description, figures={**description.figures, **figures})
+    return replace(metadata, figures={**metadata.figures, **figures})
 
 
 def _calibration(content: Any) -> dict[str, Any] | None:

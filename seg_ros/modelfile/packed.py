@@ -1,8 +1,8 @@
 """What a network becomes in a packed file, and how it comes back.
 
 A packed file keeps whole steps or codebooks for weights, 16-bit numbers for what else is learned, and of
-batch normalisation a scale and a shift. :func:`settled` gives a network these values; from then on it is what
-the file says, to the bit, and figures and golden records are taken from it.
+batch normalisation a scale and a shift. :func:`rounded_to_file` gives a network these values; from then
+on it agrees with the file to the bit, and figures and golden records are taken from it.
 """
 
 import copy
@@ -50,7 +50,7 @@ def plain_copy(network: nn.Module) -> nn.Module:
     return result
 
 
-def settled(network: nn.Module, kind: str, example: Tensor, *, n_bits: int = 8) -> nn.Module:
+def rounded_to_file(network: nn.Module, kind: str, example: Tensor, *, n_bits: int = 8) -> nn.Module:
     """A copy with the values that a packed file keeps.
 
     Args:

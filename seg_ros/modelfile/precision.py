@@ -7,7 +7,7 @@ from torch import nn
 
 from seg_ros.errors import UnavailableError, look_up
 from seg_ros.modelfile.file import Model
-from seg_ros.modelfile.metadata import ModelDescription
+from seg_ros.modelfile.metadata import ModelMetadata
 from seg_ros.networks.frame_network import FrameNetwork
 from seg_ros.networks.image_network import ImageNetwork
 from seg_ros.quantization.int8 import fold_batch_norms, quantize
@@ -21,7 +21,7 @@ def choose_quantization(model: Model, level: str) -> str:
         UnavailableError: it cannot be derived from what the file holds.
         UnknownNameError: there is no such level.
     """
-    stored = model.description.quantization
+    stored = model.metadata.quantization
     if level == 'auto':
         return stored
     wanted = look_up(QUANTIZATIONS, level, 'quantization level')
@@ -37,9 +37,9 @@ def choose_quantization(model: Model, level: str) -> str:
 
 def is_derivable(model: Model, level: str) -> bool:
     """Whether a file gives a level."""
-    about = model.description
-    has_ranges = QUANTIZATIONS[level].dtype != torch.int8 or about.calibration is not None
-    return has_ranges and about.quantization in QUANTIZATIONS[level].derivable_from
+    metadata = model.metadata
+    has_ranges = QUANTIZATIONS[level].dtype != torch.int8 or metadata.calibration is not None
+    return has_ranges and metadata.quantization in QUANTIZATIONS[level].derivable_from
 
 
 def frame_network(model: Model, level: str, *, with_embeddings: bool = False) -> FrameNetwork:
@@ -56,19 +56,19 @@ def frame_network(model: Model, level: str, *, with_embeddings: bool = False) ->
     Raises:
         CalibrationError: the record of activations lacks a layer.
     """
-    about = model.description
+    metadata = model.metadata
     frames = FrameNetwork(
-        network_at(model.network, about, level),
-        has_scores=len(about.classes) > 0,
+        network_at(model.network, metadata, level),
+        has_scores=len(metadata.classes) > 0,
         codes=copy.deepcopy(model.codes),
-        taps=list(about.codes.taps) if about.codes else [],
+        taps=list(metadata.codes.taps) if metadata.codes else [],
         embeddings=copy.deepcopy(model.embeddings) if with_embeddings else None,
-        embedding_taps=list(about.embeddings.taps) if about.embeddings and with_embeddings else [],
+        embedding_taps=list(metadata.embeddings.taps) if metadata.embeddings and with_embeddings else [],
     )
     return frames.eval()
 
 
-def network_at(network: nn.Module, description: ModelDescription, level: str) -> ImageNetwork:
+def network_at(network: nn.Module, metadata: ModelMetadata, level: str) -> ImageNetwork:
     """A network that computes at a level, on the CPU.
 
     Normalisations are folded into the convolutions that they follow. At int8 the network has its reference
@@ -76,7 +76,7 @@ def network_at(network: nn.Module, description: ModelDescription, level: str) ->
 
     Args:
         network: float; not changed.
-        description: gives normalisation and calibration.
+        metadata: gives normalisation and calibration.
         level: name in seg_ros.quantization.levels.QUANTIZATIONS.
 
     Raises:
@@ -84,11 +84,11 @@ def network_at(network: nn.Module, description: ModelDescription, level: str) ->
     """
     dtype, example = QUANTIZATIONS[level].dtype, example_input()
     if dtype == torch.int8:
-        ranges = (description.calibration or {}).get('ranges', {})
-        return ImageNetwork(quantize(network, ranges, example), description.normalisation).eval()
+        ranges = (metadata.calibration or {}).get('ranges', {})
+        return ImageNetwork(quantize(network, ranges, example), metadata.normalisation).eval()
     # Inductor folds normalisations too, but into transposed convolutions along the wrong axis (torch 2.13).
     network = fold_batch_norms(copy.deepcopy(network).eval().float(), example)
-    return ImageNetwork(network, description.normalisation, dtype).eval()
+    return ImageNetwork(network, metadata.normalisation, dtype).eval()
 
 
 def example_input() -> torch.Tensor:

@@ -78,7 +78,7 @@ class AlexNetFeatures(Encoder):
         maps.append(self.fc7(self.fc6(self.margin(x)).relu()).relu())
         return maps
 
-    def adopt(self, state: Mapping[str, Tensor]) -> None:
+    def load_pretrained(self, state: Mapping[str, Tensor]) -> None:
         """Take over torchvision's weights (``features.0``, ...) or Caffe's (``conv1``, ``fc6``, ...)."""
         renamed = {f'features.{old}': f'conv{new}' for new, old in enumerate((0, 3, 6, 8, 10), 1)}
         renamed |= {'classifier.1': 'fc6', 'classifier.4': 'fc7'}

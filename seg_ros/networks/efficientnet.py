@@ -121,7 +121,7 @@ class EfficientNetLiteEncoder(Encoder):
                 maps.append(x)
         return maps
 
-    def adopt(self, state: Mapping[str, Tensor]) -> None:
+    def load_pretrained(self, state: Mapping[str, Tensor]) -> None:
         """Take over weights under the names of the PyTorch ports: ``_conv_stem``, ``_blocks.0._bn1``, ...
 
         What belongs to stages that are not here is left aside.

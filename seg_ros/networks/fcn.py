@@ -20,7 +20,7 @@ from seg_ros.networks.pyramid import Encoder
 from seg_ros.networks.vgg import VGG16Features
 
 
-class _Source(NamedTuple):
+class _FcnEncoder(NamedTuple):
     """What FCN reads of an encoder.
 
     Attributes:
@@ -35,7 +35,7 @@ class _Source(NamedTuple):
     least: int
 
 
-_SOURCES = {'vgg16': _Source((2, 3, 4), False, 32), 'alexnet': _Source((0, 1, 3), True, 64)}
+_SOURCES = {'vgg16': _FcnEncoder((2, 3, 4), False, 32), 'alexnet': _FcnEncoder((0, 1, 3), True, 64)}
 STRIDES = (8, 16, 32)
 
 
@@ -45,8 +45,8 @@ class Upsampling(nn.ConvTranspose2d):
     Args:
         channels: of input and output.
         factor: 2 or more, even.
-        is_centred: see :class:`_Source`; the result is then ``factor - 1`` larger than ``factor`` times the
-            input.
+        is_centred: see :class:`_FcnEncoder`; the result is then ``factor - 1`` larger than ``factor`` times
+            the input.
     """
 
     def __init__(self, channels: int, factor: int, *, is_centred: bool) -> None:

@@ -3,10 +3,10 @@
 from torch import Tensor, nn
 
 from seg_ros.networks.frame_network import FrameNetwork
-from seg_ros.networks.masked_average import sharpen
+from seg_ros.networks.masked_average import filter_scores
 
 
-class SharpenedNetwork(nn.Module):
+class FilteredNetwork(nn.Module):
     """A network with the filter that its embeddings drive, to learn with and to compare with.
 
     Args:
@@ -26,9 +26,11 @@ class SharpenedNetwork(nn.Module):
     def answer(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The scores, and the embeddings (B, D, h, w) float32 that sharpened them."""
         answers = self.frames(images)
-        return self.sharpen(answers['scores'], answers['embeddings']), answers['embeddings']
+        return self.filter_scores(answers['scores'], answers['embeddings']), answers['embeddings']
 
-    def sharpen(self, scores: Tensor, embeddings: Tensor) -> Tensor:
-        """See seg_ros.networks.masked_average.sharpen."""
+    def filter_scores(self, scores: Tensor, embeddings: Tensor) -> Tensor:
+        """See seg_ros.networks.masked_average.filter_scores."""
         assert self.frames.embeddings is not None
-        return sharpen(scores, embeddings, self.frames.embeddings.hardness, self.window, self.iterations)
+        return filter_scores(
+            scores, embeddings, self.frames.embeddings.hardness, self.window, self.iterations
+        )

@@ -33,7 +33,7 @@ from seg_ros.networks.squeezenet import SqueezeNetColumns
 from seg_ros.networks.vgg import VGG11Features
 
 
-class _Source(NamedTuple):
+class _HypercolumnEncoder(NamedTuple):
     """An encoder, and where the values of its maps lie.
 
     Attributes:
@@ -53,8 +53,8 @@ class _Source(NamedTuple):
 
 
 _SOURCES = {
-    'squeezenet': _Source(lambda _width: SqueezeNetColumns(), (2, 4, 4, 8, 8, 16), True),
-    'vgg11': _Source(VGG11Features, (1, 2, 4, 8, 16), False),
+    'squeezenet': _HypercolumnEncoder(lambda _width: SqueezeNetColumns(), (2, 4, 4, 8, 8, 16), True),
+    'vgg11': _HypercolumnEncoder(VGG11Features, (1, 2, 4, 8, 16), False),
 }
 
 
@@ -224,7 +224,7 @@ def _shares(places: Tensor, length: int, n_cells: int) -> Tensor:
 
 
 def _upsample(x: Tensor, factor: int, is_centred: bool) -> Tensor:
-    """(B, C, h, w) to (B, C, factor * h, factor * w), bilinearly; ``is_centred`` as in :class:`_Source`."""
+    """(B, C, h, w) to (B, C, factor * h, factor * w), bilinearly; see :class:`_HypercolumnEncoder`."""
     if factor == 1:
         return x
     height, width = (factor * n for n in x.shape[-2:])

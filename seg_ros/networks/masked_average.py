@@ -24,7 +24,9 @@ LEAST_PROBABILITY = 1e-6
 """What counts as impossible, so that logarithms stay finite."""
 
 
-def sharpen(scores: Tensor, embeddings: Tensor, hardness: Tensor, window: int, iterations: int) -> Tensor:
+def filter_scores(
+    scores: Tensor, embeddings: Tensor, hardness: Tensor, window: int, iterations: int
+) -> Tensor:
     """Scores whose probabilities are averaged again and again over what the embeddings hold for one thing.
 
     The filter works at the embeddings' size. Coarser scores are brought to it, bilinearly; of finer ones the

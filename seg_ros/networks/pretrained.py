@@ -22,7 +22,7 @@ class Pretrained(nn.Module, ABC):
     trained_on: str
 
     @abstractmethod
-    def adopt(self, state: Mapping[str, Tensor]) -> None:
+    def load_pretrained(self, state: Mapping[str, Tensor]) -> None:
         """Take over public weights, under the names they are published with.
 
         Raises:
@@ -51,7 +51,7 @@ class Pretrained(nn.Module, ABC):
                 'expected a state dict, tensors by name'
             )
         try:
-            self.adopt(state)
+            self.load_pretrained(state)
         except (ModelFileError, RuntimeError) as err:  # torch, of values that do not fit each other
             kind = recognise(state)
             hint = f'; they look like those of {kind}' if kind and kind != self.trained_on else ''

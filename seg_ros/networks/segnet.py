@@ -60,7 +60,7 @@ class VGG16Encoder(Pretrained):
             indices.append(found)
         return x, indices
 
-    def adopt(self, state: Mapping[str, Tensor]) -> None:
+    def load_pretrained(self, state: Mapping[str, Tensor]) -> None:
         """Take over ``features.*`` of torchvision's vgg16 or vgg16_bn; the classifier is left aside.
 
         A bias goes into the mean that the normalisation after it takes away, so that in evaluation mode the

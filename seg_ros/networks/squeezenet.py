@@ -89,7 +89,7 @@ class SqueezeNetEncoder(Encoder):
             maps.append(x)
         return maps
 
-    def adopt(self, state: Mapping[str, Tensor]) -> None:
+    def load_pretrained(self, state: Mapping[str, Tensor]) -> None:
         """Take over torchvision's weights, with or without ``features.`` in their names."""
         named = {f'features.{k.removeprefix("features.")}': v for k, v in state.items()}
         self.load_named({k: v for k, v in named.items() if not k.startswith('features.classifier')})

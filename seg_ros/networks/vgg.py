@@ -68,7 +68,7 @@ class VGG11Features(Encoder):
         """Features at 1/1 ... 1/16 of (B, 3, H, W) float, H and W multiples of 16."""
         return _maps(self.features, self._ends, x)
 
-    def adopt(self, state: Mapping[str, Tensor]) -> None:
+    def load_pretrained(self, state: Mapping[str, Tensor]) -> None:
         """Take over ``features.*`` of torchvision's vgg11; the classifier is left aside."""
         self.load_named({k: v for k, v in state.items() if k.startswith('features.')})
 
@@ -104,7 +104,7 @@ class VGG16Features(Encoder):
         x = self.dropout(self.fc6(maps[-1]).relu())
         return [*maps[:-1], self.dropout(self.fc7(x).relu())]
 
-    def adopt(self, state: Mapping[str, Tensor]) -> None:
+    def load_pretrained(self, state: Mapping[str, Tensor]) -> None:
         """Take over torchvision's vgg16: ``features.*``, ``classifier.0`` and ``classifier.3``.
 
         Without the classifier, as many encoders are published, fc6 and fc7 stay as they are.

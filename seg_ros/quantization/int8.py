@@ -258,7 +258,9 @@ def _put(network: nn.Module, name: str, module: nn.Module) -> None:
 # -------------------------------------------------------------------------------------------------- learning
 
 
-def pretend(network: nn.Module, ranges: Mapping[str, Range] | None = None, n_bits: int = 8) -> nn.Module:
+def fake_quantize(
+    network: nn.Module, ranges: Mapping[str, Range] | None = None, n_bits: int = 8
+) -> nn.Module:
     """Let a network learn as if it computed in whole steps, in place: see Jacob et al., section 3.
 
     The forward pass rounds weights by output channel, and what comes into a layer to its range; gradients

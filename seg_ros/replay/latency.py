@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 
-class FrameLedger:
+class LatencyLog:
     """Books frames by their stamp, on a steady clock.
 
     Where several frames of one stamp are under way, a result counts for the oldest of them, and its latency,

@@ -99,7 +99,7 @@ def use_large_image_transport() -> None:
         os.environ[old_name if is_old else name] = str(resource('config/fastdds_large_images.xml'))
 
 
-def keep_to_ourselves(domain: int | None) -> None:
+def isolate_dds_domain(domain: int | None) -> None:
     """Choose a DDS domain for this process and its children, away from robots and other replays.
 
     Args:

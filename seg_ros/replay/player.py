@@ -31,7 +31,7 @@ from seg_ros.bags.reader import BagReader
 from seg_ros.bags.writer import BagWriter
 from seg_ros.errors import UnavailableError
 from seg_ros.msg import ModelInfo, SegmentCodeArray
-from seg_ros.replay.latency import FrameLedger
+from seg_ros.replay.latency import LatencyLog
 from seg_ros.replay.node_process import NODE_NAME, NodeProcess
 from seg_ros.ros.publishers import OF_SEGMENTS
 
@@ -129,7 +129,7 @@ class Replay:
         stop: threading.Event,
         node: NodeProcess | None = None,
     ) -> None:
-        self.ledger = FrameLedger()
+        self.latencies = LatencyLog()
         self._bag, self._topic, self._writer, self._options = bag, topic, writer, options
         self._stop, self._process = stop, node
         self._context = rclpy.Context()
@@ -215,7 +215,7 @@ class Replay:
     def _play(self, message: Message) -> None:
         self._tick()
         self._awaited_ns, self._missing = message.stamp_ns, set(self._options.outputs)
-        self.ledger.publish(message.stamp_ns, time.monotonic())
+        self.latencies.publish(message.stamp_ns, time.monotonic())
         self._images.publish(message.cdr)
         self._writer.write(message.topic, message.type, message.cdr, message.received_ns)
 
@@ -224,7 +224,7 @@ class Replay:
         give_up_s = time.monotonic() + self._options.timeout_s
         while self._missing and not self._stop.is_set() and time.monotonic() < give_up_s:
             self._spin_once(_TICK_S)
-        self.ledger.give_up(self._awaited_ns)
+        self.latencies.give_up(self._awaited_ns)
 
     def _tick(self) -> None:
         seconds, nanoseconds = divmod(self._time.now_ns(), 1_000_000_000)
@@ -258,7 +258,7 @@ class Replay:
 
     def _book(self, topic: str, stamp: int, now_s: float) -> None:
         if topic == self._options.outputs[0]:
-            self.ledger.result(stamp, now_s)
+            self.latencies.result(stamp, now_s)
         if stamp == self._awaited_ns:
             self._missing.discard(topic)
 

@@ -14,8 +14,8 @@ from seg_ros.errors import ModelFileError, SegRosError
 from seg_ros.evaluation.figures import in_milliseconds, in_percent, percentiles, table
 from seg_ros.inference.settings import Settings, parameters_from
 from seg_ros.modelfile.find import find_model
-from seg_ros.replay.latency import FrameLedger
-from seg_ros.replay.node_process import NODE_NAME, NodeProcess, keep_to_ourselves, use_large_image_transport
+from seg_ros.replay.latency import LatencyLog
+from seg_ros.replay.node_process import NODE_NAME, NodeProcess, isolate_dds_domain, use_large_image_transport
 from seg_ros.replay.player import DIAGNOSTICS_PERIOD_S, Replay, ReplayOptions, base_topic, is_compressed
 from seg_ros.replay.recording import Recording
 
@@ -27,12 +27,12 @@ class ReplayReport:
     """What came of a replay.
 
     Attributes:
-        ledger: frames in and out, and their latencies.
+        latencies: frames in and out, and their latencies.
         recording: the bag that was written.
         was_interrupted: whether a signal ended it.
     """
 
-    ledger: FrameLedger
+    latencies: LatencyLog
     recording: Recording
     was_interrupted: bool
 
@@ -41,10 +41,10 @@ class ReplayReport:
         return {
             'bag': str(self.recording.path),
             **self.recording.model,
-            'frames_in': self.ledger.n_in,
-            'frames_out': self.ledger.n_out,
-            'dropped': self.ledger.n_in - self.ledger.n_out,
-            'latency_ms': percentiles(self.ledger.latency_ms),
+            'frames_in': self.latencies.n_in,
+            'frames_out': self.latencies.n_out,
+            'dropped': self.latencies.n_in - self.latencies.n_out,
+            'latency_ms': percentiles(self.latencies.latency_ms),
             'stage_ms': self.recording.stage_ms(),
             'class_shares': self.recording.class_shares(),
         }
@@ -53,8 +53,8 @@ class ReplayReport:
         """The same as a table."""
         figures = self.as_json()
         latency = in_milliseconds(figures['latency_ms'])
-        if self.ledger.n_ambiguous:
-            latency += f'; without {self.ledger.n_ambiguous} frames that share a stamp with others'
+        if self.latencies.n_ambiguous:
+            latency += f'; without {self.latencies.n_ambiguous} frames that share a stamp with others'
         return table(
             {
                 'model': '{path}, {quantization} on {backend}, {device}'.format(**figures),
@@ -124,19 +124,19 @@ def replay_bag(
                 replay.start_node()
             replay.run()
         finally:
-            if not replay.ledger.n_out:
+            if not replay.latencies.n_out:
                 writer.discard()
-        if not replay.ledger.n_out and not stop.is_set():
-            raise replay.failure(f'{replay.ledger.n_in} frames went in, but no result came out')
-    if not replay.ledger.n_out:
+        if not replay.latencies.n_out and not stop.is_set():
+            raise replay.failure(f'{replay.latencies.n_in} frames went in, but no result came out')
+    if not replay.latencies.n_out:
         return None
-    return ReplayReport(replay.ledger, Recording(output, images.name), stop.is_set())
+    return ReplayReport(replay.latencies, Recording(output, images.name), stop.is_set())
 
 
 def _prepare_environment(domain: int | None, own_node: bool) -> None:
     use_large_image_transport()
     if own_node or domain is not None:
-        keep_to_ourselves(domain)
+        isolate_dds_domain(domain)
 
 
 @contextmanager

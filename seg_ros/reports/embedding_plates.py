@@ -11,7 +11,7 @@ import numpy.typing as npt
 from seg_ros.arrays import UNLABELLED, Float64Array, UInt8Array
 from seg_ros.drawing.overlay import Overlay
 from seg_ros.evaluation.embedding_pictures import EmbeddingColours, Spot, mask_at, window_of
-from seg_ros.evaluation.embedding_views import Change, EmbeddedModel, View
+from seg_ros.evaluation.embedding_views import EmbeddedModel, LabelChanges, View
 from seg_ros.reports.compare_page import difference
 from seg_ros.reports.units_page import cut_out
 
@@ -40,7 +40,7 @@ class Plate:
     """
 
     name: str
-    change: Change
+    change: LabelChanges
     pictures: Mapping[str, UInt8Array]
     close_ups: Mapping[str, UInt8Array]
 
@@ -60,8 +60,11 @@ class Painter:
     def plate(self, view: View, spots: Sequence[Spot]) -> Plate:
         """All pictures of an image, with the masks at some pixels."""
         embeddings = self._spread(self.colours.transform(view.embeddings))
-        about, is_judged = self.model.filter, (view.truth != UNLABELLED).any()
-        masks = [self._spread(mask_at(view.embeddings, s, about.hardness, about.window)) for s in spots]
+        embedding_filter, is_judged = self.model.filter, (view.truth != UNLABELLED).any()
+        masks = [
+            self._spread(mask_at(view.embeddings, s, embedding_filter.hardness, embedding_filter.window))
+            for s in spots
+        ]
         pictures = {
             'image': view.image,
             'embeddings': embeddings,
@@ -80,7 +83,7 @@ class Painter:
 
     def describe(self, spot: Spot, view: View) -> str:
         """Class of a pixel without the filter and, where it has another one, with it."""
-        names = self.model.model.description.classes.names
+        names = self.model.model.metadata.classes.names
         plain, filtered = (
             'unlabelled' if labels[spot.y, spot.x] == UNLABELLED else names[labels[spot.y, spot.x]]
             for labels in (view.plain, view.filtered)
@@ -88,13 +91,13 @@ class Painter:
         return plain if plain == filtered else f'{plain}, now {filtered}'
 
     def _in_class_colours(self, image: UInt8Array, labels: UInt8Array) -> UInt8Array:
-        overlay = Overlay(self.model.model.description.classes)
+        overlay = Overlay(self.model.model.metadata.classes)
         return overlay(image, labels, opacity=_OPACITY, legend=False)
 
     def _spread(self, values: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
         """(h, w, ...) values of embeddings for each pixel of the network's input."""
         rows, columns = (
-            np.minimum(np.arange(n) // self.model.about.stride, m - 1)
+            np.minimum(np.arange(n) // self.model.embedding_metadata.stride, m - 1)
             for n, m in zip(self.model.size, values.shape, strict=False)
         )
         spread: npt.NDArray[Scalar] = values[rows[:, None], columns]
@@ -110,7 +113,7 @@ class Painter:
 
     def _close_up(self, pictures: Sequence[UInt8Array], spot: Spot) -> UInt8Array:
         """What lies around a pixel, twice as wide as the window."""
-        stride, window = self.model.about.stride, self.model.filter.window
+        stride, window = self.model.embedding_metadata.stride, self.model.filter.window
         rows, columns = ((stride * (k - window), stride * (k + window + 1)) for k in (spot.row, spot.column))
         parts = [enlarge(cut_out(picture, rows, columns), _WIDTH_OF_CLOSE_UPS) for picture in pictures]
         for part in parts:
@@ -130,8 +133,8 @@ class Painter:
             origin: row and column of the network's input at the picture's upper left.
             number: at the window's upper left; '' = none.
         """
-        shape = tuple(n // self.model.about.stride for n in self.model.size)
-        scale = zoom * self.model.about.stride
+        shape = tuple(n // self.model.embedding_metadata.stride for n in self.model.size)
+        scale = zoom * self.model.embedding_metadata.stride
         top, left = (zoom * k for k in origin)
         rows, columns = window_of(spot, self.model.filter.window, shape)
         corner = scale * columns.start - left, scale * rows.start - top

@@ -41,7 +41,7 @@ def write_html(
         parts: HTML by its heading; empty ones are left out.
         style: CSS, beside what all pages have.
     """
-    about = ''.join(f'<tr><th>{text(k)}</th><td>{text(v)}</td></tr>' for k, v in facts.items())
+    rows = ''.join(f'<tr><th>{text(k)}</th><td>{text(v)}</td></tr>' for k, v in facts.items())
     body = ''.join(f'<h2>{text(head)}</h2>\n{part}\n' for head, part in parts.items() if part)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(
@@ -49,7 +49,7 @@ def write_html(
 <html lang="en"><head><meta charset="utf-8"><title>{text(title)}</title>
 <style>{_STYLE}{style}</style></head><body>
 <h1>{text(title)}</h1>
-<table class="about">{about}</table>
+<table class="about">{rows}</table>
 {body}</body></html>
 """,
         encoding='utf-8',

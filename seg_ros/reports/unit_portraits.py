@@ -64,9 +64,9 @@ class Subject:
         """
         model = load_model(find_model(name))
         level = choose_quantization(model, quantization)
-        images = ImageNetwork(model.network, model.description.normalisation, QUANTIZATIONS[level].dtype)
+        images = ImageNetwork(model.network, model.metadata.normalisation, QUANTIZATIONS[level].dtype)
         images.eval().to(choose_device(device))
-        size = model.description.input_size
+        size = model.metadata.input_size
         watched = Watched(images, layer, size, UnitRecord(n_peaks))
         with torch.no_grad():
             n_units = len(layer_maps(images, layer, watched.input_of(np.zeros((*size, 3), np.uint8))))
@@ -102,7 +102,7 @@ def load_subjects(
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PortraitComparison:
     """A model beside the first.
 
     Attributes:
@@ -118,7 +118,7 @@ class Comparison:
     correlations: Float64Array
 
     @classmethod
-    def of(cls, first: Subject, other: Subject) -> 'Comparison':
+    def of(cls, first: Subject, other: Subject) -> 'PortraitComparison':
         """Match the units of two models that have been shown the same images."""
         correlation = other.watched.correlation.matrix()
         matched = match_units(correlation)
@@ -225,7 +225,9 @@ def choose_units(record: UnitRecord, n: int) -> list[int]:
     return [int(unit) for unit in np.argsort(-distance, kind='stable')[:n]]
 
 
-def units_as_json(first: Subject, comparisons: Sequence[Comparison], names: Sequence[str]) -> dict[str, Any]:
+def units_as_json(
+    first: Subject, comparisons: Sequence[PortraitComparison], names: Sequence[str]
+) -> dict[str, Any]:
     """The figures of all units, under the keys that all reports share where they have one."""
 
     def described(subject: Subject, unit: int) -> dict[str, Any]:

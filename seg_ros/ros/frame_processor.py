@@ -9,7 +9,7 @@ from seg_ros.drawing.overlay import Overlay, draw_segments
 from seg_ros.errors import ImageError
 from seg_ros.images.messages import image_of
 from seg_ros.inference.health import Drop, Statistics
-from seg_ros.inference.segmenter import Pipeline, SegmentedPrediction, embedding_filter, segment_rules
+from seg_ros.inference.segmenter import SegmentedPrediction, Segmenter, embedding_filter, segment_rules
 from seg_ros.inference.settings import Settings
 from seg_ros.ros.messages import ID_LIMIT, segment_array, segment_ids
 from seg_ros.ros.publishers import OF_SEGMENTS
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
 _NS_PER_MS = 1e6
 
 
-class Segmenter:
+class FrameProcessor:
     """The work on a frame, for the worker thread.
 
     Args:
-        pipeline: does the segmentation; used by this thread alone.
+        segmenter: does the segmentation; used by this thread alone.
         history: remembers the codes of segments; None for a model without codes.
         outputs: where results go.
         statistics: where frames are counted.
         settings: says the values of the parameters now.
         now_ns: says the time of the node's ROS clock now.
         is_active: says whether results are wanted still.
-        complain: called with what was wrong with a frame: an ImageError, or any other error if unforeseen.
+        report_error: called with the error of a frame: an ImageError, or any other unforeseen error.
     """
 
     def __init__(
         self,
-        pipeline: Pipeline,
+        segmenter: Segmenter,
         history: CodeHistory | None,
         outputs: 'Outputs',
         statistics: Statistics,
@@ -46,13 +46,13 @@ class Segmenter:
         settings: Callable[[], Settings],
         now_ns: Callable[[], int],
         is_active: Callable[[], bool],
-        complain: Callable[[Exception], None],
+        report_error: Callable[[Exception], None],
     ) -> None:
-        self._pipeline, self._outputs, self._statistics = pipeline, outputs, statistics
-        self._overlay = Overlay(pipeline.classes)
+        self._segmenter, self._outputs, self._statistics = segmenter, outputs, statistics
+        self._overlay = Overlay(segmenter.classes)
         self._history, self._tracker, self._last_stamp_ns = history, Tracker(), 0
         self._settings, self._now_ns, self._is_active = settings, now_ns, is_active
-        self._complain = complain
+        self._report_error = report_error
 
     def __call__(self, message: Any) -> None:
         """Work on one message; never raises."""
@@ -60,10 +60,10 @@ class Segmenter:
             drop = self._segment(message)
         except ImageError as err:
             self._statistics.drop(Drop.BAD, str(err))
-            self._complain(err)
+            self._report_error(err)
         except Exception as err:  # noqa: BLE001 - whatever is wrong with this frame, the next may be good
             self._statistics.drop(Drop.BAD, repr(err))
-            self._complain(err)
+            self._report_error(err)
         else:
             if drop:
                 self._statistics.drop(drop)
@@ -79,21 +79,21 @@ class Segmenter:
         stopwatch = _Stopwatch()
         image = image_of(message)
         stopwatch.lap('convert_ms')
-        self._pipeline.confidence_threshold = settings.confidence_threshold
-        self._pipeline.rules = segment_rules(self._pipeline.model.description, settings)
-        if self._pipeline.filter is not None:
-            self._pipeline.filter = embedding_filter(
-                self._pipeline.model, settings, self._pipeline.input_size
+        self._segmenter.confidence_threshold = settings.confidence_threshold
+        self._segmenter.rules = segment_rules(self._segmenter.model.metadata, settings)
+        if self._segmenter.filter is not None:
+            self._segmenter.filter = embedding_filter(
+                self._segmenter.model, settings, self._segmenter.input_size
             )
         can_segment = self._history is not None
-        self._pipeline.refinement = settings.segments_refinement if can_segment else 0.0
-        prediction = self._pipeline(
+        self._segmenter.refinement = settings.segments_refinement if can_segment else 0.0
+        prediction = self._segmenter(
             image,
             with_confidence=bool(wanted & {'confidence', 'segments'}),
             with_segments=can_segment and bool(wanted & OF_SEGMENTS),
         )
         results: dict[str, Any] = {'labels': prediction.labels, 'confidence': prediction.confidence}
-        stopwatch.lap('', asdict(self._pipeline.times))
+        stopwatch.lap('', asdict(self._segmenter.times))
         if 'overlay' in wanted:
             results['overlay'] = self._overlay(
                 image,
@@ -141,7 +141,7 @@ class Segmenter:
             segments,
             confidence=confidence,
             numbers=numbers,
-            codebook=self._pipeline.codebook,
+            codebook=self._segmenter.codebook,
             max_count=settings.segments_max_count,
             header=header,
         )

@@ -12,7 +12,7 @@ from std_msgs.msg import Header
 
 from seg_ros.arrays import UInt8Array
 from seg_ros.inference.health import Verdict
-from seg_ros.inference.segmenter import Pipeline
+from seg_ros.inference.segmenter import Segmenter
 from seg_ros.msg import ClassInfo, ModelInfo, SegmentCode, SegmentCodeArray
 from seg_ros.segments.regions import describe
 from seg_ros.segments.segments import Segments
@@ -30,22 +30,22 @@ def label_info_type() -> Any:
     return LabelInfo
 
 
-def model_info(pipeline: Pipeline) -> ModelInfo:
+def model_info(segmenter: Segmenter) -> ModelInfo:
     """Everything about the model that runs."""
-    about = pipeline.model.description
-    height, width = pipeline.input_size
+    metadata = segmenter.model.metadata
+    height, width = segmenter.input_size
     return ModelInfo(
-        architecture=about.architecture,
-        path=str(pipeline.model.path),
-        digest=pipeline.model.digest,
-        quantization=pipeline.quantization,
-        backend=pipeline.backend_name,
-        device=str(pipeline.device),
+        architecture=metadata.architecture,
+        path=str(segmenter.model.path),
+        digest=segmenter.model.digest,
+        quantization=segmenter.quantization,
+        backend=segmenter.backend_name,
+        device=str(segmenter.device),
         input_height=height,
         input_width=width,
-        n_parameters=pipeline.model.n_parameters,
-        licence=about.licence,
-        classes=[ClassInfo(id=c.id, name=c.name, colour=c.colour) for c in about.classes.classes],
+        n_parameters=segmenter.model.n_parameters,
+        licence=metadata.licence,
+        classes=[ClassInfo(id=c.id, name=c.name, colour=c.colour) for c in metadata.classes.classes],
     )
 
 
@@ -102,13 +102,13 @@ def segment_ids(segments: Segments) -> npt.NDArray[np.uint16]:
     return runs.spread(np.where(runs.ids < ID_LIMIT, runs.ids + 1, 0).astype(np.uint16))
 
 
-def label_info(pipeline: Pipeline, threshold: float, stamp: Time) -> Any:
+def label_info(segmenter: Segmenter, threshold: float, stamp: Time) -> Any:
     """``vision_msgs/LabelInfo``: names of the classes, and the confidence below which a pixel is 255."""
     from vision_msgs.msg import LabelInfo, VisionClass
 
     return LabelInfo(
         header=Header(stamp=stamp),
-        class_map=[VisionClass(class_id=c.id, class_name=c.name) for c in pipeline.classes.classes],
+        class_map=[VisionClass(class_id=c.id, class_name=c.name) for c in segmenter.classes.classes],
         threshold=threshold,
     )
 

@@ -21,14 +21,14 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 
 from seg_ros.errors import ImageError, SegRosError
 from seg_ros.inference.health import Drop, Situation, Statistics, judge
-from seg_ros.inference.segmenter import Pipeline
+from seg_ros.inference.segmenter import Segmenter
 from seg_ros.ros.find_similar import FindSimilarService
-from seg_ros.ros.frame_processor import Segmenter
+from seg_ros.ros.frame_processor import FrameProcessor
 from seg_ros.ros.logs import LogForwarder
 from seg_ros.ros.messages import diagnostic_array
 from seg_ros.ros.parameters import LiveParameters, unknown_overrides
 from seg_ros.ros.publishers import Outputs
-from seg_ros.ros.subscription import Camera
+from seg_ros.ros.subscription import CameraSubscription
 from seg_ros.ros.worker import RateLimit, Worker
 from seg_ros.segments.history import CodeHistory
 
@@ -50,10 +50,10 @@ class SegmentationNode(LifecycleNode):
         # Before all else: a context that shuts down destroys nodes that are half built, too.
         self._lifecycle_state, self._failure = 'unconfigured', ''
         self._to_undo = ExitStack()
-        self._pipeline: Pipeline | None = None
+        self._segmenter: Segmenter | None = None
         self._outputs: Outputs | None = None
         self._worker: Worker[Any] | None = None
-        self._camera: Camera | None = None
+        self._camera: CameraSubscription | None = None
         self._find_similar: FindSimilarService | None = None
         self._statistics = Statistics()
         self._rate_limit = RateLimit()
@@ -132,42 +132,46 @@ class SegmentationNode(LifecycleNode):
         self._publish_diagnostics()  # loading may take long, and nothing else is served meanwhile
         self._outputs = outputs = Outputs(self)
 
-        def prepare() -> Segmenter:
-            self._pipeline = pipeline = Pipeline.load(settings)
-            self._introduce(pipeline)
-            if pipeline.coder:
-                history = CodeHistory(pipeline.codebook, pipeline.coder.n_bits, settings.segments_history)
+        def prepare() -> FrameProcessor:
+            self._segmenter = segmenter = Segmenter.load(settings)
+            self._introduce(segmenter)
+            if segmenter.code_pooling:
+                history = CodeHistory(
+                    segmenter.codebook, segmenter.code_pooling.n_bits, settings.segments_history
+                )
                 self._find_similar = FindSimilarService(self, history)
-            return Segmenter(
-                pipeline,
-                history if pipeline.coder else None,
+            return FrameProcessor(
+                segmenter,
+                history if segmenter.code_pooling else None,
                 outputs,
                 self._statistics,
                 settings=lambda: self._live.settings,
                 now_ns=lambda: int(self.get_clock().now().nanoseconds),
                 is_active=lambda: self._lifecycle_state == 'active',
-                complain=self._complain,
+                report_error=self._report_error,
             )
 
         self._worker = Worker(prepare, is_over=lambda: not self.context.ok())
 
-    def _introduce(self, pipeline: Pipeline) -> None:
+    def _introduce(self, segmenter: Segmenter) -> None:
         """Log what runs."""
-        height, width = pipeline.input_size
+        height, width = segmenter.input_size
         self.get_logger().info(
-            f'model {pipeline.model.path} runs on {pipeline.backend_name}, {pipeline.quantization}, '
-            f'{pipeline.device}, at {width}x{height}; it gives the recorded label for '
-            f'{pipeline.agreement:.1%} of its golden pixels'
+            f'model {segmenter.model.path} runs on {segmenter.backend_name}, {segmenter.quantization}, '
+            f'{segmenter.device}, at {width}x{height}; it gives the recorded label for '
+            f'{segmenter.agreement:.1%} of its golden pixels'
         )
-        if not pipeline.coder:
+        if not segmenter.code_pooling:
             self.get_logger().info(
                 'the model has no codes: nothing will come on ~/segments, ~/segment_ids, ~/segments_overlay'
             )
-        self.get_logger().info(f'licence of its weights: {pipeline.model.description.licence or "not said"}')
+        self.get_logger().info(f'licence of its weights: {segmenter.model.metadata.licence or "not said"}')
 
     def _activate(self, state: LifecycleState) -> None:
         settings = self._live.settings
-        self._camera = Camera(self, self._on_image, settings.image_transport, settings.input_reliability)
+        self._camera = CameraSubscription(
+            self, self._on_image, settings.image_transport, settings.input_reliability
+        )
         super().on_activate(state)
         self._statistics.forget()
         self._announce()
@@ -191,8 +195,8 @@ class SegmentationNode(LifecycleNode):
         if self._outputs:
             self._outputs.destroy()
             self._outputs = None
-        if self._pipeline:
-            self._pipeline = None
+        if self._segmenter:
+            self._segmenter = None
             gc.collect()  # networks refer to themselves in circles
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
@@ -214,14 +218,14 @@ class SegmentationNode(LifecycleNode):
             self._announce()
 
     def _announce(self) -> None:
-        if self._outputs and self._pipeline:
-            self._outputs.announce(self._pipeline, self._live.settings.confidence_threshold)
+        if self._outputs and self._segmenter:
+            self._outputs.announce(self._segmenter, self._live.settings.confidence_threshold)
 
     def _look_at_camera(self) -> None:
         if self._camera:
             self._camera.look()
 
-    def _complain(self, err: Exception) -> None:
+    def _report_error(self, err: Exception) -> None:
         """Log what is wrong with a frame, now and then."""
         if not self.context.ok():  # a signal has shut rclpy down under the frame in work
             return
@@ -248,20 +252,20 @@ class SegmentationNode(LifecycleNode):
 
     def _situation(self) -> Situation:
         facts = {}
-        if self._pipeline:
+        if self._segmenter:
             facts = {
-                'model': str(self._pipeline.model.path),
-                'digest': self._pipeline.model.digest,
-                'backend': self._pipeline.backend_name,
-                'device': str(self._pipeline.device),
-                'quantization': self._pipeline.quantization,
+                'model': str(self._segmenter.model.path),
+                'digest': self._segmenter.model.digest,
+                'backend': self._segmenter.backend_name,
+                'device': str(self._segmenter.device),
+                'quantization': self._segmenter.quantization,
             }
         return Situation(
             state=self._lifecycle_state,
             failure=self._failure,
             topic=self._camera.topic if self._camera else '',
             n_publishers=self._camera.n_publishers if self._camera else 0,
-            unheard=self._camera.unheard if self._camera else '',
+            qos_mismatch=self._camera.qos_mismatch if self._camera else '',
             n_subscribers=self._outputs.n_subscribers if self._outputs else 0,
             max_age_ms=self._live.settings.max_age_ms,
             facts=facts,

@@ -11,7 +11,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 
 from seg_ros.errors import ParameterError
-from seg_ros.inference.settings import BY_NAME, PARAMETERS, Change, Parameter, Settings, check, field_of
+from seg_ros.inference.settings import BY_NAME, PARAMETERS, Mutability, Parameter, Settings, check, field_of
 
 _FOREIGN_PREFIXES = ('qos_overrides.', 'use_sim_time', 'start_type_description_service')
 """Names that rclpy, not we, declares."""
@@ -58,7 +58,7 @@ class LiveParameters:
     def _check(self, name: str, value: Any) -> None:
         is_new = check(name, value) != getattr(self.settings, field_of(name))
         state = self._state()
-        if is_new and BY_NAME[name].change is Change.UNCONFIGURED and state != 'unconfigured':
+        if is_new and BY_NAME[name].change is Mutability.UNCONFIGURED and state != 'unconfigured':
             raise ParameterError(
                 f'{name} can change only before configure, but the node is {state}: clean up first '
                 '(lifecycle transitions deactivate, cleanup), set it, and configure again'
@@ -78,7 +78,7 @@ def descriptor(parameter: Parameter) -> ParameterDescriptor:
         type=_ROS_TYPES[type(parameter.default)].value,
         description=f'{parameter.doc} Unit: {parameter.unit or "none"}. May change {parameter.change.value}.',
         additional_constraints=parameter.constraint,
-        read_only=parameter.change is Change.NEVER,
+        read_only=parameter.change is Mutability.NEVER,
     )
     if parameter.minimum is not None and parameter.maximum is not None:
         # A range cannot leave out what lies between 0 and the minimum; check() does.

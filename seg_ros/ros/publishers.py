@@ -9,7 +9,7 @@ from sensor_msgs.msg import Image
 
 from seg_ros.arrays import UInt8Array
 from seg_ros.errors import ParameterError
-from seg_ros.inference.segmenter import Pipeline
+from seg_ros.inference.segmenter import Segmenter
 from seg_ros.msg import ModelInfo, SegmentCodeArray
 from seg_ros.ros.image_message import message_from_image
 from seg_ros.ros.messages import label_info, label_info_type, model_info
@@ -75,12 +75,12 @@ class Outputs:
         """Publish the segments of one frame; while the node is inactive that does nothing."""
         self._segments.publish(message)
 
-    def announce(self, pipeline: Pipeline, threshold: float) -> None:
+    def announce(self, segmenter: Segmenter, threshold: float) -> None:
         """Say which model runs and what its labels mean, for those present and those who come later."""
-        self._model_info.publish(model_info(pipeline))
+        self._model_info.publish(model_info(segmenter))
         if self._label_info:
             stamp = self._node.get_clock().now().to_msg()
-            self._label_info.publish(label_info(pipeline, threshold, stamp))
+            self._label_info.publish(label_info(segmenter, threshold, stamp))
 
     def _of_frames(self) -> dict[str, Any]:
         return {**self._images, 'segments': self._segments}

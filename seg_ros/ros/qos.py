@@ -56,7 +56,7 @@ def choose_reliability(asked: str, offered: Iterable[ReliabilityPolicy]) -> Reli
     )
 
 
-def why_unheard(publishers: Iterable[Any], type_name: str, reliability: ReliabilityPolicy) -> str:
+def find_qos_mismatch(publishers: Iterable[Any], type_name: str, reliability: ReliabilityPolicy) -> str:
     """Why a subscription cannot receive from some publisher of its topic; empty if it can from all.
 
     Args:

@@ -11,12 +11,12 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CompressedImage, Image
 
 from seg_ros.errors import ParameterError
-from seg_ros.ros.qos import checked_overrides, choose_reliability, input_qos, why_unheard
+from seg_ros.ros.qos import checked_overrides, choose_reliability, find_qos_mismatch, input_qos
 
 _OVERRIDES = ('', 'best_effort', 'reliable')
 
 
-class Camera:
+class CameraSubscription:
     """Receives images while it exists.
 
     Args:
@@ -28,7 +28,7 @@ class Camera:
     Attributes:
         topic: full name, after remapping.
         n_publishers: on it, at the last `look`.
-        unheard: why one of them could not be received then; empty if all could.
+        qos_mismatch: why one of them could not be received then; empty if all could.
 
     Raises:
         ParameterError: the reliability in qos_overrides is unknown.
@@ -42,7 +42,7 @@ class Camera:
         self._asked = self._override() or reliability
         self._subscription: Any = None
         self._reliability: ReliabilityPolicy | None = None
-        self.n_publishers, self.unheard = 0, ''
+        self.n_publishers, self.qos_mismatch = 0, ''
         self.look()
 
     def look(self) -> None:
@@ -51,10 +51,10 @@ class Camera:
         self.n_publishers = len(publishers)
         offered = [p.qos_profile.reliability for p in publishers if p.topic_type == self._type_name]
         reliability = choose_reliability(self._asked, offered)
-        unheard = why_unheard(publishers, self._type_name, reliability)
-        if unheard and unheard != self.unheard:
-            self._node.get_logger().warning(f'{self.topic}: {unheard}')
-        self.unheard = unheard
+        qos_mismatch = find_qos_mismatch(publishers, self._type_name, reliability)
+        if qos_mismatch and qos_mismatch != self.qos_mismatch:
+            self._node.get_logger().warning(f'{self.topic}: {qos_mismatch}')
+        self.qos_mismatch = qos_mismatch
         if reliability != self._reliability and (offered or self._reliability is None):
             self.close()
             self._subscribe(reliability)

@@ -19,7 +19,7 @@ _GOLDEN_GRID = 6
 
 
 @dataclass(frozen=True)
-class Coder:
+class CodePooling:
     """The pooling rule, and the colour's part of a binary layer.
 
     Attributes:
@@ -31,7 +31,7 @@ class Coder:
     colour: Float32Array | None
 
     @classmethod
-    def of(cls, layer: BinaryLayer) -> 'Coder':
+    def of(cls, layer: BinaryLayer) -> 'CodePooling':
         """The rule for a layer."""
         if layer.colour is None:
             return cls(layer.n_bits, None)

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 
 from seg_ros.arrays import UNLABELLED, Float32Array, Int32Array, UInt8Array
-from seg_ros.segments.code_pooling import Coder
+from seg_ros.segments.code_pooling import CodePooling
 from seg_ros.segments.colour import lab_planes
 from seg_ros.segments.hamming import hamming_pairs, pack
 from seg_ros.segments.merging import join_alike, join_pairs
@@ -103,7 +103,7 @@ def find_segments(
     image: UInt8Array,
     logits: torch.Tensor,
     scores: torch.Tensor | None,
-    coder: Coder,
+    code_pooling: CodePooling,
     rules: SegmentRules,
     n_threads: int = 0,
 ) -> Segments:
@@ -113,7 +113,7 @@ def find_segments(
         image: (H, W, 3) uint8 RGB, the network's input.
         logits: (h, w, n_bits) float32, what the bits are the signs of.
         scores: (K, h, w) float32, or None for a model without classes.
-        coder: of the model.
+        code_pooling: of the model.
         rules: how to.
         n_threads: 0 = one for every core.
     """
@@ -121,7 +121,7 @@ def find_segments(
     superpixels = SUPERPIXELS[rules.superpixels](
         image, region_size=rules.region_size, n_threads=n_threads, planes=planes
     )
-    means = coder.means(logits, planes, superpixels, n_threads)
+    means = code_pooling.means(logits, planes, superpixels, n_threads)
     of_superpixel, n = MERGES[rules.merge](superpixels, means, rules)
     joined = np.bincount(of_superpixel, superpixels.sizes, n)
     order = np.argsort(-joined, kind='stable')

@@ -67,7 +67,7 @@ def _shrink(image: Any, size: tuple[int, int]) -> Any:
 
 
 @dataclass
-class Camera:
+class PinholeCamera:
     """A pinhole camera.
 
     Attributes:
@@ -143,7 +143,7 @@ class Canvas:
         self,
         height: int,
         width: int,
-        camera: Camera,
+        camera: PinholeCamera,
         haze: Colour,
         haze_m: float,
         *,

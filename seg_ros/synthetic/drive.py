@@ -13,7 +13,7 @@ import numpy as np
 
 from seg_ros.arrays import UNLABELLED, Float64Array, UInt8Array
 from seg_ros.errors import ParameterError
-from seg_ros.synthetic.canvas import BUILDING, SKY, TREE, Camera, Canvas
+from seg_ros.synthetic.canvas import BUILDING, SKY, TREE, Canvas, PinholeCamera
 from seg_ros.synthetic.items import Item
 from seg_ros.synthetic.sensor import Sensor
 from seg_ros.synthetic.street import AHEAD_M, Street
@@ -92,7 +92,7 @@ class RenderedDrive:
             image, labels = np.ascontiguousarray(image[:, ::-1]), np.ascontiguousarray(labels[:, ::-1])
         return image, labels
 
-    def _camera(self, time_s: float) -> Camera:
+    def _camera(self, time_s: float) -> PinholeCamera:
         """The camera at a time: along the lane, with some roll of the body and of the driver's hand."""
         height, width = self._size
         street, s = self._street, self._speed * time_s
@@ -100,7 +100,9 @@ class RenderedDrive:
         position = street.curve.point(s, street.lane_d + 0.12 * wave[0], self.style.camera_height)
         yaw = math.atan(street.curve.slope(s + 4)) + 0.008 * wave[2]
         pitch = self.style.pitch + 0.003 * wave[1] + 0.001 * wave[3]
-        return Camera(position, yaw, pitch, 2 * self.style.focal * width, (float(width), float(height)))
+        return PinholeCamera(
+            position, yaw, pitch, 2 * self.style.focal * width, (float(width), float(height))
+        )
 
     def _visible(self, eye_s: float, time_s: float) -> list[Item]:
         """Items before the camera, the farthest first."""

@@ -9,7 +9,7 @@ from seg_ros.arrays import Float64Array
 from seg_ros.synthetic.canvas import BUILDING, PEDESTRIAN, POLE, SIGN, Canvas, Texture
 from seg_ros.synthetic.figures import Cyclist, Person
 from seg_ros.synthetic.style import Colour
-from seg_ros.synthetic.vehicles import Model, paint_vehicle
+from seg_ros.synthetic.vehicles import VehicleModel, paint_vehicle
 
 
 @dataclass(frozen=True)
@@ -218,7 +218,7 @@ class Vehicle(Item):
     d: float
     speed: float
     heading: float
-    model: Model
+    model: VehicleModel
     colour: Colour
     light: tuple[float, float]
     brakes: bool = False

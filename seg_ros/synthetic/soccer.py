@@ -13,7 +13,7 @@ import numpy as np
 
 from seg_ros.arrays import Float64Array, UInt8Array
 from seg_ros.errors import ParameterError
-from seg_ros.synthetic.canvas import Camera, Canvas
+from seg_ros.synthetic.canvas import Canvas, PinholeCamera
 from seg_ros.synthetic.goal import goal
 from seg_ros.synthetic.hall import Surroundings, spectator
 from seg_ros.synthetic.robots import Make, build
@@ -160,7 +160,7 @@ class SoccerScene:
         towards = flat * math.cos(style.sun), math.sin(style.sun_height), flat * math.sin(style.sun)
         return Light(np.array(towards), 0.15 + 0.45 * style.sun_strength, 0.75 - 0.25 * style.sun_strength)
 
-    def _camera(self, rng: Rng) -> Camera:
+    def _camera(self, rng: Rng) -> PinholeCamera:
         """Somewhere on the carpet, looking across the field."""
         height, width = self._size
         x, z = (
@@ -171,7 +171,7 @@ class SoccerScene:
         yaw = math.atan2(aim[0] - x, aim[1] - z) + rng.normal(0, 0.3)
         position = np.array([x, self.style.camera_height, z])
         focal, centre = 2 * self.style.focal * width, (float(width), float(height))
-        return Camera(position, yaw, self.style.pitch, focal, centre, self.style.roll)
+        return PinholeCamera(position, yaw, self.style.pitch, focal, centre, self.style.roll)
 
     def _ahead(self, rng: Rng, nearest: float, farthest: float) -> tuple[float, float]:
         """A place that the camera may see."""

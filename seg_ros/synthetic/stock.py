@@ -8,7 +8,16 @@ from seg_ros.synthetic.canvas import Texture
 from seg_ros.synthetic.figures import Cyclist, Person, bare_tree, leafy_tree, sign_plate
 from seg_ros.synthetic.style import Colour, Style
 from seg_ros.synthetic.textures import Rng
-from seg_ros.synthetic.vehicles import BUS, BUS_PAINTS, DOUBLE_DECKER, LORRY, MODELS, PAINTS, SHARES, Model
+from seg_ros.synthetic.vehicles import (
+    BUS,
+    BUS_PAINTS,
+    DOUBLE_DECKER,
+    LORRY,
+    MODELS,
+    PAINTS,
+    SHARES,
+    VehicleModel,
+)
 
 
 class Stock:
@@ -58,7 +67,7 @@ class Stock:
         strength = 0.3 * self.style.sun_strength
         return (1 + strength, 1 - strength) if self.style.sun_side < 0 else (1 - strength, 1 + strength)
 
-    def car(self, small: bool = False) -> tuple[Model, Colour]:
+    def car(self, small: bool = False) -> tuple[VehicleModel, Colour]:
         """A vehicle and its paint; small = no lorries or buses."""
         rng = self._rng
         model = MODELS[rng.choice(len(MODELS), p=SHARES)]

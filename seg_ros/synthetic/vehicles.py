@@ -13,7 +13,7 @@ Profile = tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True)
-class Model:
+class VehicleModel:
     """A kind of vehicle; lengths in metres, y above the road, x forward from its middle.
 
     Attributes:
@@ -39,7 +39,7 @@ def _box(front: float, rear: float, low: float, high: float) -> Profile:
     return ((front, low), (front, high), (rear, high), (rear, low))
 
 
-HATCHBACK = Model(
+HATCHBACK = VehicleModel(
     ((1.95, 0.25), (2.0, 0.58), (1.85, 0.76), (0.95, 0.97), (0.2, 1.42), (-1.2, 1.45), (-1.8, 0.98),
      (-1.92, 0.7), (-1.92, 0.27)),
     (3, 5),
@@ -47,7 +47,7 @@ HATCHBACK = Model(
                                                               (-1.55, 1.0))),
     1.68, 0.96, 0.17, (1.2, -1.25),
 )  # fmt: skip
-SALOON = Model(
+SALOON = VehicleModel(
     ((2.2, 0.25), (2.25, 0.58), (2.1, 0.74), (0.95, 0.95), (0.25, 1.4), (-0.95, 1.41), (-1.55, 1.02),
      (-2.2, 0.98), (-2.28, 0.7), (-2.25, 0.28)),
     (3, 5),
@@ -55,7 +55,7 @@ SALOON = Model(
                                                               (-1.35, 1.0))),
     1.76, 0.95, 0.18, (1.35, -1.35),
 )  # fmt: skip
-ESTATE = Model(
+ESTATE = VehicleModel(
     ((2.2, 0.28), (2.28, 0.65), (2.15, 0.84), (1.0, 1.05), (0.35, 1.55), (-1.9, 1.58), (-2.2, 1.08),
      (-2.26, 0.75), (-2.26, 0.3)),
     (3, 5),
@@ -64,26 +64,26 @@ ESTATE = Model(
      ((-1.13, 1.05), (-1.13, 1.5), (-1.8, 1.48), (-2.0, 1.08))),
     1.8, 1.04, 0.16, (1.38, -1.4), 0.34,
 )  # fmt: skip
-VAN = Model(
+VAN = VehicleModel(
     ((2.4, 0.3), (2.45, 0.85), (2.3, 1.05), (1.7, 1.25), (1.05, 1.95), (-2.4, 2.02),
      (-2.48, 1.2), (-2.48, 0.35)),
     (3,),
     (((1.6, 1.22), (1.05, 1.8), (0.5, 1.8), (0.5, 1.18)),),
     1.95, 1.2, 0.1, (1.6, -1.6), 0.34,
 )  # fmt: skip
-LORRY = Model(
+LORRY = VehicleModel(
     ((3.6, 0.4), (3.65, 1.3), (3.5, 2.3), (2.0, 2.35), (1.9, 3.3), (-3.6, 3.3), (-3.6, 0.5)),
     (1,),
     (((3.4, 1.5), (3.35, 2.15), (2.5, 2.15), (2.5, 1.4)),),
     2.4, 1.5, 0.0, (2.7, -2.2), 0.48,
 )  # fmt: skip
-BUS = Model(
+BUS = VehicleModel(
     ((5.2, 0.35), (5.25, 1.1), (5.15, 2.6), (5.0, 3.0), (-5.1, 3.0), (-5.2, 1.4), (-5.2, 0.4)),
     (1, 4),
     tuple(_box(4.3 - i * 1.55, 2.9 - i * 1.55, 1.3, 2.4) for i in range(6)),
     2.5, 1.3, 0.03, (3.4, -2.9), 0.48,
 )  # fmt: skip
-DOUBLE_DECKER = Model(
+DOUBLE_DECKER = VehicleModel(
     ((5.0, 0.35), (5.05, 1.1), (5.0, 2.3), (4.98, 2.8), (4.9, 3.9), (4.7, 4.3),
      (-5.0, 4.3), (-5.1, 2.2), (-5.1, 0.4)),
     (1, 3, 6),
@@ -103,7 +103,7 @@ BUS_PAINTS: tuple[Colour, ...] = ((176, 22, 28), (30, 70, 140), (210, 210, 200),
 
 def paint_vehicle(
     canvas: Canvas,
-    model: Model,
+    model: VehicleModel,
     origin: Float64Array,
     forward: Float64Array,
     colour: Colour,
@@ -128,7 +128,7 @@ class _VehiclePainter:
     def __init__(
         self,
         canvas: Canvas,
-        model: Model,
+        model: VehicleModel,
         origin: Float64Array,
         forward: Float64Array,
         light: tuple[float, float],

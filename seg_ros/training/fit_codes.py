@@ -202,7 +202,7 @@ class CodeTuner:
         return np.concatenate([touching, drawn[drawn[:, 0] != drawn[:, 1]]])
 
     def _means(self, image: UInt8Array, regions: Regions) -> Tensor:
-        """As ``Coder.means``, but such that gradients flow: (S, n_bits)."""
+        """As ``CodePooling.means``, but such that gradients flow: (S, n_bits)."""
         logits = self.frames(torch.from_numpy(image)[None])['codes'][0]
         height, width = logits.shape[:2]
         weights = pooling_matrix(regions, height, width)

@@ -13,10 +13,10 @@ from torch.nn import functional as F
 from seg_ros.arrays import UNLABELLED, UInt8Array
 from seg_ros.images.resize import resize_image
 from seg_ros.modelfile.golden import Golden
-from seg_ros.networks.filtered_network import SharpenedNetwork
+from seg_ros.networks.filtered_network import FilteredNetwork
 from seg_ros.networks.frame_network import FrameNetwork
 from seg_ros.networks.image_network import ImageNetwork, Normalisation
-from seg_ros.segments.code_pooling import Coder
+from seg_ros.segments.code_pooling import CodePooling
 from seg_ros.synthetic import RenderedDrive
 
 GOLDEN_SIZE = (54, 72)
@@ -29,7 +29,7 @@ _NORMALISATIONS = (Normalisation(), Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.
 
 @torch.inference_mode()
 def label_image(
-    network: ImageNetwork | SharpenedNetwork, image: UInt8Array, input_size: tuple[int, int]
+    network: ImageNetwork | FilteredNetwork, image: UInt8Array, input_size: tuple[int, int]
 ) -> UInt8Array:
     """Labels of one image, the plain way that every faster one must agree with.
 
@@ -77,7 +77,7 @@ def make_golden(
     network: ImageNetwork,
     images: UInt8Array,
     input_size: tuple[int, int],
-    sharpened: SharpenedNetwork | None = None,
+    filtered: FilteredNetwork | None = None,
 ) -> Golden:
     """The record of a network's labels.
 
@@ -85,16 +85,16 @@ def make_golden(
         network: in evaluation mode, float32, on the CPU.
         images: (N, H, W, 3) uint8 RGB, from :func:`choose_scenes`.
         input_size: (height, width) of its input.
-        sharpened: the same network with its embedding filter, whose labels are recorded too.
+        filtered: the same network with its embedding filter, whose labels are recorded too.
 
     Raises:
         ModelFileError: the record is larger than a model file may hold.
     """
     labels = np.stack([label_image(network, image, input_size) for image in images])
-    if sharpened is None:
+    if filtered is None:
         return Golden(images, labels)
-    filtered = np.stack([label_image(sharpened, image, input_size) for image in images])
-    return Golden(images, labels, sharpened=filtered)
+    filtered_labels = np.stack([label_image(filtered, image, input_size) for image in images])
+    return Golden(images, labels, filtered=filtered_labels)
 
 
 def make_code_golden(frames: FrameNetwork, input_size: tuple[int, int], golden: Golden | None) -> Golden:
@@ -111,15 +111,15 @@ def make_code_golden(frames: FrameNetwork, input_size: tuple[int, int], golden: 
     images = candidate_scenes()[:N_SCENES] if golden is None else golden.images
     labels = np.full(images.shape[:3], UNLABELLED, np.uint8) if golden is None else golden.labels
     assert frames.codes is not None
-    coder = Coder.of(frames.codes)
+    code_pooling = CodePooling.of(frames.codes)
     codes = []
     for image in images:
         resized = np.array(resize_image(image, *input_size))
         with torch.no_grad():
             logits = frames(torch.from_numpy(resized)[None])['codes'][0]
-        codes.append(coder.golden(logits, resized))
-    sharpened = None if golden is None else golden.sharpened
-    return Golden(images, labels, np.stack(codes), sharpened)
+        codes.append(code_pooling.golden(logits, resized))
+    filtered = None if golden is None else golden.filtered
+    return Golden(images, labels, np.stack(codes), filtered)
 
 
 def agreement(labels: UInt8Array, golden_labels: UInt8Array) -> float:

@@ -15,15 +15,15 @@ from seg_ros.datasets.registry import DATASETS
 from seg_ros.datasets.wrappers import Relabelled, Resized
 from seg_ros.errors import CalibrationError, RecipeError, UnavailableError, look_up
 from seg_ros.modelfile.file import Model, load_model
-from seg_ros.modelfile.metadata import EmbeddingDescription, ModelDescription
+from seg_ros.modelfile.metadata import EmbeddingMetadata, ModelMetadata
 from seg_ros.networks.embedding_head import EmbeddingHead
-from seg_ros.networks.filtered_network import SharpenedNetwork
+from seg_ros.networks.filtered_network import FilteredNetwork
 from seg_ros.networks.frame_network import FrameNetwork
 from seg_ros.networks.graph.channels import shrink
 from seg_ros.networks.image_network import ImageNetwork
 from seg_ros.networks.pretrained import Pretrained
 from seg_ros.networks.registry import MODELS
-from seg_ros.quantization.int8 import pretend
+from seg_ros.quantization.int8 import fake_quantize
 from seg_ros.quantization.levels import QUANTIZATIONS
 from seg_ros.quantization.weight_sharing import share_network
 from seg_ros.resources import resource
@@ -54,9 +54,9 @@ def open_source(source: Source, data: Path | None) -> Dataset:
         raise RecipeError(f'data set {source.dataset} does not take options {source.options}: {err}') from err
     dataset = build(root, source.split, **source.options)
     if source.relabel is not None:
-        about = source.relabel
-        classes = ClassSet.from_yaml(class_file(about.classes, Path()))
-        dataset = Relabelled(dataset, classes, about.names, about.labelled)
+        relabel = source.relabel
+        classes = ClassSet.from_yaml(class_file(relabel.classes, Path()))
+        dataset = Relabelled(dataset, classes, relabel.names, relabel.labelled)
     return dataset if source.scale == 1 else Resized(dataset, source.scale)
 
 
@@ -90,16 +90,16 @@ def load_parent(recipe: Recipe) -> Model | None:
     return None if recipe.init is None else load_model(find_file(recipe.init))
 
 
-def make_network(recipe: Recipe, description: ModelDescription, parent: Model | None) -> nn.Module:
+def make_network(recipe: Recipe, metadata: ModelMetadata, parent: Model | None) -> nn.Module:
     """The network at its start: random, with an ImageNet encoder, or another model's weights.
 
     Raises:
         RecipeError: the weights are those of another network.
         ModelFileError: a file cannot be read.
     """
-    if parent is not None and parent.description.pruned is not None:
-        return _pruned_network(recipe, description, parent)
-    network = description.build()
+    if parent is not None and parent.metadata.pruned is not None:
+        return _pruned_network(recipe, metadata, parent)
+    network = metadata.build()
     if recipe.encoder_weights:
         encoder = getattr(network, 'encoder', None)
         if not isinstance(encoder, Pretrained):
@@ -112,7 +112,7 @@ def make_network(recipe: Recipe, description: ModelDescription, parent: Model | 
         return network
     own, learned = network.state_dict(), parent.network.state_dict()
     if own.keys() != learned.keys():
-        raise RecipeError(f'init: {parent.path} is a {parent.description.architecture}, not {recipe.model}')
+        raise RecipeError(f'init: {parent.path} is a {parent.metadata.architecture}, not {recipe.model}')
     # A head for other classes starts anew.
     network.load_state_dict({k: v if v.shape == own[k].shape else own[k] for k, v in learned.items()})
     return network
@@ -126,15 +126,15 @@ def _with_encoders() -> list[str]:
         ]
 
 
-def _pruned_network(recipe: Recipe, description: ModelDescription, parent: Model) -> nn.Module:
+def _pruned_network(recipe: Recipe, metadata: ModelMetadata, parent: Model) -> nn.Module:
     """A network as small as the pruned one that it starts from."""
-    about = parent.description
-    if about.architecture != recipe.model or about.classes != description.classes:
+    original = parent.metadata
+    if original.architecture != recipe.model or original.classes != metadata.classes:
         raise RecipeError(
-            f'init: {parent.path} is a pruned {about.architecture} for {len(about.classes)} classes; '
-            f'expected {recipe.model} for the {len(description.classes)} of the data'
+            f'init: {parent.path} is a pruned {original.architecture} for {len(original.classes)} classes; '
+            f'expected {recipe.model} for the {len(metadata.classes)} of the data'
         )
-    network = description.build()
+    network = metadata.build()
     state = parent.network.state_dict()
     shrink(network, {name: value.shape for name, value in state.items()})
     network.load_state_dict(state)
@@ -147,21 +147,21 @@ def learn_at(network: nn.Module, level: str, parent: Model | None) -> nn.Module:
     Raises:
         CalibrationError: int8 is asked for and the model it starts from has no calibration record.
     """
-    about = QUANTIZATIONS[level]
-    if about.packed_as == 'shared':
-        return share_network(network, about.n_bits)
-    if about.packed_as is None:
+    target = QUANTIZATIONS[level]
+    if target.packed_as == 'shared':
+        return share_network(network, target.n_bits)
+    if target.packed_as is None:
         return network
     ranges = None
-    if about.dtype == torch.int8:
-        record = parent.description.calibration if parent else None
+    if target.dtype == torch.int8:
+        record = parent.metadata.calibration if parent else None
         if parent is None or record is None:
             raise CalibrationError(
                 f'init: {parent and parent.path} has no calibration record, which int8 needs; '
                 'seg_ros quantize --level int8 makes one'
             )
         ranges = record['ranges']
-    return pretend(network, ranges, about.n_bits)
+    return fake_quantize(network, ranges, target.n_bits)
 
 
 def make_loss(recipe: Recipe, parts: Sequence[Dataset]) -> SegmentationLoss:
@@ -173,18 +173,18 @@ def make_loss(recipe: Recipe, parts: Sequence[Dataset]) -> SegmentationLoss:
     counts = np.sum(
         [source.repeat * class_counts(part) for source, part in zip(recipe.train, parts, strict=True)], axis=0
     )
-    about = recipe.loss
+    settings = recipe.loss
     return SegmentationLoss(
-        class_weights(counts, about.balance, about.constant),
-        jaccard=about.jaccard,
-        label_smoothing=about.label_smoothing,
-        adjust=about.adjust,
+        class_weights(counts, settings.balance, settings.constant),
+        jaccard=settings.jaccard,
+        label_smoothing=settings.label_smoothing,
+        adjust=settings.adjust,
     )
 
 
 def with_embeddings(
     recipe: Recipe, network: ImageNetwork, parent: Model | None
-) -> tuple[ImageNetwork | SharpenedNetwork, EmbeddingDescription | None]:
+) -> tuple[ImageNetwork | FilteredNetwork, EmbeddingMetadata | None]:
     """The network with the head and the filter that the recipe asks for, and how files describe them.
 
     The head is new, or the parent's own where it is of the same kind.
@@ -192,22 +192,24 @@ def with_embeddings(
     Raises:
         RecipeError: the network has no such sub-module; names those that it has.
     """
-    about = recipe.embeddings
-    if about is None:
+    settings = recipe.embeddings
+    if settings is None:
         return network, None
-    channels = dict(zip(about.taps, _channels(network, about.taps), strict=True))
-    description = EmbeddingDescription(
-        channels, about.dimensions, about.stride, about.window, about.iterations
+    channels = dict(zip(settings.taps, _channels(network, settings.taps), strict=True))
+    metadata = EmbeddingMetadata(
+        channels, settings.dimensions, settings.stride, settings.window, settings.iterations
     )
-    head = EmbeddingHead(list(channels.values()), about.dimensions, about.stride, hardness=about.hardness)
-    if parent is not None and parent.embeddings is not None and parent.description.embeddings is not None:
-        own = parent.description.embeddings
-        if (own.taps, own.dimensions, own.stride) == (channels, about.dimensions, about.stride):
+    head = EmbeddingHead(
+        list(channels.values()), settings.dimensions, settings.stride, hardness=settings.hardness
+    )
+    if parent is not None and parent.embeddings is not None and parent.metadata.embeddings is not None:
+        own = parent.metadata.embeddings
+        if (own.taps, own.dimensions, own.stride) == (channels, settings.dimensions, settings.stride):
             head.load_state_dict(parent.embeddings.state_dict())
-    if about.alone:
+    if settings.alone:
         network.requires_grad_(False)
-    frames = FrameNetwork(network, embeddings=head, embedding_taps=about.taps)
-    return SharpenedNetwork(frames, about.window, about.iterations), description
+    frames = FrameNetwork(network, embeddings=head, embedding_taps=settings.taps)
+    return FilteredNetwork(frames, settings.window, settings.iterations), metadata
 
 
 def _channels(network: ImageNetwork, taps: Sequence[str]) -> list[int]:
@@ -225,7 +227,7 @@ def _channels(network: ImageNetwork, taps: Sequence[str]) -> list[int]:
     return [features.shape[1] for features in maps]
 
 
-def load_teacher(recipe: Recipe, description: ModelDescription) -> ImageNetwork | None:
+def load_teacher(recipe: Recipe, metadata: ModelMetadata) -> ImageNetwork | None:
     """The teacher that a recipe names.
 
     Raises:
@@ -235,7 +237,7 @@ def load_teacher(recipe: Recipe, description: ModelDescription) -> ImageNetwork 
     if recipe.teacher is None:
         return None
     model = load_model(find_file(recipe.teacher.model))
-    if model.description.classes != description.classes:
-        names = model.description.classes.names
+    if model.metadata.classes != metadata.classes:
+        names = model.metadata.classes.names
         raise RecipeError(f'teacher: {model.path} has other classes than the data: {names}')
-    return ImageNetwork(model.network, model.description.normalisation)
+    return ImageNetwork(model.network, model.metadata.normalisation)

@@ -24,13 +24,13 @@ from tqdm import tqdm
 from seg_ros.errors import RecipeError
 from seg_ros.inference.process import keep_freed_memory
 from seg_ros.modelfile.file import load_model
-from seg_ros.modelfile.metadata import ModelDescription, with_figures
+from seg_ros.modelfile.metadata import ModelMetadata, with_figures
 from seg_ros.modelfile.packed import plain_copy
 from seg_ros.networks.image_network import ImageNetwork
 from seg_ros.training.curves import write_curves
 from seg_ros.training.distributed import Processes
 from seg_ros.training.ema import WeightAverage
-from seg_ros.training.export import write_model
+from seg_ros.training.export import export_model
 from seg_ros.training.interrupts import raise_if_interrupted
 from seg_ros.training.loader import Augmented, EpochSampler, InMemory, make_loader
 from seg_ros.training.pixel_pretraining import start_classifier
@@ -70,7 +70,7 @@ class Trainer:
         commit: version of the recipe, noted in the model files.
 
     Attributes:
-        description: of the network being trained.
+        metadata: of the network being trained.
         network: being trained.
         progress: how far the run is.
 
@@ -94,16 +94,16 @@ class Trainer:
         if any(part.classes != parts[0].classes for part in used):
             raise RecipeError('train, validation, test: the classes differ; expected one class set')
         parent = load_parent(recipe)
-        self.description = ModelDescription(
+        self.metadata = ModelMetadata(
             architecture=recipe.model,
             arguments=recipe.arguments,
             classes=parts[0].classes,
             input_size=recipe.input_size,
             normalisation=recipe.normalisation,
             quantization=recipe.quantization,
-            calibration=parent.description.calibration if parent else None,
-            pruned=parent.description.pruned if parent else None,
-            parent={'digest': parent.digest, 'figures': parent.description.figures} if parent else None,
+            calibration=parent.metadata.calibration if parent else None,
+            pruned=parent.metadata.pruned if parent else None,
+            parent={'digest': parent.digest, 'figures': parent.metadata.figures} if parent else None,
             training={
                 'data': describe_sources(recipe.train, parts),
                 'recipe': recipe.without_folders().as_json(),
@@ -115,12 +115,12 @@ class Trainer:
 
         keep_freed_memory()
         torch.manual_seed(recipe.seed)
-        network = learn_at(make_network(recipe, self.description, parent), recipe.quantization, parent)
+        network = learn_at(make_network(recipe, self.metadata, parent), recipe.quantization, parent)
         images = self._augmented(parts)
         if not (folder / STATE_FILE).is_file():
             start_classifier(network, images, recipe, processes.device, is_quiet=not processes.is_main)
         learning, embeddings = with_embeddings(recipe, ImageNetwork(network, recipe.normalisation), parent)
-        self.description = replace(self.description, embeddings=embeddings)
+        self.metadata = replace(self.metadata, embeddings=embeddings)
         if parent is not None and parent.embeddings is not None and not embeddings and processes.is_main:
             log.warning("%s has embeddings, the recipe has no 'embeddings': they are left out", parent.path)
         self.network = self._place(learning)
@@ -196,14 +196,14 @@ class Trainer:
 
     def best_figures(self) -> dict[str, Any]:
         """What validation measured of the best weights."""
-        return load_model(self.folder / BEST_FILE).description.figures
+        return load_model(self.folder / BEST_FILE).metadata.figures
 
     def test(self) -> dict[str, Any]:
         """Figures of the best weights on the recipe's ``test``, measured by this process alone."""
         if self._test is None:
             raise RecipeError('test: missing; name the data to measure on')
         model = load_model(self.folder / BEST_FILE)
-        network = ImageNetwork(model.network, model.description.normalisation)
+        network = ImageNetwork(model.network, model.metadata.normalisation)
         alone = replace(self.processes, rank=0, world_size=1)
         matrix = measure(network.to(alone.device), self._test, self.recipe.input_size, alone)
         return as_figures(matrix, self._test.classes)
@@ -220,7 +220,7 @@ class Trainer:
 
     def _make_step(self, parts: list[InMemory]) -> TrainingStep:
         recipe = self.recipe
-        teacher = load_teacher(recipe, self.description)
+        teacher = load_teacher(recipe, self.metadata)
         step = TrainingStep(
             self.network,
             make_loss(recipe, parts),
@@ -335,16 +335,14 @@ class Trainer:
         images = averaged if isinstance(averaged, ImageNetwork) else averaged.frames.network
         network = plain_copy(images.network).cpu()
         network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-        description = replace(
-            self.description, training={**self.description.training, 'epoch': self.progress.epoch}
-        )
+        metadata = replace(self.metadata, training={**self.metadata.training, 'epoch': self.progress.epoch})
         if self.recipe.validation:
             source = self.recipe.validation
-            description = with_figures(
-                description, **self.progress.figures, dataset=source.dataset, split=source.split
+            metadata = with_figures(
+                metadata, **self.progress.figures, dataset=source.dataset, split=source.split
             )
         head = None if embeddings is None else copy.deepcopy(embeddings).cpu()
-        write_model(self.folder / name, network, description, head)
+        export_model(self.folder / name, network, metadata, head)
 
     def _save_state(self) -> None:
         record = {'recipe': self.recipe.as_json(), 'progress': vars(self.progress)}

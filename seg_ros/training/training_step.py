@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seg_ros.networks.filtered_network import SharpenedNetwork
+from seg_ros.networks.filtered_network import FilteredNetwork
 from seg_ros.networks.image_network import ImageNetwork
 from seg_ros.training.losses import SegmentationLoss, distillation_loss, pair_loss
 from seg_ros.training.recipe import EmbeddingRecipe, Teacher
@@ -26,7 +26,7 @@ class TrainingStep(nn.Module):
 
     def __init__(
         self,
-        network: ImageNetwork | SharpenedNetwork,
+        network: ImageNetwork | FilteredNetwork,
         loss: SegmentationLoss,
         precision: str,
         teacher: ImageNetwork | None = None,
@@ -43,7 +43,7 @@ class TrainingStep(nn.Module):
     def train(self, mode: bool = True) -> 'TrainingStep':
         """Switch the network; the teacher, and a network whose head alone learns, stay in evaluation mode."""
         super().train(mode)
-        if self.embedding and self.embedding.alone and isinstance(self.network, SharpenedNetwork):
+        if self.embedding and self.embedding.alone and isinstance(self.network, FilteredNetwork):
             self.network.frames.network.eval()
         if self.teacher:
             self.teacher.eval()
@@ -68,19 +68,19 @@ class TrainingStep(nn.Module):
                 return at_size(network(images), labels.shape[-2:]), 0.0
             answers = network.frames(images)
         assert embedding is not None
-        sharpened, loss = _sharpened(network, embedding, answers, labels)
-        return at_size(sharpened, labels.shape[-2:]), loss
+        filtered, loss = _filtered(network, embedding, answers, labels)
+        return at_size(filtered, labels.shape[-2:]), loss
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
-def _sharpened(
-    network: SharpenedNetwork, embedding: EmbeddingRecipe, answers: dict[str, Tensor], labels: Tensor
+def _filtered(
+    network: FilteredNetwork, embedding: EmbeddingRecipe, answers: dict[str, Tensor], labels: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Not compiled: hundreds of small steps, in float32, that take longer to compile than they are worth."""
     embeddings = answers['embeddings']
-    sharpened = network.sharpen(answers['scores'], embeddings)
+    filtered = network.filter_scores(answers['scores'], embeddings)
     loss = pair_loss(embeddings, labels, embedding.window, embedding.near, embedding.far)
-    return sharpened, embedding.pairs * loss
+    return filtered, embedding.pairs * loss
 
 
 def at_size(scores: Tensor, size: Sequence[int]) -> Tensor:

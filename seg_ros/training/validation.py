@@ -9,14 +9,14 @@ from torch import distributed
 from seg_ros.classes import ClassSet
 from seg_ros.datasets.dataset import Dataset
 from seg_ros.metrics.labels import Counts, class_average, confusion_matrix, iou, mean_iou
-from seg_ros.networks.filtered_network import SharpenedNetwork
+from seg_ros.networks.filtered_network import FilteredNetwork
 from seg_ros.networks.image_network import ImageNetwork
 from seg_ros.training.distributed import Processes
 from seg_ros.training.golden_record import label_image
 
 
 def measure(
-    network: ImageNetwork | SharpenedNetwork,
+    network: ImageNetwork | FilteredNetwork,
     dataset: Dataset,
     input_size: tuple[int, int],
     processes: Processes,

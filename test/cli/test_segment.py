@@ -7,7 +7,7 @@ import pytest
 
 from seg_ros.cli.main import main
 from seg_ros.drawing.overlay import Overlay
-from seg_ros.inference.segmenter import Pipeline
+from seg_ros.inference.segmenter import Segmenter
 from seg_ros.inference.settings import Settings
 from seg_ros.synthetic import RenderedDrive
 
@@ -15,8 +15,8 @@ DRIVE = RenderedDrive(4, 3, 60, 80)
 
 
 @pytest.fixture(scope='module')
-def pipeline(model_file: Path) -> Pipeline:
-    return Pipeline.load(Settings(model=str(model_file), backend='torch', device='cpu'))
+def segmenter(model_file: Path) -> Segmenter:
+    return Segmenter.load(Settings(model=str(model_file), backend='torch', device='cpu'))
 
 
 @pytest.fixture
@@ -39,16 +39,16 @@ def read(path: Path) -> np.ndarray:
     return cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
 
 
-def test_a_folder_gives_what_the_pipeline_gives(model_file: Path, pipeline: Pipeline, folder: Path) -> None:
+def test_a_folder_gives_what_the_pipeline_gives(model_file: Path, segmenter: Segmenter, folder: Path) -> None:
     output = folder.parent / 'out'
     words = ['--labels', '--confidence', '--overlay', '--opacity', '0.3', '--json', output / 'figures.json']
     assert segment(model_file, folder, '-o', output, *words) == 0
     for index, name in enumerate(('a', 'b', 'deep/a')):
         image = DRIVE[index][0]
-        prediction = pipeline(image, with_confidence=True)
+        prediction = segmenter(image, with_confidence=True)
         np.testing.assert_array_equal(read(output / f'{name}_labels.png'), prediction.labels)
         np.testing.assert_array_equal(read(output / f'{name}_confidence.png'), prediction.confidence)
-        overlay = Overlay(pipeline.classes)(image, prediction.labels, opacity=0.3, legend=True)
+        overlay = Overlay(segmenter.classes)(image, prediction.labels, opacity=0.3, legend=True)
         np.testing.assert_array_equal(read(output / f'{name}_overlay.png')[..., ::-1], overlay)
     figures = json.loads((output / 'figures.json').read_text())
     assert figures['n_images'] == 3
@@ -57,7 +57,7 @@ def test_a_folder_gives_what_the_pipeline_gives(model_file: Path, pipeline: Pipe
 
 
 def test_a_video_becomes_a_video_and_folders(
-    model_file: Path, pipeline: Pipeline, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model_file: Path, segmenter: Segmenter, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     video = cv2.VideoWriter(str(tmp_path / 'drive.avi'), cv2.VideoWriter.fourcc(*'MJPG'), 12, (80, 60))
     for index in range(3):
@@ -69,7 +69,7 @@ def test_a_video_becomes_a_video_and_folders(
     for index in range(3):
         image = cv2.cvtColor(decoded.read()[1], cv2.COLOR_BGR2RGB)
         labels = read(tmp_path / f'out/drive_labels/{index:06}.png')
-        np.testing.assert_array_equal(labels, pipeline(image).labels)
+        np.testing.assert_array_equal(labels, segmenter(image).labels)
     result = cv2.VideoCapture(str(tmp_path / 'out/drive_overlay.mp4'))
     assert result.get(cv2.CAP_PROP_FRAME_COUNT) == 3
     assert result.get(cv2.CAP_PROP_FPS) == pytest.approx(12)

@@ -16,11 +16,11 @@ from seg_ros.cli.main import main
 from seg_ros.datasets.rendered import RenderedDataset
 from seg_ros.evaluation.compare import EvenSample
 from seg_ros.evaluation.units import UnitRecord, layer_maps
-from seg_ros.inference.segmenter import Pipeline
+from seg_ros.inference.segmenter import Segmenter
 from seg_ros.inference.settings import Settings
 from seg_ros.modelfile.file import load_model, save_model
 from seg_ros.modelfile.golden import Golden
-from seg_ros.modelfile.metadata import ModelDescription
+from seg_ros.modelfile.metadata import ModelMetadata
 from seg_ros.networks.image_network import ImageNetwork
 from seg_ros.networks.segnet import SegNetSmall
 from seg_ros.reports.unit_portraits import choose_units
@@ -42,7 +42,7 @@ def folder(tmp_path: Path) -> Path:
 
 def save(path: Path, network: nn.Module, width: int) -> Path:
     save_model(
-        path, network, ModelDescription('segnet_small', CLASSES, (64, 80), arguments={'width': width}), GOLDEN
+        path, network, ModelMetadata('segnet_small', CLASSES, (64, 80), arguments={'width': width}), GOLDEN
     )
     return path
 
@@ -80,7 +80,7 @@ def test_a_folder_becomes_a_page(models: tuple[Path, Path], folder: Path, tmp_pa
     assert all(u['change'] == pytest.approx(0, abs=1e-5) for u in compared['units'])
 
     model = load_model(models[0])
-    network, record = ImageNetwork(model.network, model.description.normalisation).eval(), UnitRecord(4)
+    network, record = ImageNetwork(model.network, model.metadata.normalisation).eval(), UnitRecord(4)
     for index in range(5):
         image = cv2.imread(str(folder / f'{index}.png'))[..., ::-1].copy()
         with torch.no_grad():
@@ -165,19 +165,19 @@ def test_embeddings_become_a_page(embedded_model_file: Path, tmp_path: Path) -> 
     assert visualize(embedded_model_file, '--embeddings', *words) == 0
     report, page = json.loads(figures.read_text()), (out / 'index.html').read_text()
 
-    about = load_model(embedded_model_file).description.embeddings
-    assert about is not None
+    embeddings = load_model(embedded_model_file).metadata.embeddings
+    assert embeddings is not None
     assert {key: report[key] for key in ('dimensions', 'stride', 'window', 'iterations')} == {
-        'dimensions': about.dimensions,
-        'stride': about.stride,
+        'dimensions': embeddings.dimensions,
+        'stride': embeddings.stride,
         'window': 5,
-        'iterations': about.iterations,
+        'iterations': embeddings.iterations,
     }
     assert report['taps'] == ['initial', 'stage4']
 
     streets = EvenSample(RenderedDataset(None, 'val'), 2)
     plain, filtered = (
-        Pipeline.load(Settings(str(embedded_model_file), backend='torch', embedding_filter_enabled=on))
+        Segmenter.load(Settings(str(embedded_model_file), backend='torch', embedding_filter_enabled=on))
         for on in (False, True)
     )
     n_changed = n_known = n_right = n_wrong = 0

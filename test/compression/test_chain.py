@@ -15,16 +15,16 @@ import yaml
 
 from seg_ros.cli import main as cli
 from seg_ros.compression.chain import CompressionRecipe, compress
-from seg_ros.compression.context import Workplace, take
-from seg_ros.compression.steps import Cost, Prune, Quantize
+from seg_ros.compression.context import CompressionContext, take
+from seg_ros.compression.steps import CostTarget, Prune, Quantize
 from seg_ros.datasets.squares import SquaresDataset
 from seg_ros.errors import BudgetError, CalibrationError, ModelFileError, RecipeError, UnknownNameError
-from seg_ros.inference.segmenter import Pipeline
+from seg_ros.inference.segmenter import Segmenter
 from seg_ros.inference.settings import Settings
 from seg_ros.modelfile.file import load_model
-from seg_ros.modelfile.metadata import ModelDescription
+from seg_ros.modelfile.metadata import ModelMetadata
 from seg_ros.training.distributed import Processes
-from seg_ros.training.export import write_model
+from seg_ros.training.export import export_model
 from seg_ros.training.recipe import Source
 
 ALONE = Processes(0, 1, torch.device('cpu'))
@@ -35,14 +35,14 @@ TRAIN = {'dataset': 'squares', 'split': 'train', 'options': {'n_images': 8}}
 def parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network with statistics of its own, not trained."""
     path = tmp_path_factory.mktemp('parent') / 'parent.safetensors'
-    description = ModelDescription(
+    metadata = ModelMetadata(
         'segnet_small', SquaresDataset(None, 'train', n_images=1).classes, (48, 64), arguments={'width': 16}
     )
     torch.manual_seed(0)
-    network = description.build()
+    network = metadata.build()
     for _ in range(5):
         network(torch.rand(2, 3, 48, 64))
-    write_model(path, network.eval(), description)
+    export_model(path, network.eval(), metadata)
     return path
 
 
@@ -66,25 +66,25 @@ def test_a_chain_prunes_learns_and_quantises(tmp_path: Path, parent: Path) -> No
     assert made.name == '2-quantize.safetensors'
     assert after.n_parameters < 0.7 * before.n_parameters
     assert after.n_bytes < before.n_bytes / 3
-    assert after.description.quantization == 'int8'
-    assert after.description.pruned == {'removed': []}
-    assert after.description.parent is not None
-    assert after.description.parent['digest'] == before.digest
-    record = after.description.calibration
+    assert after.metadata.quantization == 'int8'
+    assert after.metadata.pruned == {'removed': []}
+    assert after.metadata.parent is not None
+    assert after.metadata.parent['digest'] == before.digest
+    record = after.metadata.calibration
     assert record is not None
     assert record['data'] == '4 images of squares train'
-    pipeline = Pipeline.load(Settings.from_values({'model': str(made), 'backend': 'torch_compile'}))
-    assert pipeline.quantization == 'int8'
-    assert pipeline.agreement > 0.97
+    segmenter = Segmenter.load(Settings.from_values({'model': str(made), 'backend': 'torch_compile'}))
+    assert segmenter.quantization == 'int8'
+    assert segmenter.agreement > 0.97
 
 
 def test_rebuilding_keeps_what_has_a_place(tmp_path: Path, parent: Path) -> None:
     step = {'rebuild': {'arguments': {'kernel': 5}}}
     before = load_model(parent)
     after = load_model(compress(recipe(tmp_path, parent, step), None, tmp_path / 'run', ALONE))
-    assert after.description.arguments == {'width': 16, 'kernel': 5}
-    assert after.description.parent is not None
-    assert after.description.parent['digest'] == before.digest
+    assert after.metadata.arguments == {'width': 16, 'kernel': 5}
+    assert after.metadata.parent is not None
+    assert after.metadata.parent['digest'] == before.digest
     own, learned = after.network.state_dict(), before.network.state_dict()
     assert own['encoder.0.0.weight'].shape == (16, 3, 5, 5)
     same = [name for name in own if own[name].shape == learned[name].shape]
@@ -122,7 +122,7 @@ def test_a_chain_goes_on_where_it_was(tmp_path: Path, parent: Path, monkeypatch:
 def test_learning_at_a_level_ends_at_that_level(tmp_path: Path, parent: Path, level: str) -> None:
     step = {'quantize': {'level': level, 'learn': {'epochs': 1, 'learning_rate': 1e-3}}}
     made = load_model(compress(recipe(tmp_path, parent, step), None, tmp_path / 'run', ALONE))
-    assert made.description.quantization == level
+    assert made.metadata.quantization == level
     for name, weight in made.network.named_parameters():
         if weight.ndim == 4:
             assert len(torch.unique(weight if level != 'int4' else weight[0])) <= 16, name
@@ -131,7 +131,7 @@ def test_learning_at_a_level_ends_at_that_level(tmp_path: Path, parent: Path, le
 def test_int8_learns_with_rounding(tmp_path: Path, parent: Path) -> None:
     step = {'quantize': {'level': 'int8', 'images': 4, 'learn': {'epochs': 1, 'learning_rate': 1e-3}}}
     made = load_model(compress(recipe(tmp_path, parent, step), None, tmp_path / 'run', ALONE))
-    assert made.description.calibration is not None
+    assert made.metadata.calibration is not None
     assert not torch.equal(
         made.network.state_dict()['classify.weight'],
         load_model(parent).network.state_dict()['classify.weight'],
@@ -181,7 +181,7 @@ def test_two_processes_make_one_model(tmp_path: Path, parent: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.count('"digest"') == 1
     made = load_model(tmp_path / 'run' / '2-quantize.safetensors')
-    assert made.description.quantization == 'int8'
+    assert made.metadata.quantization == 'int8'
     assert made.n_parameters < 0.8 * load_model(parent).n_parameters
     assert (tmp_path / 'run' / '1-prune' / 'state.safetensors').is_file()
 
@@ -200,13 +200,13 @@ def test_a_file_above_the_limit_is_told(tmp_path: Path, parent: Path) -> None:
 
 
 def test_too_few_images_are_told(tmp_path: Path, parent: Path) -> None:
-    place = Workplace((Source(**TRAIN),), None, None, ALONE, {}, parent)
+    place = CompressionContext((Source(**TRAIN),), None, None, ALONE, {}, parent)
     with pytest.raises(CalibrationError, match='3 images to measure on; expected 4 or more'):
         take(Quantize(images=3), load_model(parent), tmp_path / 'out.safetensors', place)
 
 
 def test_data_of_other_classes_are_told(tmp_path: Path, parent: Path) -> None:
-    place = Workplace(
+    place = CompressionContext(
         (Source('rendered', options={'n_drives': 4, 'n_frames': 1}),), None, None, ALONE, {}, parent
     )
     with pytest.raises(RecipeError, match='expected those of the model'):
@@ -222,7 +222,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, parent: Path) -> None:
     try:
         limits.setrlimit(limits.RLIMIT_FSIZE, (4096, before[1]))
         with pytest.raises(ModelFileError, match='cannot be written'):
-            write_model(target, model.network, dataclasses.replace(model.description))
+            export_model(target, model.network, dataclasses.replace(model.metadata))
     finally:
         limits.setrlimit(limits.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
@@ -240,7 +240,7 @@ def test_commands_say_what_was_gained(
     for level in ('bf16', 'fp16'):
         coarse = out.with_stem(level)
         assert cli.main(['quantize', str(out), '--level', level, '-o', str(coarse), *data]) == 0
-        assert load_model(coarse).description.quantization == level
+        assert load_model(coarse).metadata.quantization == level
     assert cli.main(['share', str(out), '-o', str(out.with_stem('shared')), '--bits', '4', *data]) == 0
     printed = capsys.readouterr().out
     assert 'fp32 ->           int8' in printed
@@ -255,14 +255,14 @@ def test_rounding_keeps_embeddings_and_pruning_says_that_it_does_not(
 ) -> None:
     street = Source('rendered', options={'n_drives': 4, 'n_frames': 1, 'height': 96, 'width': 128})
     pytest.importorskip('onnxruntime')
-    workplace = Workplace((street,), None, None, ALONE, {}, embedded_model_file)
+    context = CompressionContext((street,), None, None, ALONE, {}, embedded_model_file)
     model = load_model(embedded_model_file)
-    take(Quantize('int8', images=4), model, tmp_path / 'int8.safetensors', workplace)
+    take(Quantize('int8', images=4), model, tmp_path / 'int8.safetensors', context)
     assert caplog.messages == []
     on = Settings(model=str(tmp_path / 'int8.safetensors'), backend='onnxruntime', device='cpu')
-    pipeline = Pipeline.load(dataclasses.replace(on, embedding_filter_enabled=True))
-    assert pipeline.agreement > 0.97
-    assert pipeline.quantization == 'int8'
-    take(Prune(Cost(share=0.9), 'l1', images=4), model, tmp_path / 'pruned.safetensors', workplace)
+    segmenter = Segmenter.load(dataclasses.replace(on, embedding_filter_enabled=True))
+    assert segmenter.agreement > 0.97
+    assert segmenter.quantization == 'int8'
+    take(Prune(CostTarget(share=0.9), 'l1', images=4), model, tmp_path / 'pruned.safetensors', context)
     assert 'the embeddings are left out' in caplog.text
     assert load_model(tmp_path / 'pruned.safetensors').embeddings is None

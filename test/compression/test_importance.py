@@ -80,14 +80,14 @@ def test_random_is_drawn_by_the_seed() -> None:
     assert not torch.equal(first, other)
 
 
-def gate_gradients(network: nn.Module, channels: ChannelMap, about: Task) -> Tensor:
+def gate_gradients(network: nn.Module, channels: ChannelMap, objective: Task) -> Tensor:
     """Gates of 1 on all that convolutions read, one a unit and image: mean magnitude of their gradients."""
     numbers: dict[str, dict[int, int]] = {}
     for number, unit in enumerate(channels.units):
         for name, _, channel in unit.readers:
             numbers.setdefault(name.removesuffix('.weight'), {})[channel] = number
     total, n_images = torch.zeros(len(channels.units)), 0
-    for images, labels in about.batches:
+    for images, labels in objective.batches:
         for image, truth in zip(images, labels, strict=True):
             gates = torch.ones(len(channels.units) + 1, requires_grad=True)
             hooks = []
@@ -98,7 +98,9 @@ def gate_gradients(network: nn.Module, channels: ChannelMap, about: Task) -> Ten
                     return x[0] * gates[index].view(1, -1, 1, 1)  # noqa: B023
 
                 hooks.append(network.get_submodule(name).register_forward_pre_hook(gate))
-            about.loss(ImageNetwork(network, about.normalisation)(image[None]), truth[None]).backward()
+            objective.loss(
+                ImageNetwork(network, objective.normalisation)(image[None]), truth[None]
+            ).backward()
             total += gates.grad[:-1].abs()
             n_images += 1
             for hook in hooks:
@@ -154,24 +156,24 @@ def test_the_oracle_is_removal() -> None:
     for _ in range(2):
         network(torch.randn(2, 3, 32, 32))
     network.eval()
-    channels, about = trace_channels(network, EXAMPLE), task(2)
+    channels, objective = trace_channels(network, EXAMPLE), task(2)
     numbers = [numbers[-1] for numbers in channels.layers.values()][::16]
-    changes = oracle_importance(network, channels, about, numbers)
+    changes = oracle_importance(network, channels, objective, numbers)
     assert len(changes.unique()) == len(numbers)
     for number, change in zip(numbers, changes.tolist(), strict=True):
         smaller = copy.deepcopy(network)
         remove(smaller, [channels.units[number]])
-        assert about.mean_loss(smaller) - about.mean_loss(network) == pytest.approx(change, abs=1e-5)
+        assert objective.mean_loss(smaller) - objective.mean_loss(network) == pytest.approx(change, abs=1e-5)
 
 
 def test_blocks_are_scored_by_leaving_them_out() -> None:
     torch.manual_seed(0)
-    network, about = ENet(2).eval(), task(2)
-    changes = block_importance(network, ['stage2.1', 'stage5'], about)
+    network, objective = ENet(2).eval(), task(2)
+    changes = block_importance(network, ['stage2.1', 'stage5'], objective)
     for name, change in changes.items():
         without = copy.deepcopy(network)
         remove_block(without, name)
-        assert about.mean_loss(without) - about.mean_loss(network) == pytest.approx(change, abs=1e-6)
+        assert objective.mean_loss(without) - objective.mean_loss(network) == pytest.approx(change, abs=1e-6)
 
 
 def test_energy_prefers_what_saves_more() -> None:
@@ -224,10 +226,10 @@ def test_taylor_ranks_like_the_oracle_on_a_trained_network() -> None:
         optimizer.zero_grad()
         cross_entropy(wrapped(images), labels).backward()
         optimizer.step()
-    about = Task([(images[:6], labels[:6])], cross_entropy)
-    assert about.mean_loss(network) < 0.4
+    objective = Task([(images[:6], labels[:6])], cross_entropy)
+    assert objective.mean_loss(network) < 0.4
     channels = trace_channels(network, torch.zeros(1, 3, 40, 54))
-    truth = oracle_importance(network, channels, about).abs()
-    taylor = rank_correlation(importance(network, channels, 'taylor', task=about), truth)
+    truth = oracle_importance(network, channels, objective).abs()
+    taylor = rank_correlation(importance(network, channels, 'taylor', task=objective), truth)
     assert taylor > 0.5
     assert taylor > rank_correlation(importance(network, channels, 'random'), truth)

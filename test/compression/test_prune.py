@@ -184,12 +184,12 @@ def test_blocks_go_by_what_they_do_and_save() -> None:
     images, labels = task().batches[0]
     with torch.no_grad():
         taught = ImageNetwork(network, Normalisation())(images)
-    about = Task([(images, labels)], lambda scores, _: (scores - taught).square().mean())
+    objective = Task([(images, labels)], lambda scores, _: (scores - taught).square().mean())
     before = count_macs(network, EXAMPLE)
-    steps = remove_blocks_to(network, EXAMPLE, Budget('macs', 1), about, n_most=2)
+    steps = remove_blocks_to(network, EXAMPLE, Budget('macs', 1), objective, n_most=2)
     assert {step.blocks for step in steps} == {('stage2.6',), ('stage1.2',)}
     assert steps[-1].amount == count_macs(network, EXAMPLE) < before
-    assert about.mean_loss(network) < 1e-9
+    assert objective.mean_loss(network) < 1e-9
 
 
 def test_blocks_alone_may_not_be_enough() -> None:

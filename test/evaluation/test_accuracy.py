@@ -8,7 +8,7 @@ import pytest
 from seg_ros.cli.main import main
 from seg_ros.datasets.folder import FolderDataset
 from seg_ros.evaluation.accuracy import measure_accuracy
-from seg_ros.inference.segmenter import Pipeline
+from seg_ros.inference.segmenter import Segmenter
 from seg_ros.inference.settings import Settings
 from seg_ros.synthetic import RenderedDrive
 
@@ -39,9 +39,9 @@ def test_figures_equal_a_slow_count(model_file: Path, folder: Path, tmp_path: Pa
     assert main(words) == 0
     figures = json.loads((tmp_path / 'out' / 'figures.json').read_text())
 
-    pipeline = Pipeline.load(Settings.from_values({'model': str(model_file), 'backend': 'torch'}))
+    segmenter = Segmenter.load(Settings.from_values({'model': str(model_file), 'backend': 'torch'}))
     dataset = FolderDataset(folder, 'val', classes='camvid11')
-    pairs = [(truth, pipeline(image).labels) for image, truth in (dataset[i] for i in range(len(dataset)))]
+    pairs = [(truth, segmenter(image).labels) for image, truth in (dataset[i] for i in range(len(dataset)))]
     truth, labels = (np.concatenate([pair[i].ravel() for pair in pairs]) for i in range(2))
     seen = truth != 255
     ious = {}
@@ -58,11 +58,11 @@ def test_figures_equal_a_slow_count(model_file: Path, folder: Path, tmp_path: Pa
 
 
 def test_unlabelled_pixels_count_as_wrong(model_file: Path, folder: Path) -> None:
-    pipeline = Pipeline.load(Settings.from_values({'model': str(model_file), 'backend': 'torch'}))
+    segmenter = Segmenter.load(Settings.from_values({'model': str(model_file), 'backend': 'torch'}))
     dataset = FolderDataset(folder, 'val', classes='camvid11')
-    sure = measure_accuracy(pipeline, dataset)
-    pipeline.confidence_threshold = 0.9
-    unsure = measure_accuracy(pipeline, dataset)
+    sure = measure_accuracy(segmenter, dataset)
+    segmenter.confidence_threshold = 0.9
+    unsure = measure_accuracy(segmenter, dataset)
     assert unsure.matrix.sum() == sure.matrix.sum()
     assert unsure.matrix[:, -1].sum() > 0 == sure.matrix[:, -1].sum()
 

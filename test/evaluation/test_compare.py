@@ -25,16 +25,16 @@ from seg_ros.errors import DatasetError, ParameterError, UnavailableError, Unkno
 from seg_ros.evaluation.accuracy import measure_accuracy
 from seg_ros.evaluation.candidates import VARIANTS, find_candidates
 from seg_ros.evaluation.compare import EvenSample, compare, cost_level, pareto_front
-from seg_ros.inference.segmenter import Pipeline
+from seg_ros.inference.segmenter import Segmenter
 from seg_ros.inference.settings import Settings
 from seg_ros.modelfile.file import load_model
-from seg_ros.modelfile.metadata import ModelDescription
+from seg_ros.modelfile.metadata import ModelMetadata
 from seg_ros.networks.graph.cost import count_macs
 from seg_ros.networks.image_network import ImageNetwork
 from seg_ros.quantization.int8 import calibrate
 from seg_ros.reports.compare_tables import MARKS, write_markdown
 from seg_ros.synthetic import RenderedDrive
-from seg_ros.training.export import write_model
+from seg_ros.training.export import export_model
 
 SIZE = (48, 64)
 CLASSES = ClassSet((ClassInfo(0, 'rest', (90, 60, 30)), ClassInfo(1, 'sky', (90, 160, 250))))
@@ -92,21 +92,21 @@ def models(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> dict[str, 
     paths = {name: at / f'{name}.safetensors' for name in ('small', 'wide', 'int8')}
     for name, width in (('small', 4), ('wide', 6)):
         torch.manual_seed(width)
-        description = ModelDescription('segnet_small', CLASSES, SIZE, arguments={'width': width, 'kernel': 3})
-        network = description.build()
-        images = ImageNetwork(network, description.normalisation)
+        metadata = ModelMetadata('segnet_small', CLASSES, SIZE, arguments={'width': width, 'kernel': 3})
+        network = metadata.build()
+        images = ImageNetwork(network, metadata.normalisation)
         optimizer = torch.optim.Adam(network.parameters(), 0.02)
         for _ in range(60):
             optimizer.zero_grad()
             F.cross_entropy(images(frames), truth.long(), ignore_index=255).backward()
             optimizer.step()
-        write_model(paths[name], network, description)
+        export_model(paths[name], network, metadata)
         if name == 'small':
             network.eval()
             ranges = calibrate(network, frames.split(1), images.eval())
             record = {'method': 'mse', 'data': '4 streets', 'ranges': {k: list(v) for k, v in ranges.items()}}
-            at_int8 = replace(description, quantization='int8', calibration=record)
-            write_model(paths['int8'], copy.deepcopy(network), at_int8)
+            at_int8 = replace(metadata, quantization='int8', calibration=record)
+            export_model(paths['int8'], copy.deepcopy(network), at_int8)
     return paths
 
 
@@ -211,8 +211,8 @@ def test_agreement_and_losses_are_those_of_the_labels(models: dict[str, Path], f
     assert result.rows[0].agreement == 1
     assert result.rows[0].worst == []
 
-    first, other = (Pipeline.load(Settings(model=name, backend='torch', device='cpu')) for name in names[:2])
-    labels = [[pipeline(dataset[k][0]).labels for k in range(5)] for pipeline in (first, other)]
+    first, other = (Segmenter.load(Settings(model=name, backend='torch', device='cpu')) for name in names[:2])
+    labels = [[segmenter(dataset[k][0]).labels for k in range(5)] for segmenter in (first, other)]
     wide = result.rows[2]
     assert wide.agreement == pytest.approx(np.mean([a == b for a, b in zip(*labels, strict=True)]))
 
@@ -348,8 +348,8 @@ def test_with_and_without_filter_and_merge(
         ('coded + merge', {'segments_refinement': 0.5}),
     ):
         model = names['coded' in name]
-        pipeline = Pipeline.load(replace(settings, model=model, **changes))
-        alone = measure_accuracy(pipeline, dataset).as_json()
+        segmenter = Segmenter.load(replace(settings, model=model, **changes))
+        alone = measure_accuracy(segmenter, dataset).as_json()
         assert rows[name]['mean_iou'] == alone['mean_iou'] != rows['coded']['mean_iou']
     assert f'{coded_model_file} has no embeddings: not measured with filter' in caplog.text
     assert f'{embedded_model_file} has no codes: not measured with merge' in caplog.text

@@ -16,7 +16,7 @@ from seg_ros.evaluation.embedding_pictures import (
     spots_at,
     window_of,
 )
-from seg_ros.evaluation.embedding_views import Change, EmbeddedModel, View
+from seg_ros.evaluation.embedding_views import EmbeddedModel, LabelChanges, View
 from seg_ros.synthetic import RenderedDrive
 
 RNG = np.random.default_rng(0)
@@ -38,7 +38,7 @@ def a_view(labels: Any, stride: int = 4) -> View:
     large = np.asarray(labels, np.uint8).repeat(stride, 0).repeat(stride, 1)
     embeddings = np.zeros((2, *np.shape(labels)), np.float32)
     image = np.zeros((*large.shape, 3), np.uint8)
-    return View('a', image, embeddings, large, large, np.full_like(large, 255), Change())
+    return View('a', image, embeddings, large, large, np.full_like(large, 255), LabelChanges())
 
 
 def test_colours_are_the_main_components_of_all_images(views: list[View]) -> None:
@@ -122,8 +122,10 @@ def test_without_an_edge_the_middle_is_shown() -> None:
 
 
 def test_pixels_by_hand() -> None:
-    about = SimpleNamespace(stride=4)
-    model: Any = SimpleNamespace(about=about, size=(98, 130))  # the last row and column fill no stride
+    embedding_metadata = SimpleNamespace(stride=4)
+    model: Any = SimpleNamespace(
+        embedding_metadata=embedding_metadata, size=(98, 130)
+    )  # the last row and column fill no stride
     assert spots_at([0, 97, 129, 5], model) == [Spot(0, 97, 23, 0), Spot(129, 5, 1, 31)]
     assert spots_at([], model) == []
     for pixels, told in (([130, 0], 'X in 0..129'), ([0, 98], 'Y in 0..97'), ([1, 2, 3], 'got 3 numbers')):

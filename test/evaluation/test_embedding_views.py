@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from seg_ros.errors import UnavailableError
-from seg_ros.evaluation.embedding_views import Change, EmbeddedModel, nearest
-from seg_ros.inference.segmenter import Pipeline
+from seg_ros.evaluation.embedding_views import EmbeddedModel, LabelChanges, nearest
+from seg_ros.inference.segmenter import Segmenter
 from seg_ros.inference.settings import Settings
 from seg_ros.synthetic import RenderedDrive
 
@@ -15,8 +15,8 @@ def test_changes_by_hand() -> None:
     plain = np.array([[0, 0, 1, 1, 2, 2]], np.uint8)
     filtered = np.array([[0, 1, 0, 2, 0, 2]], np.uint8)
     truth = np.array([[0, 1, 1, 0, 255, 1]], np.uint8)
-    change = Change.between(plain, filtered, truth)
-    assert change == Change(n_pixels=6, n_changed=4, n_judged=3, n_right=1, n_wrong=1)
+    change = LabelChanges.between(plain, filtered, truth)
+    assert change == LabelChanges(n_pixels=6, n_changed=4, n_judged=3, n_right=1, n_wrong=1)
     assert change.as_json() == pytest.approx(
         {'changed_share': 4 / 6, 'became_right_share': 1 / 3, 'became_wrong_share': 1 / 3}
     )
@@ -27,10 +27,10 @@ def test_changes_by_hand() -> None:
 
 def test_without_true_labels_nothing_is_judged() -> None:
     plain, filtered = np.zeros((2, 2), np.uint8), np.ones((2, 2), np.uint8)
-    change = Change.between(plain, filtered, np.full((2, 2), 255, np.uint8))
+    change = LabelChanges.between(plain, filtered, np.full((2, 2), 255, np.uint8))
     assert change.became_right is change.became_wrong is None
     assert change.as_text() == '100.00 % of pixels'
-    assert Change().share == 0
+    assert LabelChanges().share == 0
 
 
 @pytest.mark.parametrize('size', [(96, 128), (200, 260)])
@@ -41,8 +41,8 @@ def test_labels_are_those_of_the_pipeline(embedded_model_file: Path, size: tuple
     labels = []
     for on in (False, True):
         settings = Settings(str(embedded_model_file), backend='torch', embedding_filter_enabled=on)
-        labels.append(Pipeline.load(settings)(image).labels)
-    assert view.change == Change.between(labels[0], labels[1], truth)
+        labels.append(Segmenter.load(settings)(image).labels)
+    assert view.change == LabelChanges.between(labels[0], labels[1], truth)
     assert view.change.n_changed > 0
     for shown, whole in zip((view.plain, view.filtered, view.truth), (*labels, truth), strict=True):
         np.testing.assert_array_equal(shown, nearest(whole, (96, 128)))

@@ -16,7 +16,7 @@ from seg_ros.errors import ParameterError
 from seg_ros.evaluation.sensitivity import measure_sensitivity
 from seg_ros.modelfile.file import Model
 from seg_ros.modelfile.golden import Golden
-from seg_ros.modelfile.metadata import ModelDescription
+from seg_ros.modelfile.metadata import ModelMetadata
 from seg_ros.resources import resource
 
 SIZE = (48, 64)
@@ -44,17 +44,17 @@ class Halved:
 @pytest.fixture
 def model() -> Model:
     torch.manual_seed(1)
-    description = ModelDescription('segnet_small', CLASSES, SIZE, arguments={'width': 4, 'kernel': 3})
-    network = description.build().eval()
+    metadata = ModelMetadata('segnet_small', CLASSES, SIZE, arguments={'width': 4, 'kernel': 3})
+    network = metadata.build().eval()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 0.2, 2)
             nn.init.normal_(module.bias)
-    return Model(description, network, GOLDEN, Path('tiny.safetensors'), '', 0)
+    return Model(metadata, network, GOLDEN, Path('tiny.safetensors'), '', 0)
 
 
 def loss_of(network: nn.Module, dataset: Halved, model: Model) -> float:
-    norm = model.description.normalisation
+    norm = model.metadata.normalisation
     total, n = 0.0, 0
     for index in range(len(dataset)):
         image, labels = dataset[index]
@@ -106,7 +106,7 @@ def test_mean_iou_falls_where_labels_are_what_the_network_says(model: Model) -> 
     class Believed(Halved):
         def __getitem__(self, index: int) -> tuple[UInt8Array, UInt8Array]:
             image, _ = super().__getitem__(index)
-            norm = model.description.normalisation
+            norm = model.metadata.normalisation
             x = (torch.from_numpy(image).float() / 255 - torch.tensor(norm.mean)) / torch.tensor(norm.std)
             with torch.no_grad():
                 return image, model.network(x.permute(2, 0, 1)[None])[0].argmax(0).byte().numpy()

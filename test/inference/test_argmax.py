@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from seg_ros.errors import ImageError, ParameterError
-from seg_ros.inference.argmax import Prediction, decide, decide_reference, warm_up
+from seg_ros.inference.argmax import Prediction, argmax_labels, argmax_labels_reference, warm_up
 
 SIZES = [
     ((12, 16), (12, 16)),
@@ -34,7 +34,7 @@ def random_scores(n_classes: int, size: tuple[int, int], seed: int = 0) -> Tenso
 
 def assert_agree(ours: Prediction, scores: Tensor, size: tuple[int, int]) -> None:
     """Labels as torch's, except where its two best scores differ by less than 1e-5; confidence within 1."""
-    expected = decide_reference(scores, *size, with_confidence=True)
+    expected = argmax_labels_reference(scores, *size, with_confidence=True)
     if len(scores) > 1:
         resized = torch.nn.functional.interpolate(scores[None], size, mode='bilinear')[0]
         first, second = resized.topk(2, dim=0).values
@@ -54,15 +54,15 @@ def test_sizes(size: tuple[int, int], image_size: tuple[int, int], channels_last
     scores = random_scores(11, size)[None]
     if channels_last:
         scores = scores.to(memory_format=torch.channels_last)
-    ours = decide(scores[0], *image_size, with_confidence=True)
+    ours = argmax_labels(scores[0], *image_size, with_confidence=True)
     assert_agree(ours, scores[0], image_size)
-    np.testing.assert_array_equal(ours.labels, decide(scores[0], *image_size).labels)
+    np.testing.assert_array_equal(ours.labels, argmax_labels(scores[0], *image_size).labels)
 
 
 @pytest.mark.parametrize('n_classes', [1, 2, 11, 21, 255])
 def test_numbers_of_classes(n_classes: int) -> None:
     scores = random_scores(n_classes, (15, 20), seed=n_classes)
-    assert_agree(decide(scores, 33, 41, with_confidence=True), scores, (33, 41))
+    assert_agree(argmax_labels(scores, 33, 41, with_confidence=True), scores, (33, 41))
 
 
 @pytest.mark.parametrize('scale', [1e-3, 1.0, 30.0, 1e4])
@@ -70,40 +70,40 @@ def test_confidence_is_the_softmax(scale: float) -> None:
     """Against float64 and without any resizing, from scores nearly alike to scores far apart."""
     scores = scale * random_scores(19, (40, 50))
     exact = 255 * torch.softmax(scores.double(), 0).amax(0).numpy()
-    confidence = decide(scores, 40, 50, with_confidence=True).confidence
+    confidence = argmax_labels(scores, 40, 50, with_confidence=True).confidence
     assert confidence is not None
     assert np.abs(confidence - exact).max() < 0.51
 
 
 def test_any_memory_layout_gives_the_same() -> None:
     scores = random_scores(5, (12, 18))
-    expected = decide(scores, 20, 30, with_confidence=True)
+    expected = argmax_labels(scores, 20, 30, with_confidence=True)
     wide = torch.zeros(7, 12, 40)
     wide[1:6, :, 2:38:2] = scores
     requires_grad = scores.clone().requires_grad_()
     for other in (wide[1:6, :, 2:38:2], scores.transpose(1, 2).contiguous().transpose(1, 2), requires_grad):
-        ours = decide(other, 20, 30, with_confidence=True)
+        ours = argmax_labels(other, 20, 30, with_confidence=True)
         np.testing.assert_array_equal(ours.labels, expected.labels)
         np.testing.assert_array_equal(ours.confidence, expected.confidence)
 
 
 def test_half_precision_is_accepted() -> None:
     scores = random_scores(5, (12, 18)).half()
-    assert_agree(decide(scores, 24, 36, with_confidence=True), scores.float(), (24, 36))
+    assert_agree(argmax_labels(scores, 24, 36, with_confidence=True), scores.float(), (24, 36))
 
 
 def test_the_number_of_threads_changes_nothing() -> None:
     scores = random_scores(11, (120, 160))
-    one, several = (decide(scores, 241, 321, with_confidence=True, n_threads=n) for n in (1, 5))
+    one, several = (argmax_labels(scores, 241, 321, with_confidence=True, n_threads=n) for n in (1, 5))
     np.testing.assert_array_equal(one.labels, several.labels)
     np.testing.assert_array_equal(one.confidence, several.confidence)
 
 
 def test_several_threads_may_call_at_once() -> None:
     scores = [random_scores(11, (60, 80), seed) for seed in range(8)]
-    expected = [decide(s, 240, 320, n_threads=1).labels for s in scores]
+    expected = [argmax_labels(s, 240, 320, n_threads=1).labels for s in scores]
     with ThreadPoolExecutor(4) as callers:
-        ours = list(callers.map(lambda s: decide(s, 240, 320, n_threads=3).labels, scores))
+        ours = list(callers.map(lambda s: argmax_labels(s, 240, 320, n_threads=3).labels, scores))
     np.testing.assert_array_equal(ours, expected)
 
 
@@ -111,7 +111,7 @@ def test_several_threads_may_call_at_once() -> None:
 def test_the_lowest_class_wins_a_tie(image_size: tuple[int, int]) -> None:
     scores = torch.zeros(9, 6, 8)
     scores[[3, 5]] = 2.0
-    for prediction in (decide(scores, *image_size), decide_reference(scores, *image_size)):
+    for prediction in (argmax_labels(scores, *image_size), argmax_labels_reference(scores, *image_size)):
         assert (prediction.labels == 3).all()
 
 
@@ -123,8 +123,8 @@ def test_scores_that_are_not_finite_leave_pixels_unlabelled(
 ) -> None:
     scores = random_scores(4, (6, 8))
     scores[2, 3, 4] = value
-    ours = decide(scores, *image_size, with_confidence=with_confidence)
-    expected = decide_reference(scores, *image_size, with_confidence=True)
+    ours = argmax_labels(scores, *image_size, with_confidence=with_confidence)
+    expected = argmax_labels_reference(scores, *image_size, with_confidence=True)
     np.testing.assert_array_equal(ours.labels == 255, expected.labels == 255)
     assert 0 < (ours.labels == 255).sum() < ours.labels.size / 2
     if with_confidence:
@@ -134,30 +134,30 @@ def test_scores_that_are_not_finite_leave_pixels_unlabelled(
 
 
 def test_nothing_but_nan_is_all_unlabelled() -> None:
-    assert (decide(torch.full((3, 4, 4), float('nan')), 9, 9).labels == 255).all()
+    assert (argmax_labels(torch.full((3, 4, 4), float('nan')), 9, 9).labels == 255).all()
 
 
 def test_pixels_below_the_threshold_are_unlabelled() -> None:
     scores = random_scores(11, (30, 40))
-    plain = decide(scores, 60, 80, with_confidence=True)
-    ours = decide(scores, 60, 80, confidence_threshold=0.5)
+    plain = argmax_labels(scores, 60, 80, with_confidence=True)
+    ours = argmax_labels(scores, 60, 80, confidence_threshold=0.5)
     assert ours.confidence is None
     assert plain.confidence is not None
     np.testing.assert_array_equal(ours.labels[plain.confidence > 128], plain.labels[plain.confidence > 128])
     assert (ours.labels[plain.confidence < 127] == 255).all()
     assert 0.1 < (ours.labels == 255).mean() < 0.9
-    reference = decide_reference(scores, 60, 80, confidence_threshold=0.5)
+    reference = argmax_labels_reference(scores, 60, 80, confidence_threshold=0.5)
     assert (ours.labels == reference.labels).mean() > 0.999
 
 
 def test_a_threshold_of_one_keeps_what_is_certain() -> None:
     scores = torch.zeros(3, 2, 2)
     scores[1, 0] = 200.0
-    labels = decide(scores, 2, 2, confidence_threshold=1.0).labels
+    labels = argmax_labels(scores, 2, 2, confidence_threshold=1.0).labels
     assert labels.tolist() == [[1, 1], [255, 255]]
 
 
-@pytest.mark.parametrize('function', [decide, decide_reference])
+@pytest.mark.parametrize('function', [argmax_labels, argmax_labels_reference])
 @pytest.mark.parametrize('shape', [(11, 4), (1, 11, 4, 4), (0, 4, 4), (256, 4, 4), (3, 0, 4)])
 def test_impossible_scores_are_refused(function, shape: tuple[int, ...]) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ImageError, match=r'expected \(K, h, w\) with 1 to 255 classes'):
@@ -167,25 +167,25 @@ def test_impossible_scores_are_refused(function, shape: tuple[int, ...]) -> None
 def test_impossible_arguments_are_refused() -> None:
     scores = torch.zeros(2, 4, 4)
     with pytest.raises(ImageError, match='0x8 pixels'):
-        decide(scores, 0, 8)
+        argmax_labels(scores, 0, 8)
     for threshold in (-0.1, 1.1, float('nan')):
         with pytest.raises(ParameterError, match=r'expected a probability in 0\.\.1'):
-            decide(scores, 8, 8, confidence_threshold=threshold)
+            argmax_labels(scores, 8, 8, confidence_threshold=threshold)
     with pytest.raises(ParameterError, match='n_threads is -1'):
-        decide(scores, 8, 8, n_threads=-1)
+        argmax_labels(scores, 8, 8, n_threads=-1)
 
 
 def test_warm_up_leaves_nothing_to_compile() -> None:
-    from seg_ros.inference.argmax_kernels import decide_rows
+    from seg_ros.inference.argmax_kernels import argmax_rows
 
     warm_up()
-    compiled = len(decide_rows.signatures)  # type: ignore[attr-defined]
+    compiled = len(argmax_rows.signatures)  # type: ignore[attr-defined]
     scores = random_scores(11, (8, 9))[None].to(memory_format=torch.channels_last)[0]
     for each in (scores, scores.contiguous(), scores[:1], scores[..., :1]):
         for size in ((8, 9), (16, 20)):
-            decide(each, *size)
-            decide(each, *size, with_confidence=True, confidence_threshold=0.3)
-    assert len(decide_rows.signatures) == compiled == 1  # type: ignore[attr-defined]
+            argmax_labels(each, *size)
+            argmax_labels(each, *size, with_confidence=True, confidence_threshold=0.3)
+    assert len(argmax_rows.signatures) == compiled == 1  # type: ignore[attr-defined]
 
 
 def run_python(code: str, **environment: str) -> str:
@@ -198,8 +198,8 @@ def run_python(code: str, **environment: str) -> str:
 def test_without_numba_torch_does_it_and_one_warning_says_so() -> None:
     code = (
         'import sys; sys.modules["numba"] = None; import torch; '
-        'from seg_ros.inference.argmax import decide, warm_up; '
-        'warm_up(); print(decide(torch.eye(3)[:, None], 2, 3).labels.tolist())'
+        'from seg_ros.inference.argmax import argmax_labels, warm_up; '
+        'warm_up(); print(argmax_labels(torch.eye(3)[:, None], 2, 3).labels.tolist())'
     )
     output = run_python(code)
     assert '[[0, 1, 2], [0, 1, 2]]' in output
@@ -208,8 +208,8 @@ def test_without_numba_torch_does_it_and_one_warning_says_so() -> None:
 
 def test_a_forked_process_has_threads_of_its_own() -> None:
     code = (
-        'import os, torch; from seg_ros.inference.argmax import decide; s = torch.rand(11, 120, 160); '
-        'run = lambda: decide(s, 480, 640, n_threads=3); run(); pid = os.fork()\n'
+        'import os, torch; from seg_ros.inference.argmax import argmax_labels; s = torch.rand(11, 120, 160); '
+        'run = lambda: argmax_labels(s, 480, 640, n_threads=3); run(); pid = os.fork()\n'
         'if pid == 0: run(); os._exit(0)\n'
         'print("child ended with", os.waitpid(pid, 0)[1])'
     )
@@ -226,10 +226,10 @@ def test_where_nothing_can_be_cached_functions_are_compiled_all_the_same() -> No
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
 def test_scores_on_a_gpu() -> None:
     scores = random_scores(11, (36, 48))
-    assert_agree(decide(scores.cuda(), 48, 64, with_confidence=True), scores, (48, 64))
+    assert_agree(argmax_labels(scores.cuda(), 48, 64, with_confidence=True), scores, (48, 64))
 
 
 def test_the_default_log_level_is_quiet(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
-        decide(random_scores(3, (4, 4)), 8, 8)
+        argmax_labels(random_scores(3, (4, 4)), 8, 8)
     assert not caplog.records

@@ -10,10 +10,10 @@ from safetensors.torch import load_file, save_file
 
 from seg_ros.errors import ModelFileError, SelfCheckError, UnavailableError
 from seg_ros.inference.backends.registry import BACKENDS
-from seg_ros.inference.segmenter import Pipeline
+from seg_ros.inference.segmenter import Segmenter
 from seg_ros.inference.settings import Settings
 from seg_ros.modelfile.file import METADATA_KEY, load_model
-from seg_ros.segments.code_pooling import Coder
+from seg_ros.segments.code_pooling import CodePooling
 from seg_ros.segments.colour import colour_moments, lab_planes
 from seg_ros.segments.hamming import unpack
 from seg_ros.segments.regions import Regions, connected
@@ -22,8 +22,8 @@ from seg_ros.synthetic import RenderedDrive
 IMAGE = RenderedDrive(9, 2, 96, 128)[1][0]
 
 
-def load(path: Path, **settings: object) -> Pipeline:
-    return Pipeline.load(Settings(model=str(path), device='cpu', **{'backend': 'torch', **settings}))
+def load(path: Path, **settings: object) -> Segmenter:
+    return Segmenter.load(Settings(model=str(path), device='cpu', **{'backend': 'torch', **settings}))
 
 
 @pytest.mark.parametrize('name', BACKENDS)
@@ -44,21 +44,21 @@ def test_every_backend_gives_the_codes(name: str, coded_model_file: Path) -> Non
 
 def test_a_code_is_pooled_over_its_pixels(coded_model_file: Path) -> None:
     """As the messages define it, pixel by pixel: the slow way."""
-    pipeline = load(coded_model_file)
-    coder = pipeline.coder
-    assert coder is not None
-    assert coder.colour is not None
-    answers = pipeline.backend(torch.from_numpy(IMAGE.copy())[None])
+    segmenter = load(coded_model_file)
+    code_pooling = segmenter.code_pooling
+    assert code_pooling is not None
+    assert code_pooling.colour is not None
+    answers = segmenter.backend(torch.from_numpy(IMAGE.copy())[None])
     logits = answers['codes'][0]
     wide = torch.nn.functional.interpolate(logits.permute(2, 0, 1)[None], (96, 128), mode='bilinear')[0]
     planes = lab_planes(IMAGE)
     every_pixel = Regions(np.arange(96 * 128, dtype=np.int32).reshape(96, 128), 96 * 128)
-    per_pixel = wide.flatten(1).T.numpy() + colour_moments(planes, every_pixel) @ coder.colour
+    per_pixel = wide.flatten(1).T.numpy() + colour_moments(planes, every_pixel) @ code_pooling.colour
     regions = connected(
         np.random.default_rng(0).integers(0, 2, (6, 8)).astype(np.int32).repeat(16, 0).repeat(16, 1)
     )
     want = np.stack([per_pixel[regions.ids.ravel() == k].mean(0) for k in range(regions.n)])
-    np.testing.assert_allclose(coder.means(logits, planes, regions), want, atol=2e-3)
+    np.testing.assert_allclose(code_pooling.means(logits, planes, regions), want, atol=2e-3)
 
 
 def test_the_codebook_is_all_that_decides(coded_model_file: Path, tmp_path: Path) -> None:
@@ -71,9 +71,9 @@ def test_the_codebook_is_all_that_decides(coded_model_file: Path, tmp_path: Path
     with torch.no_grad():
         other.codes.bias[0] += 1e-3
     assert book != other.codebook((96, 128))
-    about = dataclasses.replace(model.description.codes, region_size=99)  # type: ignore[type-var]
-    described = dataclasses.replace(model.description, codes=about)
-    assert book == dataclasses.replace(model, description=described).codebook((96, 128))
+    codes = dataclasses.replace(model.metadata.codes, region_size=99)  # type: ignore[type-var]
+    described = dataclasses.replace(model.metadata, codes=codes)
+    assert book == dataclasses.replace(model, metadata=described).codebook((96, 128))
 
 
 def tampered(source: Path, target: Path, change: str) -> Path:
@@ -137,16 +137,16 @@ def test_segments_of_another_size_keep_their_order(coded_model_file: Path) -> No
 
 
 def test_a_coder_without_colour_reads_the_maps_alone() -> None:
-    coder = Coder(8, None)
+    code_pooling = CodePooling(8, None)
     logits = torch.ones(4, 4, 8)
     regions = Regions(np.zeros((8, 8), np.int32), 1)
-    assert coder.means(logits, np.zeros((3, 8, 8), np.float32), regions).tolist() == [[1.0] * 8]
+    assert code_pooling.means(logits, np.zeros((3, 8, 8), np.float32), regions).tolist() == [[1.0] * 8]
 
 
 def test_the_shipped_model_without_classes_runs() -> None:
-    pipeline = Pipeline.load(Settings(model='segments', backend='torch', device='cpu'))
-    assert pipeline.agreement > 0.99
-    prediction = pipeline(RenderedDrive(9, 2, 240, 320)[1][0], with_segments=True, with_confidence=True)
+    segmenter = Segmenter.load(Settings(model='segments', backend='torch', device='cpu'))
+    assert segmenter.agreement > 0.99
+    prediction = segmenter(RenderedDrive(9, 2, 240, 320)[1][0], with_segments=True, with_confidence=True)
     assert prediction.segments is not None
     assert 2 < prediction.segments.n < 200
     assert (prediction.labels == 255).all()
@@ -155,10 +155,10 @@ def test_the_shipped_model_without_classes_runs() -> None:
 
 
 def test_refining_adds_the_mean_of_the_segment(coded_model_file: Path) -> None:
-    pipeline = load(coded_model_file)
-    segments = pipeline(IMAGE, with_segments=True).segments
+    segmenter = load(coded_model_file)
+    segments = segmenter(IMAGE, with_segments=True).segments
     assert segments is not None
-    scores = pipeline.backend(torch.from_numpy(IMAGE.copy())[None])['scores'][0]
+    scores = segmenter.backend(torch.from_numpy(IMAGE.copy())[None])['scores'][0]
     refined = segments.refine(scores, 2.0).numpy()
     mask = segments.regions.ids == 1
     own = scores.numpy()[:, mask]

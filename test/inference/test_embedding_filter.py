@@ -5,7 +5,7 @@ import torch
 import seg_ros.embedding_filter
 from seg_ros.errors import ParameterError
 from seg_ros.inference.embedding_filter import EmbeddingFilter
-from seg_ros.networks.masked_average import sharpen
+from seg_ros.networks.masked_average import filter_scores
 
 
 @pytest.mark.parametrize('size', [(24, 32), (12, 16), (48, 64), (96, 64), (24, 33)])
@@ -15,7 +15,9 @@ def test_the_loops_do_what_the_reference_does(size: tuple[int, int], window: int
     scores = torch.randn(5, *size, generator=generator)
     embeddings = torch.randn(6, 24, 33 if size[1] == 33 else 32, generator=generator) * 0.2
     got = EmbeddingFilter(window, 3, 1.5)(scores, embeddings)
-    expected = sharpen(scores[None].double(), embeddings[None].double(), torch.tensor(1.5), window, 3)[0]
+    expected = filter_scores(scores[None].double(), embeddings[None].double(), torch.tensor(1.5), window, 3)[
+        0
+    ]
     torch.testing.assert_close(got.double(), expected, atol=2e-5, rtol=0)
 
 
@@ -25,7 +27,7 @@ def test_full_size_as_published() -> None:
     scores = torch.randn(3, 40, 56, generator=generator)
     embeddings = torch.randn(64, 40, 56, generator=generator) * 0.02
     got = EmbeddingFilter(9, 7, 1.0)(scores, embeddings)
-    expected = sharpen(scores[None].double(), embeddings[None].double(), torch.tensor(1.0), 9, 7)[0]
+    expected = filter_scores(scores[None].double(), embeddings[None].double(), torch.tensor(1.0), 9, 7)[0]
     torch.testing.assert_close(got.double(), expected, atol=2e-5, rtol=0)
 
 

@@ -2,7 +2,16 @@ from dataclasses import replace
 
 import pytest
 
-from seg_ros.inference.health import STALLED_S, WINDOW_S, Drop, Level, Situation, Statistics, Summary, judge
+from seg_ros.inference.health import (
+    STALLED_S,
+    WINDOW_S,
+    Drop,
+    Severity,
+    Situation,
+    Statistics,
+    Summary,
+    judge,
+)
 
 ACTIVE = Situation('active', topic='/image', n_publishers=1, n_subscribers=1)
 RUNNING = Summary(recently_in=10, recently_out=10, rate_out_hz=9.96, last_in_s=0.1, age_ms=(20.0, 40.0, 30.0))
@@ -72,7 +81,7 @@ def test_forget() -> None:
 
 def test_all_is_well() -> None:
     verdict = judge(ACTIVE, RUNNING)
-    assert (verdict.level, verdict.message) == (Level.OK, '10.0 Hz, age 30 ms')
+    assert (verdict.level, verdict.message) == (Severity.OK, '10.0 Hz, age 30 ms')
     assert verdict.values['age_p50_ms'] == '30.00'
     assert verdict.values['dropped_too_old'] == '0'
 
@@ -83,53 +92,55 @@ SILENT = replace(RUNNING, recently_out=0, age_ms=())
 @pytest.mark.parametrize(
     ('situation', 'summary', 'level', 'message'),
     [
-        (Situation('unconfigured'), Summary(), Level.OK, 'unconfigured'),
-        (Situation('inactive'), Summary(), Level.OK, 'inactive'),
+        (Situation('unconfigured'), Summary(), Severity.OK, 'unconfigured'),
+        (Situation('inactive'), Summary(), Severity.OK, 'inactive'),
         (
             Situation('unconfigured', failure='configure failed: no'),
             Summary(),
-            Level.ERROR,
+            Severity.ERROR,
             'configure failed: no',
         ),
-        (replace(ACTIVE, n_publishers=0), Summary(), Level.STALE, 'no publisher on /image'),
-        (replace(ACTIVE, unheard='deaf'), Summary(), Level.ERROR, 'deaf (/image)'),
-        (replace(ACTIVE, unheard='deaf'), RUNNING, Level.WARN, 'deaf (/image)'),
-        (ACTIVE, Summary(), Level.WARN, 'no image yet on /image'),
+        (replace(ACTIVE, n_publishers=0), Summary(), Severity.STALE, 'no publisher on /image'),
+        (replace(ACTIVE, qos_mismatch='deaf'), Summary(), Severity.ERROR, 'deaf (/image)'),
+        (replace(ACTIVE, qos_mismatch='deaf'), RUNNING, Severity.WARN, 'deaf (/image)'),
+        (ACTIVE, Summary(), Severity.WARN, 'no image yet on /image'),
         (
             ACTIVE,
             replace(RUNNING, last_in_s=STALLED_S + 1.2),
-            Level.STALE,
+            Severity.STALE,
             'image stalled: last frame 3.2 s ago',
         ),
-        (replace(ACTIVE, n_subscribers=0), SILENT, Level.OK, 'nobody subscribes to any output'),
+        (replace(ACTIVE, n_subscribers=0), SILENT, Severity.OK, 'nobody subscribes to any output'),
         (
             replace(ACTIVE, n_subscribers=0, n_publishers=0),
             Summary(),
-            Level.STALE,
+            Severity.STALE,
             'no publisher on /image; nobody subscribes to any output',
         ),
         (
             ACTIVE,
             replace(SILENT, recently_dropped={Drop.BAD: 9}, bad="encoding 'x'"),
-            Level.ERROR,
+            Severity.ERROR,
             "bad images: encoding 'x'",
         ),
         (
             ACTIVE,
             replace(RUNNING, recently_dropped={Drop.BAD: 2}, bad='torn'),
-            Level.WARN,
+            Severity.WARN,
             '2 of 10 images bad: torn',
         ),
         (
             replace(ACTIVE, max_age_ms=50.0),
             replace(SILENT, recently_dropped={Drop.TOO_OLD: 10}),
-            Level.WARN,
+            Severity.WARN,
             'all frames older than max_age_ms = 50',
         ),
-        (ACTIVE, SILENT, Level.WARN, 'no result yet'),
+        (ACTIVE, SILENT, Severity.WARN, 'no result yet'),
     ],
 )
-def test_why_there_is_no_output(situation: Situation, summary: Summary, level: Level, message: str) -> None:
+def test_why_there_is_no_output(
+    situation: Situation, summary: Summary, level: Severity, message: str
+) -> None:
     verdict = judge(situation, summary)
     assert (verdict.level, verdict.message) == (level, message)
 

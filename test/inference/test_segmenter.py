@@ -17,12 +17,12 @@ from seg_ros.errors import (
 )
 from seg_ros.inference.backends.registry import BACKENDS
 from seg_ros.inference.backends.torch_compiled import CompiledBackend
-from seg_ros.inference.segmenter import Pipeline
+from seg_ros.inference.segmenter import Segmenter
 from seg_ros.inference.settings import Settings
 from seg_ros.modelfile.file import load_model, save_model
 from seg_ros.modelfile.golden import Golden
 from seg_ros.modelfile.precision import frame_network
-from seg_ros.networks.filtered_network import SharpenedNetwork
+from seg_ros.networks.filtered_network import FilteredNetwork
 from seg_ros.networks.frame_network import FrameNetwork
 from seg_ros.networks.image_network import ImageNetwork, Normalisation
 from seg_ros.quantization.levels import QUANTIZATIONS
@@ -37,10 +37,10 @@ def settings(model_file: Path, **values: object) -> Settings:
 
 
 def test_prediction_is_what_the_steps_give_by_hand(model_file: Path) -> None:
-    pipeline = Pipeline.load(settings(model_file))
+    segmenter = Segmenter.load(settings(model_file))
     model = load_model(model_file)
     image = DRIVE[0][0]
-    prediction = pipeline(image, with_confidence=True)
+    prediction = segmenter(image, with_confidence=True)
     # The whole way in torch; its stretching and that of OpenCV agree within a grey level.
     x = torch.from_numpy(image).permute(2, 0, 1)[None].float()
     x = F.interpolate(x, (96, 128), mode='bilinear').round() / 255
@@ -59,8 +59,8 @@ def test_backends_agree(model_file: Path, backend: str) -> None:
     if obstacle:
         pytest.skip(f'{backend} {obstacle}')
     reference, other = (
-        Pipeline.load(settings(model_file)),
-        Pipeline.load(settings(model_file, backend=backend)),
+        Segmenter.load(settings(model_file)),
+        Segmenter.load(settings(model_file, backend=backend)),
     )
     assert other.agreement > 0.999
     for index in range(len(DRIVE)):
@@ -88,12 +88,12 @@ def test_embeddings_sharpen_labels_where_they_are_asked_to(embedded_model_file: 
     if obstacle:
         pytest.skip(f'{backend} {obstacle}')
     on = {'embedding_filter.enabled': True, 'embedding_filter.iterations': 7}
-    plain = Pipeline.load(settings(embedded_model_file, backend=backend))
-    filtered = Pipeline.load(settings(embedded_model_file, backend=backend, **on))
+    plain = Segmenter.load(settings(embedded_model_file, backend=backend))
+    filtered = Segmenter.load(settings(embedded_model_file, backend=backend, **on))
     assert filtered.agreement > 0.999
     model = load_model(embedded_model_file)
     frames = frame_network(model, 'fp32', with_embeddings=True)
-    by_hand = SharpenedNetwork(frames, 5, 7).eval()
+    by_hand = FilteredNetwork(frames, 5, 7).eval()
     image = DRIVE[0][0]
     expected = label_image(by_hand, image, (96, 128))
     assert (filtered(image).labels == expected).mean() > 0.999
@@ -105,14 +105,14 @@ def test_embeddings_sharpen_labels_where_they_are_asked_to(embedded_model_file: 
 
 def test_a_filter_asked_of_a_model_that_has_none(model_file: Path) -> None:
     with pytest.raises(UnavailableError, match=r'has no embeddings, .*; shipped models that have: '):
-        Pipeline.load(settings(model_file, **{'embedding_filter.enabled': True}))
+        Segmenter.load(settings(model_file, **{'embedding_filter.enabled': True}))
 
 
 @pytest.mark.parametrize(('window', 'said'), [(25, 'at most 23.*24x32'), (4, 'odd')])
 def test_windows_that_do_not_fit(embedded_model_file: Path, window: int, said: str) -> None:
     values = {'embedding_filter.enabled': True, 'embedding_filter.window': window}
     with pytest.raises(ParameterError, match=said):
-        Pipeline.load(settings(embedded_model_file, **values))
+        Segmenter.load(settings(embedded_model_file, **values))
 
 
 def test_a_size_that_embeddings_do_not_divide(embedded_model_file: Path) -> None:
@@ -120,7 +120,7 @@ def test_a_size_that_embeddings_do_not_divide(embedded_model_file: Path) -> None
     with pytest.raises(
         ParameterError, match=r'90x128 pixels; .* multiples of 4: set input_height and input_width'
     ):
-        Pipeline.load(settings(embedded_model_file, **values))
+        Segmenter.load(settings(embedded_model_file, **values))
 
 
 def test_a_window_that_fits_where_the_models_own_does_not() -> None:
@@ -132,9 +132,9 @@ def test_a_window_that_fits_where_the_models_own_does_not() -> None:
         embedding_filter_enabled=True,
         embedding_filter_window=3,
     )
-    assert Pipeline.load(small)(np.zeros((48, 64, 3), np.uint8)).labels.shape == (48, 64)
+    assert Segmenter.load(small)(np.zeros((48, 64, 3), np.uint8)).labels.shape == (48, 64)
     with pytest.raises(ParameterError, match=r'a window of 9; .* at most 7'):
-        Pipeline.load(dataclasses.replace(small, embedding_filter_window=0))
+        Segmenter.load(dataclasses.replace(small, embedding_filter_window=0))
 
 
 def test_damaged_embeddings_are_found(embedded_model_file: Path, tmp_path: Path) -> None:
@@ -142,10 +142,10 @@ def test_damaged_embeddings_are_found(embedded_model_file: Path, tmp_path: Path)
     assert model.embeddings is not None
     torch.nn.init.zeros_(model.embeddings.embed.weight)
     path = tmp_path / 'damaged.safetensors'
-    save_model(path, model.network, model.description, model.golden, embeddings=model.embeddings)
-    assert Pipeline.load(settings(path)).agreement > 0.99
+    save_model(path, model.network, model.metadata, model.golden, embeddings=model.embeddings)
+    assert Segmenter.load(settings(path)).agreement > 0.99
     with pytest.raises(SelfCheckError, match='recorded label'):
-        Pipeline.load(settings(path, **{'embedding_filter.enabled': True}))
+        Segmenter.load(settings(path, **{'embedding_filter.enabled': True}))
 
 
 def test_compiled_networks_of_one_process_stay_apart() -> None:
@@ -173,14 +173,14 @@ def test_levels_that_a_float_file_does_not_give_are_refused(model_file: Path, le
     with pytest.raises(
         UnavailableError, match=f'{level} cannot be derived .* possible: auto, fp32, bf16, fp16'
     ):
-        Pipeline.load(settings(model_file, quantization=level))
+        Segmenter.load(settings(model_file, quantization=level))
 
 
 @pytest.mark.parametrize('level', [k for k, q in QUANTIZATIONS.items() if q.packed_as is None])
 def test_levels_derived_from_float_agree(model_file: Path, level: str) -> None:
     reference, other = (
-        Pipeline.load(settings(model_file)),
-        Pipeline.load(settings(model_file, quantization=level)),
+        Segmenter.load(settings(model_file)),
+        Segmenter.load(settings(model_file, quantization=level)),
     )
     assert other.quantization == level
     assert (reference(DRIVE[1][0]).labels == other(DRIVE[1][0]).labels).mean() > 0.95
@@ -193,36 +193,36 @@ def test_auto_takes_one_of_the_available_backends(
         BACKENDS, 'torch_compile', BACKENDS['torch']
     )  # compiling takes long and is tested above
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
-    pipeline = Pipeline.load(settings(model_file, backend='auto', device='auto'))
+    segmenter = Segmenter.load(settings(model_file, backend='auto', device='auto'))
     (memory,) = (tmp_path / 'seg_ros').iterdir()
-    assert json.loads(memory.read_text()) == {'fastest': pipeline.backend_name}
+    assert json.loads(memory.read_text()) == {'fastest': segmenter.backend_name}
     # What was measured once is not measured again.
     memory.write_text('{"fastest": "torch"}')
-    assert Pipeline.load(settings(model_file, backend='auto')).backend_name == 'torch'
+    assert Segmenter.load(settings(model_file, backend='auto')).backend_name == 'torch'
     memory.write_text('garbage')
-    assert Pipeline.load(settings(model_file, backend='auto')).backend_name in BACKENDS
+    assert Segmenter.load(settings(model_file, backend='auto')).backend_name in BACKENDS
 
 
 @pytest.mark.parametrize(('height', 'width'), [(1, 1), (37, 51), (480, 640), (2160, 3840)])
 def test_any_size_gives_labels_of_that_size(model_file: Path, height: int, width: int) -> None:
-    pipeline = Pipeline.load(settings(model_file))
-    assert pipeline(np.zeros((height, width, 3), np.uint8)).labels.shape == (height, width)
+    segmenter = Segmenter.load(settings(model_file))
+    assert segmenter(np.zeros((height, width, 3), np.uint8)).labels.shape == (height, width)
 
 
 def test_read_only_and_padded_views_are_fine(model_file: Path) -> None:
-    pipeline = Pipeline.load(settings(model_file))
+    segmenter = Segmenter.load(settings(model_file))
     image = np.random.default_rng(0).integers(0, 255, (96, 140, 3), np.uint8)
     view = image[:, :128]
     view.flags.writeable = False
-    np.testing.assert_array_equal(pipeline(view).labels, pipeline(view.copy()).labels)
+    np.testing.assert_array_equal(segmenter(view).labels, segmenter(view.copy()).labels)
 
 
 def test_threshold_unlabels_what_is_unsure(model_file: Path) -> None:
-    pipeline = Pipeline.load(settings(model_file))
+    segmenter = Segmenter.load(settings(model_file))
     image = DRIVE[2][0]
-    sure = pipeline(image, with_confidence=True)
-    pipeline.confidence_threshold = float(np.median(sure.confidence)) / 255
-    labels = pipeline(image).labels
+    sure = segmenter(image, with_confidence=True)
+    segmenter.confidence_threshold = float(np.median(sure.confidence)) / 255
+    labels = segmenter(image).labels
     unlabelled = labels == 255
     assert 0.2 < unlabelled.mean() < 0.8
     np.testing.assert_array_equal(labels[~unlabelled], sure.labels[~unlabelled])
@@ -240,51 +240,51 @@ def test_threshold_unlabels_what_is_unsure(model_file: Path) -> None:
 )
 def test_wrong_normalisation_is_refused(model_file: Path, tmp_path: Path, break_it: object) -> None:
     model = load_model(model_file)
-    save_model(tmp_path / 'broken.safetensors', model.network, break_it(model.description), model.golden)
+    save_model(tmp_path / 'broken.safetensors', model.network, break_it(model.metadata), model.golden)
     with pytest.raises(SelfCheckError, match='golden pixels on backend torch'):
-        Pipeline.load(settings(tmp_path / 'broken.safetensors'))
+        Segmenter.load(settings(tmp_path / 'broken.safetensors'))
 
 
 def test_damaged_weights_are_refused(model_file: Path, tmp_path: Path) -> None:
     model = load_model(model_file)
     with torch.no_grad():
         model.network.stage2[3].extension[4].weight *= -3
-    save_model(tmp_path / 'broken.safetensors', model.network, model.description, model.golden)
+    save_model(tmp_path / 'broken.safetensors', model.network, model.metadata, model.golden)
     with pytest.raises(SelfCheckError):
-        Pipeline.load(settings(tmp_path / 'broken.safetensors'))
+        Segmenter.load(settings(tmp_path / 'broken.safetensors'))
 
 
 def test_other_input_size_is_taken(model_file: Path) -> None:
-    pipeline = Pipeline.load(settings(model_file, input_height=64, input_width=96))
-    assert pipeline.input_size == (64, 96)
-    assert pipeline(DRIVE[0][0]).labels.shape == (120, 200)
+    segmenter = Segmenter.load(settings(model_file, input_height=64, input_width=96))
+    assert segmenter.input_size == (64, 96)
+    assert segmenter(DRIVE[0][0]).labels.shape == (120, 200)
     with pytest.raises(ParameterError, match='16x128'):
-        Pipeline.load(settings(model_file, input_height=16))
+        Segmenter.load(settings(model_file, input_height=16))
 
 
 def test_what_cannot_be_had_is_refused_with_what_can(model_file: Path, tmp_path: Path) -> None:
     with pytest.raises(UnavailableError, match='available: auto, cpu'):
-        Pipeline.load(settings(model_file, device='cuda:99'))
+        Segmenter.load(settings(model_file, device='cuda:99'))
     with pytest.raises(
         UnavailableError,
         match="onnxruntime' with bf16 on cpu: runs fp32 and int8 only; available: auto, torch",
     ):
-        Pipeline.load(settings(model_file, backend='onnxruntime', quantization='bf16'))
+        Segmenter.load(settings(model_file, backend='onnxruntime', quantization='bf16'))
     with pytest.raises(ParameterError, match='int3'):
         settings(model_file, quantization='int3')
     with pytest.raises(UnknownNameError, match='unknown model'):
-        Pipeline.load(Settings(model='no_such_model'))
+        Segmenter.load(Settings(model='no_such_model'))
     with pytest.raises(ModelFileError, match='there is no such file'):
-        Pipeline.load(Settings(model=str(tmp_path / 'missing.safetensors')))
+        Segmenter.load(Settings(model=str(tmp_path / 'missing.safetensors')))
 
 
 def test_level_that_cannot_be_derived_is_refused(model_file: Path, tmp_path: Path) -> None:
     model = load_model(model_file)
-    half = dataclasses.replace(model.description, quantization='fp16')
+    half = dataclasses.replace(model.metadata, quantization='fp16')
     save_model(tmp_path / 'half.safetensors', model.network.half(), half, model.golden)
-    assert Pipeline.load(settings(tmp_path / 'half.safetensors')).quantization == 'fp16'
+    assert Segmenter.load(settings(tmp_path / 'half.safetensors')).quantization == 'fp16'
     with pytest.raises(UnavailableError, match='holds fp16; possible: auto, fp16'):
-        Pipeline.load(settings(tmp_path / 'half.safetensors', quantization='bf16'))
+        Segmenter.load(settings(tmp_path / 'half.safetensors', quantization='bf16'))
 
 
 def test_normalisation_in_the_network_equals_the_formula() -> None:

@@ -17,8 +17,8 @@ from seg_ros.classes import ClassSet
 from seg_ros.errors import ModelFileError, SegRosError, UnknownNameError
 from seg_ros.modelfile.file import GOLDEN_IMAGES, GOLDEN_LABELS, METADATA_KEY, load_model, save_model
 from seg_ros.modelfile.golden import Golden
-from seg_ros.modelfile.metadata import EmbeddingDescription, ModelDescription, with_figures
-from seg_ros.modelfile.packed import settled
+from seg_ros.modelfile.metadata import EmbeddingMetadata, ModelMetadata, with_figures
+from seg_ros.modelfile.packed import rounded_to_file
 from seg_ros.networks.graph.channels import remove, trace_channels
 from seg_ros.networks.image_network import Normalisation
 from seg_ros.networks.registry import MODELS
@@ -41,16 +41,16 @@ def golden() -> Golden:
     return Golden(rng.integers(0, 256, (2, 6, 8, 3), np.uint8), rng.integers(0, 2, (2, 6, 8), np.uint8))
 
 
-def describe(**changes: Any) -> ModelDescription:
-    return ModelDescription(**{'architecture': 'enet', 'classes': SQUARES, 'input_size': (64, 80)} | changes)
+def describe(**changes: Any) -> ModelMetadata:
+    return ModelMetadata(**{'architecture': 'enet', 'classes': SQUARES, 'input_size': (64, 80)} | changes)
 
 
 @pytest.fixture(scope='module')
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp('model') / 'good.safetensors'
     torch.manual_seed(0)
-    description = describe()
-    save_model(path, description.build(), description, golden())
+    metadata = describe()
+    save_model(path, metadata.build(), metadata, golden())
     return path
 
 
@@ -71,7 +71,7 @@ def forge(good: Path, tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.mark.parametrize('name', list(MODELS))
 def test_a_round_trip_keeps_everything(name: str, tmp_path: Path) -> None:
-    description = describe(
+    metadata = describe(
         architecture=name,
         arguments=ARGUMENTS.get(name, {'dropout': 0.2}),
         normalisation=Normalisation((0.1, 0.2, 0.3), (0.5, 0.6, 0.7), 'bgr'),
@@ -80,11 +80,11 @@ def test_a_round_trip_keeps_everything(name: str, tmp_path: Path) -> None:
         licence='CC0-1.0',
         figures={'mean_iou': 0.5},
     )
-    network = description.build().eval()
+    network = metadata.build().eval()
     path = tmp_path / 'deep' / 'model.safetensors'
-    save_model(path, network, description, golden())
+    save_model(path, network, metadata, golden())
     model = load_model(path)
-    assert model.description == description
+    assert model.metadata == metadata
     assert (model.digest, model.n_bytes) == (sha256(path.read_bytes()).hexdigest(), path.stat().st_size)
     assert model.n_parameters == sum(p.numel() for p in network.parameters())
     np.testing.assert_array_equal(model.golden.images, golden().images)
@@ -103,7 +103,7 @@ def test_a_model_file_has_the_rights_of_any_other_new_file(good: Path, tmp_path:
 
 def test_the_same_model_gives_the_same_file(good: Path, tmp_path: Path) -> None:
     model = load_model(good)
-    save_model(tmp_path / 'again', model.network, model.description, model.golden)
+    save_model(tmp_path / 'again', model.network, model.metadata, model.golden)
     assert (tmp_path / 'again').read_bytes() == good.read_bytes()
 
 
@@ -264,14 +264,12 @@ def test_wrong_tensors_are_named(
 
 def pruned_file(tmp_path: Path, **changes: Any) -> Path:
     """A network that lacks a block and channels."""
-    description = describe(pruned={'removed': ['stage2.1']})
+    metadata = describe(pruned={'removed': ['stage2.1']})
     torch.manual_seed(0)
-    network = description.build().eval()
+    network = metadata.build().eval()
     units = trace_channels(network, torch.zeros(1, 3, 64, 64)).units
     remove(network, [unit for unit in units if unit.layer == 'stage3.0.extension.0'][:7])
-    save_model(
-        tmp_path / 'pruned.safetensors', network, dataclasses.replace(description, **changes), golden()
-    )
+    save_model(tmp_path / 'pruned.safetensors', network, dataclasses.replace(metadata, **changes), golden())
     return tmp_path / 'pruned.safetensors'
 
 
@@ -308,11 +306,11 @@ def test_false_records_of_compression_are_refused(
 
 
 def test_a_damaged_packed_state_is_refused(tmp_path: Path) -> None:
-    description = describe(quantization='int4')
+    metadata = describe(quantization='int4')
     torch.manual_seed(0)
-    network = settled(description.build(), 'int4', torch.zeros(1, 3, 64, 64))
+    network = rounded_to_file(metadata.build(), 'int4', torch.zeros(1, 3, 64, 64))
     path = tmp_path / 'packed.safetensors'
-    save_model(path, network, description, golden())
+    save_model(path, network, metadata, golden())
     loaded = load_model(path).network.state_dict()
     assert torch.equal(loaded['initial.conv.weight'], network.state_dict()['initial.conv.weight'])
     content = bytearray(path.read_bytes())
@@ -324,21 +322,21 @@ def test_a_damaged_packed_state_is_refused(tmp_path: Path) -> None:
 
 
 def test_embeddings_come_back(tmp_path: Path) -> None:
-    about = EmbeddingDescription(
+    embeddings = EmbeddingMetadata(
         {'initial': 16, 'stage4': 64}, dimensions=5, stride=8, window=7, iterations=3
     )
-    description = describe(architecture='enet', embeddings=about)
-    network, head = description.build().eval(), about.build().eval()
-    record = dataclasses.replace(golden(), sharpened=golden().labels)
+    metadata = describe(architecture='enet', embeddings=embeddings)
+    network, head = metadata.build().eval(), embeddings.build().eval()
+    record = dataclasses.replace(golden(), filtered=golden().labels)
     path = tmp_path / 'model.safetensors'
-    save_model(path, network, description, record, embeddings=head)
+    save_model(path, network, metadata, record, embeddings=head)
     model = load_model(path)
-    assert model.description.embeddings == about
+    assert model.metadata.embeddings == embeddings
     assert model.embeddings is not None
     assert not model.embeddings.training
     for name, value in head.state_dict().items():
         assert torch.equal(model.embeddings.state_dict()[name], value), name
-    np.testing.assert_array_equal(model.golden.sharpened, record.sharpened)
+    np.testing.assert_array_equal(model.golden.filtered, record.filtered)
     assert model.n_parameters == sum(p.numel() for p in network.parameters())
 
 
@@ -358,8 +356,8 @@ def test_embeddings_come_back(tmp_path: Path) -> None:
     ],
 )
 def test_embeddings_that_cannot_be_are_refused(wrong: dict[str, Any]) -> None:
-    about = EmbeddingDescription({'initial': 16})
-    content = describe(embeddings=about).as_json()
+    embeddings = EmbeddingMetadata({'initial': 16})
+    content = describe(embeddings=embeddings).as_json()
     content['embeddings'].update(wrong)
     with pytest.raises(ModelFileError, match='metadata lacks or garbles a key'):
-        ModelDescription.from_json(content)
+        ModelMetadata.from_json(content)

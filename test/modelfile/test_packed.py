@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from seg_ros.errors import ModelFileError
-from seg_ros.modelfile.packed import pack_network, settled, unpack_network
+from seg_ros.modelfile.packed import pack_network, rounded_to_file, unpack_network
 from seg_ros.networks.enet import ENet
 from seg_ros.networks.graph.channels import remove, trace_channels
 from seg_ros.networks.registry import MODELS
@@ -25,7 +25,7 @@ def network(name: str) -> nn.Module:
 @pytest.mark.parametrize('name', ['enet', 'segnet_small', 'squeezenet_pyramid'])
 def test_what_was_settled_comes_back_to_the_bit(name: str, kind: str) -> None:
     net = network(name)
-    kept = settled(net, kind, EXAMPLE, n_bits=6)
+    kept = rounded_to_file(net, kind, EXAMPLE, n_bits=6)
     data = pack_network(kept, kind)
     with torch.device('meta'):
         empty = MODELS[name](3)
@@ -43,8 +43,8 @@ def test_what_was_settled_comes_back_to_the_bit(name: str, kind: str) -> None:
 
 def test_settling_twice_is_settling_once() -> None:
     for kind in ('int8', 'shared'):
-        once = settled(network('enet'), kind, EXAMPLE, n_bits=5)
-        assert pack_network(settled(once, kind, EXAMPLE, n_bits=5), kind) == pack_network(once, kind)
+        once = rounded_to_file(network('enet'), kind, EXAMPLE, n_bits=5)
+        assert pack_network(rounded_to_file(once, kind, EXAMPLE, n_bits=5), kind) == pack_network(once, kind)
 
 
 def test_channels_of_a_thousandfold_different_scale_share_values_too() -> None:
@@ -53,7 +53,7 @@ def test_channels_of_a_thousandfold_different_scale_share_values_too() -> None:
     with torch.no_grad():
         net[1].weight.copy_(torch.logspace(-3, 0, 16))
         x = torch.randn(1, 3, 64, 64)
-        want, got = net(x), settled(net, 'shared', EXAMPLE, n_bits=5)(x)
+        want, got = net(x), rounded_to_file(net, 'shared', EXAMPLE, n_bits=5)(x)
     error, size = (want - got).square().mean((0, 2, 3)), want.square().mean((0, 2, 3))
     assert (error < 0.01 * size).all()
 
@@ -63,7 +63,7 @@ def test_depthwise_layers_keep_eight_bits(kind: str) -> None:
     """Each of their few weights decides much. The layer beside them has what was asked for."""
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(3, 64, 1), nn.Conv2d(64, 64, 3, groups=64)).eval()
-    kept = settled(net, kind, EXAMPLE, n_bits=4)
+    kept = rounded_to_file(net, kind, EXAMPLE, n_bits=4)
     before, after = ([layer.weight.detach() for layer in layers] for layers in (net, kept))
     error = [float((a - b).norm() / a.norm()) for a, b in zip(before, after, strict=True)]
     assert error[1] < 0.01 < 0.03 < error[0]
@@ -81,7 +81,7 @@ def test_a_pruned_network_needs_to_say_so() -> None:
     net = network('enet')
     units = trace_channels(net, EXAMPLE).units
     remove(net, [unit for unit in units if unit.layer == 'stage2.0.extension.0'][:5])
-    data = pack_network(settled(net, 'int8', EXAMPLE), 'int8')
+    data = pack_network(rounded_to_file(net, 'int8', EXAMPLE), 'int8')
     with torch.device('meta'):
         empty, full = ENet(3), ENet(3)
     with pytest.raises(ModelFileError, match='its architecture has'):

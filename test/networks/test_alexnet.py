@@ -31,7 +31,7 @@ def test_the_convolutions_are_the_fully_connected_layers() -> None:
     state = {f'features.{k}': v for k, v in features.state_dict().items()}
     state |= {f'classifier.{k}': v for k, v in classifier.state_dict().items()}
     network = AlexNetFeatures(pad=False).eval()
-    network.adopt(state)
+    network.load_pretrained(state)
     image = torch.randn(1, 3, 224, 224)
     pooled = features(image)
     want = classifier[:6](pooled.flatten(1))
@@ -63,7 +63,7 @@ def test_weights_from_caffe_load_by_its_names() -> None:
         state[name] = state[name].flatten(1)  # as Caffe keeps inner products
     state |= {'fc8.weight': torch.zeros(1000, 4096), 'fc8.bias': torch.zeros(1000)}
     network = AlexNetFeatures('caffe')
-    network.adopt(state)
+    network.load_pretrained(state)
     for name, value in source.state_dict().items():
         assert torch.equal(network.state_dict()[name], value)
     assert network.conv2.groups == 2  # type: ignore[union-attr]

@@ -107,7 +107,7 @@ class Published(nn.Module):
 def test_published_weights_give_what_the_classifier_gives() -> None:
     torch.manual_seed(1)
     published, encoder = Published(4).eval(), VGG16Features(4).eval()
-    encoder.adopt(published.state_dict())
+    encoder.load_pretrained(published.state_dict())
     x = torch.randn(1, 3, 224, 224)
     with torch.no_grad():
         want, got = published(x), encoder(x)[-1][..., 3, 3]  # where fc6 sees all of the 7x7 map
@@ -117,14 +117,14 @@ def test_published_weights_give_what_the_classifier_gives() -> None:
 def test_weights_of_the_features_alone_will_do() -> None:
     published, encoder = Published(4), VGG16Features(4)
     before = encoder.fc6.weight.clone()
-    encoder.adopt({k: v for k, v in published.state_dict().items() if k.startswith('features')})
+    encoder.load_pretrained({k: v for k, v in published.state_dict().items() if k.startswith('features')})
     assert torch.equal(encoder.fc6.weight, before)
     assert torch.equal(encoder.state_dict()['features.0.weight'], published.state_dict()['features.0.weight'])
 
 
 def test_other_weights_are_told() -> None:
     with pytest.raises(ModelFileError, match=r'features\.0\.weight is missing'):
-        VGG16Features(4).adopt({'conv1.weight': torch.zeros(4, 3, 3, 3)})
+        VGG16Features(4).load_pretrained({'conv1.weight': torch.zeros(4, 3, 3, 3)})
 
 
 @pytest.mark.parametrize('wrong', [{'encoder': 'resnet'}, {'finest': 4}, {'encoder': 'alexnet', 'width': 8}])

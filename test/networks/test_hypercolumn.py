@@ -240,7 +240,7 @@ class Published(nn.Module):
 def test_published_weights_give_the_published_maps() -> None:
     torch.manual_seed(1)
     published, encoder = Published(4), VGG11Features(4)
-    encoder.adopt(published.state_dict())
+    encoder.load_pretrained(published.state_dict())
     x = torch.randn(1, 3, 48, 64)
     with torch.no_grad():
         got = encoder(x)

@@ -4,7 +4,7 @@ import torch
 from torch.nn import functional as F
 
 from seg_ros.errors import ParameterError
-from seg_ros.networks.masked_average import masked_average, sharpen
+from seg_ros.networks.masked_average import filter_scores, masked_average
 
 
 def slow(values: np.ndarray, embeddings: np.ndarray, hardness: float, window: int) -> np.ndarray:
@@ -44,17 +44,17 @@ def test_gradients(rng: np.random.Generator) -> None:
     embeddings = torch.from_numpy(rng.normal(size=(2, 3, 5, 6))).requires_grad_()
     hardness = torch.tensor(0.8, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda *a: masked_average(*a, 3), (values, embeddings, hardness))
-    assert torch.autograd.gradcheck(lambda *a: sharpen(*a, 5, 2), (values, embeddings, hardness))
+    assert torch.autograd.gradcheck(lambda *a: filter_scores(*a, 5, 2), (values, embeddings, hardness))
 
 
 def test_nothing_crosses_a_clear_boundary() -> None:
     embeddings = torch.zeros(1, 1, 8, 8)
     embeddings[..., 4:] = 100
     values = torch.rand(1, 3, 8, 8)
-    got = sharpen(values, embeddings, torch.tensor(1.0), 5, 7)
+    got = filter_scores(values, embeddings, torch.tensor(1.0), 5, 7)
     changed = values.clone()
     changed[..., 4:] += 5
-    other = sharpen(changed, embeddings, torch.tensor(1.0), 5, 7)
+    other = filter_scores(changed, embeddings, torch.tensor(1.0), 5, 7)
     torch.testing.assert_close(got[..., :4], other[..., :4])
     assert (got[..., :4].std((2, 3)) < values[..., :4].std((2, 3)) / 4).all()
 
@@ -70,26 +70,26 @@ def test_probabilities_are_averaged() -> None:
     """A pixel that is sure against eight that are less so: by scores it would win, by probabilities not."""
     scores = torch.zeros(1, 2, 3, 3)
     scores[0, 0], scores[0, 1, 1, 1] = 1.0, 20.0
-    got = sharpen(scores, torch.zeros(1, 1, 3, 3), torch.tensor(1.0), 3, 1)[0, :, 1, 1].exp()
+    got = filter_scores(scores, torch.zeros(1, 1, 3, 3), torch.tensor(1.0), 3, 1)[0, :, 1, 1].exp()
     sure = 1 / (1 + np.exp(-1.0))
     assert got.tolist() == pytest.approx([8 * sure / 9, 1 - 8 * sure / 9], abs=1e-5)
 
 
 def test_coarse_scores_are_brought_to_the_embeddings_size() -> None:
     scores, embeddings = torch.rand(1, 2, 4, 5), torch.rand(1, 3, 8, 10)
-    got = sharpen(scores, embeddings, torch.tensor(2.0), 3, 2)
+    got = filter_scores(scores, embeddings, torch.tensor(2.0), 3, 2)
     upsampled = F.interpolate(scores, (8, 10), mode='bilinear')
-    torch.testing.assert_close(got, sharpen(upsampled, embeddings, torch.tensor(2.0), 3, 2))
+    torch.testing.assert_close(got, filter_scores(upsampled, embeddings, torch.tensor(2.0), 3, 2))
 
 
 def test_fine_scores_keep_their_detail() -> None:
     scores, embeddings = torch.rand(1, 2, 16, 24), torch.rand(1, 3, 4, 6)
-    got = sharpen(scores, embeddings, torch.tensor(2.0), 3, 1)
+    got = filter_scores(scores, embeddings, torch.tensor(2.0), 3, 1)
     before = F.avg_pool2d(scores, 4).softmax(1)
     after = masked_average(before, embeddings, torch.tensor(2.0), 3)
     change = (after / before).log()
     torch.testing.assert_close(got - scores, F.interpolate(change, (16, 24), mode='bilinear'))
-    torch.testing.assert_close(sharpen(scores, embeddings, torch.tensor(2.0), 3, 0), scores)
+    torch.testing.assert_close(filter_scores(scores, embeddings, torch.tensor(2.0), 3, 0), scores)
 
 
 @pytest.mark.parametrize(('window', 'said'), [(4, 'odd'), (9, 'at most 7.*8x10'), (0, 'odd')])
@@ -100,4 +100,4 @@ def test_windows_that_do_not_fit(window: int, said: str) -> None:
 
 def test_sizes_that_do_not_fit() -> None:
     with pytest.raises(ParameterError, match=r'15x20.*8x10'):
-        sharpen(torch.rand(1, 2, 15, 20), torch.rand(1, 3, 8, 10), torch.tensor(1.0), 3, 1)
+        filter_scores(torch.rand(1, 2, 15, 20), torch.rand(1, 3, 8, 10), torch.tensor(1.0), 3, 1)

@@ -20,7 +20,7 @@ from seg_ros.inference.backends.registry import BACKENDS
 from seg_ros.inference.backends.select import choose_backend
 from seg_ros.modelfile.file import load_model, save_model
 from seg_ros.modelfile.golden import Golden
-from seg_ros.modelfile.metadata import ModelDescription
+from seg_ros.modelfile.metadata import ModelMetadata
 from seg_ros.modelfile.precision import frame_network
 from seg_ros.networks.frame_network import FrameNetwork
 from seg_ros.networks.graph.cost import count_parameters
@@ -28,7 +28,7 @@ from seg_ros.networks.image_network import ImageNetwork
 from seg_ros.networks.registry import MODELS
 from seg_ros.quantization.int8 import calibrate
 from seg_ros.quantization.levels import QUANTIZATIONS
-from seg_ros.training.export import write_model
+from seg_ros.training.export import export_model
 
 GOLDEN = Golden(np.zeros((1, 16, 16, 3), np.uint8), np.zeros((1, 16, 16), np.uint8))
 
@@ -53,9 +53,9 @@ def network(name: str, n_classes: int = 3) -> torch.nn.Module:
     return MODELS[architecture](n_classes, **arguments)
 
 
-def describe(name: str, height: int, width: int, **more: Any) -> ModelDescription:
+def describe(name: str, height: int, width: int, **more: Any) -> ModelMetadata:
     architecture, arguments = FORMS[name]
-    return ModelDescription(architecture, classes(3), (height, width), arguments=arguments, **more)
+    return ModelMetadata(architecture, classes(3), (height, width), arguments=arguments, **more)
 
 
 @pytest.mark.parametrize('name', FORMS)
@@ -83,10 +83,10 @@ def test_every_parameter_learns(name: str) -> None:
 @pytest.mark.parametrize('name', FORMS)
 def test_files_keep_it(name: str, tmp_path: Path) -> None:
     net = network(name).eval()
-    description = describe(name, 64, 64)
-    save_model(tmp_path / 'model.safetensors', net, description, GOLDEN)
+    metadata = describe(name, 64, 64)
+    save_model(tmp_path / 'model.safetensors', net, metadata, GOLDEN)
     loaded = load_model(tmp_path / 'model.safetensors')
-    assert dataclasses.asdict(loaded.description) == dataclasses.asdict(description)
+    assert dataclasses.asdict(loaded.metadata) == dataclasses.asdict(metadata)
     torch.testing.assert_close(loaded.network.state_dict(), net.state_dict(), rtol=0, atol=0)
     images = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
@@ -109,8 +109,8 @@ def test_onnx_runtime_agrees(name: str) -> None:
     obstacle = backend.why_not(torch.device('cpu'), torch.float32)
     if obstacle:
         pytest.skip(f'onnxruntime {obstacle}')
-    description = describe(name, 64, 80)
-    images = ImageNetwork(network(name).eval(), description.normalisation).eval()
+    metadata = describe(name, 64, 80)
+    images = ImageNetwork(network(name).eval(), metadata.normalisation).eval()
     frame = torch.randint(0, 255, (1, 64, 80, 3), dtype=torch.uint8)
     with torch.no_grad():
         want = images(frame)
@@ -127,12 +127,12 @@ def test_it_is_pruned_quantised_and_kept(name: str, tmp_path: Path) -> None:
     share = 0.3 if n_before > 10_000_000 else 0.9  # packing many takes long
     prune_to(net, example, Budget('parameters', share * n_before), criterion='random', step=0.1)
     images = [torch.randint(0, 255, (1, 64, 80, 3), dtype=torch.uint8) for _ in range(4)]
-    description = describe(name, 64, 80, quantization='int8', pruned={'removed': []})
-    run = ImageNetwork(net, description.normalisation).eval()
+    metadata = describe(name, 64, 80, quantization='int8', pruned={'removed': []})
+    run = ImageNetwork(net, metadata.normalisation).eval()
     ranges = calibrate(net, images, run, method='minmax')
-    description = dataclasses.replace(description, calibration={'ranges': ranges})
+    metadata = dataclasses.replace(metadata, calibration={'ranges': ranges})
     path = tmp_path / 'small.safetensors'
-    write_model(path, net, description)
+    export_model(path, net, metadata)
     model = load_model(path)
     assert model.n_parameters <= share * n_before
     golden = model.golden.images.nbytes + model.golden.labels.nbytes
@@ -161,10 +161,10 @@ def test_backends_compute_int8_as_the_reference_does(
     for _ in range(20):
         net(torch.randn(2, 3, 64, 64))
     images = [torch.randint(0, 255, (1, 64, 80, 3), dtype=torch.uint8) for _ in range(4)]
-    description = describe(name, 64, 80, quantization='int8')
-    ranges = calibrate(net.eval(), images, ImageNetwork(net, description.normalisation).eval())
-    description = dataclasses.replace(description, calibration={'ranges': ranges})
-    write_model(tmp_path / 'int8.safetensors', net, description)
+    metadata = describe(name, 64, 80, quantization='int8')
+    ranges = calibrate(net.eval(), images, ImageNetwork(net, metadata.normalisation).eval())
+    metadata = dataclasses.replace(metadata, calibration={'ranges': ranges})
+    export_model(tmp_path / 'int8.safetensors', net, metadata)
     model = load_model(tmp_path / 'int8.safetensors')
     with torch.no_grad():
         want = frame_network(model, 'int8')(images[0])['scores']
@@ -172,7 +172,7 @@ def test_backends_compute_int8_as_the_reference_does(
     got = runner(images[0])['scores']
     if has_bfloat16:  # values move by less than a step, to either side: as near to float as the reference
         with torch.no_grad():
-            whole = ImageNetwork(net, description.normalisation).eval()(images[0])
+            whole = ImageNetwork(net, metadata.normalisation).eval()(images[0])
         assert (got - whole).square().mean() < 1.5 * (want - whole).square().mean()
         near, nearest = ((whole.argmax(1) == x.argmax(1)).float().mean() for x in (got, want))
         assert near > nearest - 0.01
@@ -185,11 +185,11 @@ def test_backends_compute_int8_as_the_reference_does(
 @pytest.mark.parametrize('level', ['fp32', 'bf16', 'fp16'])
 def test_levels_compute_close_to_float(level: str) -> None:
     frame = torch.randint(0, 255, (1, 64, 64, 3), dtype=torch.uint8)
-    description = ModelDescription('enet', classes(3), (64, 64))
+    metadata = ModelMetadata('enet', classes(3), (64, 64))
     with torch.no_grad():
-        want = ImageNetwork(network('enet').eval(), description.normalisation)(frame)
+        want = ImageNetwork(network('enet').eval(), metadata.normalisation)(frame)
         dtype = QUANTIZATIONS[level].dtype
-        got = ImageNetwork(network('enet').eval(), description.normalisation, dtype).eval()(frame)
+        got = ImageNetwork(network('enet').eval(), metadata.normalisation, dtype).eval()(frame)
     assert got.dtype == torch.float32
     assert (got - want).abs().mean() < 0.05 * want.abs().mean()
 

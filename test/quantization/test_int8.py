@@ -10,8 +10,8 @@ from seg_ros.networks.enet import ENet
 from seg_ros.quantization.int8 import (
     CALIBRATIONS,
     calibrate,
+    fake_quantize,
     fold_batch_norms,
-    pretend,
     quantizable,
     quantize,
     rounded,
@@ -155,7 +155,7 @@ def test_a_layer_without_a_range_is_told(network: ENet, batches: list[Tensor]) -
 
 
 def test_pretending_gives_what_rounding_will(network: ENet) -> None:
-    pretending = pretend(copy.deepcopy(network), None, 4)
+    pretending = fake_quantize(copy.deepcopy(network), None, 4)
     x = torch.randn(1, 3, 32, 32)
     with torch.no_grad():
         got = pretending(x)
@@ -172,7 +172,7 @@ def test_pretending_gives_what_rounding_will(network: ENet) -> None:
 
 
 def test_pretending_learns(network: ENet, batches: list[Tensor]) -> None:
-    learner = pretend(copy.deepcopy(network), calibrate(network, batches)).train()
+    learner = fake_quantize(copy.deepcopy(network), calibrate(network, batches)).train()
     learner(batches[0]).square().mean().backward()
     for name, parameter in learner.named_parameters():
         assert parameter.grad is not None, name

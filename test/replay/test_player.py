@@ -21,7 +21,7 @@ from seg_ros.bags.messages import COMPRESSED_IMAGE, message_types
 from seg_ros.bags.reader import BagReader
 from seg_ros.bags.writer import BagWriter
 from seg_ros.cli.main import main
-from seg_ros.inference.segmenter import Pipeline
+from seg_ros.inference.segmenter import Segmenter
 from seg_ros.inference.settings import Settings
 from seg_ros.metrics.labels import mean_iou
 from seg_ros.replay.recording import Recording
@@ -112,7 +112,7 @@ def test_every_frame_comes_back_as_the_pipeline_has_it(
     recorded: tuple[Path, dict[str, object]], model_file: Path
 ) -> None:
     settings = Settings(model=str(model_file), backend='torch', device='cpu', n_threads=1)
-    pipeline = Pipeline.load(settings)
+    segmenter = Segmenter.load(settings)
     with BagReader(recorded[0]) as bag:
         labels, confidences, overlays, images = (
             list(bag.messages(topic))
@@ -120,7 +120,7 @@ def test_every_frame_comes_back_as_the_pipeline_has_it(
         )
     assert len(labels) == len(confidences) == len(overlays) == len(images) == 12
     for index, (label, confidence, overlay) in enumerate(zip(labels, confidences, overlays, strict=True)):
-        prediction = pipeline(DRIVE[index][0], with_confidence=True)
+        prediction = segmenter(DRIVE[index][0], with_confidence=True)
         np.testing.assert_array_equal(grey(label), prediction.labels)
         np.testing.assert_array_equal(grey(confidence), prediction.confidence)
         stamp = SECOND + index * SECOND // 10

@@ -68,7 +68,7 @@ def test_what_a_pixel_is_is_told(painter: Painter) -> None:
 
 
 def test_the_page_is_whole_and_alone(painter: Painter, plate: Plate, tmp_path: Path) -> None:
-    path, classes = tmp_path / 'new/p.html', painter.model.model.description.classes
+    path, classes = tmp_path / 'new/p.html', painter.model.model.metadata.classes
     write_page(path, 'A & B', {'filter': '<x>'}, classes, [plate, plate])
     page = path.read_text()
     tags = Tags()

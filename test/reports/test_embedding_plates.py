@@ -1,6 +1,6 @@
 import numpy as np
 
-from seg_ros.evaluation.embedding_views import Change, View
+from seg_ros.evaluation.embedding_views import LabelChanges, View
 from seg_ros.reports.embedding_plates import MASK, NOT_JUDGED, enlarge, with_changes, with_mask
 
 
@@ -19,7 +19,7 @@ def test_changes_have_the_colour_of_what_they_are() -> None:
         np.array([row], np.uint8) for row in ([1, 1, 0, 0, 1], [1, 0, 1, 2, 0], [1, 1, 1, 1, 255])
     )
     image = np.full((1, 5, 3), 200, np.uint8)
-    view = View('a', image, np.zeros((1, 1, 1), np.float32), plain, filtered, truth, Change())
+    view = View('a', image, np.zeros((1, 1, 1), np.float32), plain, filtered, truth, LabelChanges())
     grey, red, green, yellow, blue = with_changes(view)[0].tolist()
     assert len(set(grey)) == 1
     assert red[0] > 200 > max(red[1:])

@@ -52,7 +52,7 @@ def main(domain: int, topic: str, n_images: int) -> None:
     while n_images and time.monotonic() < end:
         for image in reader.take(N=10):
             data = bytes(image.data)
-            description = {
+            metadata = {
                 'stamp_ns': image.header.stamp.sec * 10**9 + image.header.stamp.nanosec,
                 'frame_id': image.header.frame_id,
                 'shape': [image.height, image.width],
@@ -60,7 +60,7 @@ def main(domain: int, topic: str, n_images: int) -> None:
                 'encoding': image.encoding,
                 'sha256': hashlib.sha256(data).hexdigest(),
             }
-            print(json.dumps(description), flush=True)
+            print(json.dumps(metadata), flush=True)
             n_images -= 1
         time.sleep(0.02)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sensor_msgs.msg import Image
 
-from seg_ros.inference.segmenter import Pipeline
+from seg_ros.inference.segmenter import Segmenter
 from seg_ros.inference.settings import Settings
 from seg_ros.synthetic import RenderedDrive
 
@@ -18,7 +18,7 @@ ENABLED = {'embedding_filter.enabled': True}
 
 def labels_of(model: Path, **values: Any) -> np.ndarray:
     settings = Settings.from_values({'model': str(model), 'backend': 'torch', 'device': 'cpu', **values})
-    return Pipeline.load(settings)(IMAGE).labels
+    return Segmenter.load(settings)(IMAGE).labels
 
 
 def test_labels_are_filtered_and_the_filter_can_be_changed(robot: Any, embedded_model_file: Path) -> None:

@@ -72,7 +72,7 @@ def test_ten_cycles_leave_nothing_behind(robot: Any) -> None:
     for number in range(1, 11):
         assert robot.change_state('configure')
         assert robot.change_state('activate')
-        pipelines.append(weakref.ref(node._pipeline))
+        pipelines.append(weakref.ref(node._segmenter))
         camera = robot.camera()
         robot.wait(lambda: robot.peer.count_publishers(LABELS))
         camera.publish(robot.message(image, number))
@@ -83,7 +83,7 @@ def test_ten_cycles_leave_nothing_behind(robot: Any) -> None:
         sizes.append(used_mb())
     robot.wait(lambda: not robot.peer.count_publishers(LABELS) and not robot.peer.count_subscribers('/image'))
     assert not any(thread.name == 'seg_ros worker' for thread in threading.enumerate())
-    assert not any(pipeline() for pipeline in pipelines)
+    assert not any(segmenter() for segmenter in pipelines)
     assert sizes[-1] - sizes[3] < 2
 
 

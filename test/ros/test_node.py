@@ -12,7 +12,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 
 from seg_ros.drawing.overlay import Overlay
-from seg_ros.inference.segmenter import Pipeline
+from seg_ros.inference.segmenter import Segmenter
 from seg_ros.inference.settings import Settings
 from seg_ros.msg import ModelInfo
 from seg_ros.resources import resource
@@ -26,8 +26,8 @@ LABELS = '/seg_ros/labels'
 
 
 @pytest.fixture(scope='module')
-def pipeline(model_file: Path) -> Pipeline:
-    return Pipeline.load(Settings(model=str(model_file), backend='torch', device='cpu'))
+def segmenter(model_file: Path) -> Segmenter:
+    return Segmenter.load(Settings(model=str(model_file), backend='torch', device='cpu'))
 
 
 def array(message: Image) -> Any:
@@ -48,7 +48,7 @@ def same(one: Any, other: Any) -> bool:
 
 
 def test_outputs_are_those_of_the_pipeline_under_the_header_of_the_image(
-    robot: Any, pipeline: Pipeline
+    robot: Any, segmenter: Segmenter
 ) -> None:
     robot.start_active()
     outputs = {name: robot.listen(Image, f'/seg_ros/{name}') for name in ('labels', 'confidence', 'overlay')}
@@ -56,24 +56,24 @@ def test_outputs_are_those_of_the_pipeline_under_the_header_of_the_image(
     message = robot.message(IMAGES[0], 12 * SECOND + 345)
     camera.publish(message)
     robot.wait(lambda: all(outputs.values()))
-    prediction = pipeline(IMAGES[0], with_confidence=True)
+    prediction = segmenter(IMAGES[0], with_confidence=True)
     got = {name: array(messages[0]) for name, messages in outputs.items()}
     assert same(got['labels'], prediction.labels)
     assert len(np.unique(got['labels'])) > 3
     assert np.abs(got['confidence'].astype(int) - prediction.confidence).max() <= 1
-    overlay = Overlay(pipeline.classes)(IMAGES[0], got['labels'], opacity=0.5, legend=True)
+    overlay = Overlay(segmenter.classes)(IMAGES[0], got['labels'], opacity=0.5, legend=True)
     np.testing.assert_array_equal(got['overlay'], overlay)
     assert all(messages[0].header == message.header for messages in outputs.values())
     assert [m[0].encoding for m in outputs.values()] == ['mono8', 'mono8', 'rgb8']
 
 
-def test_thresholds_change_between_frames(robot: Any, pipeline: Pipeline) -> None:
+def test_thresholds_change_between_frames(robot: Any, segmenter: Segmenter) -> None:
     robot.start_active()
     labels, camera = robot.listen(Image, LABELS), robot.camera()
     assert robot.set('confidence_threshold', 0.6) == ''
     camera.publish(robot.message(IMAGES[1]))
     robot.wait(lambda: labels)
-    expected = pipeline(IMAGES[1], with_confidence=True)
+    expected = segmenter(IMAGES[1], with_confidence=True)
     unsure = expected.confidence < 0.6 * 255 - 1
     assert unsure.any()
     assert (array(labels[0])[unsure] == 255).all()
@@ -81,14 +81,14 @@ def test_thresholds_change_between_frames(robot: Any, pipeline: Pipeline) -> Non
     assert same(array(labels[0])[sure], expected.labels[sure])
 
 
-def test_compressed_images_come_from_below_the_remapped_topic(robot: Any, pipeline: Pipeline) -> None:
+def test_compressed_images_come_from_below_the_remapped_topic(robot: Any, segmenter: Segmenter) -> None:
     robot.start_active(image_transport='compressed', remap=('image:=/front/image_raw',))
     labels = robot.listen(Image, LABELS)
     camera = robot.camera('/front/image_raw/compressed', CompressedImage)
     png = cv2.imencode('.png', cv2.cvtColor(IMAGES[2], cv2.COLOR_RGB2BGR))[1].tobytes()
     camera.publish(CompressedImage(header=robot.message(IMAGES[2]).header, format='png', data=png))
     robot.wait(lambda: labels)
-    assert same(array(labels[0]), pipeline(IMAGES[2]).labels)
+    assert same(array(labels[0]), segmenter(IMAGES[2]).labels)
 
 
 def test_the_compressed_topic_can_be_remapped_by_itself(robot: Any) -> None:
@@ -113,27 +113,27 @@ def test_nothing_is_computed_for_nobody(robot: Any) -> None:
     robot.wait(lambda: overlay and 'overlay_ms' in robot.values())
 
 
-def test_model_and_labels_are_told_to_late_joiners(robot: Any, pipeline: Pipeline) -> None:
+def test_model_and_labels_are_told_to_late_joiners(robot: Any, segmenter: Segmenter) -> None:
     robot.start_active()
     told = robot.listen(ModelInfo, '/seg_ros/model_info', robot.LATCHED)
     robot.wait(lambda: told)
     info = told[0]
-    assert (info.digest, info.backend, info.device) == (pipeline.model.digest, 'torch', 'cpu')
+    assert (info.digest, info.backend, info.device) == (segmenter.model.digest, 'torch', 'cpu')
     assert (info.input_height, info.input_width) == (96, 128)
     assert info.licence == 'CC0-1.0, a test'
     assert [(c.id, c.name, tuple(c.colour)) for c in info.classes] == [
-        (c.id, c.name, c.colour) for c in pipeline.classes.classes
+        (c.id, c.name, c.colour) for c in segmenter.classes.classes
     ]
 
 
-def test_label_info_follows_the_threshold(robot: Any, pipeline: Pipeline) -> None:
+def test_label_info_follows_the_threshold(robot: Any, segmenter: Segmenter) -> None:
     label_info = label_info_type()
     if label_info is None:
         pytest.skip('needs vision_msgs')
     robot.start_active(confidence_threshold=0.25)
     told = robot.listen(label_info, '/seg_ros/label_info', robot.LATCHED)
     robot.wait(lambda: told)
-    assert [(c.class_id, c.class_name) for c in told[0].class_map] == list(enumerate(pipeline.classes.names))
+    assert [(c.class_id, c.class_name) for c in told[0].class_map] == list(enumerate(segmenter.classes.names))
     assert told[0].threshold == 0.25
     robot.set('confidence_threshold', 0.5)
     robot.wait(lambda: told[-1].threshold == 0.5)
@@ -154,7 +154,7 @@ def bad_messages(robot: Any) -> dict[str, Image]:
     }
 
 
-def test_bad_images_are_told_and_the_next_good_one_is_segmented(robot: Any, pipeline: Pipeline) -> None:
+def test_bad_images_are_told_and_the_next_good_one_is_segmented(robot: Any, segmenter: Segmenter) -> None:
     robot.start_active()
     labels, camera = robot.listen(Image, LABELS), robot.camera()
     for number, (words, message) in enumerate(bad_messages(robot).items(), 1):
@@ -163,7 +163,7 @@ def test_bad_images_are_told_and_the_next_good_one_is_segmented(robot: Any, pipe
         robot.wait(lambda words=words: robot.says('bad images: image') and robot.says(words))
     camera.publish(robot.message(IMAGES[3]))
     robot.wait(lambda: labels)
-    assert same(array(labels[0]), pipeline(IMAGES[3]).labels)
+    assert same(array(labels[0]), segmenter(IMAGES[3]).labels)
     robot.wait(lambda: robot.says('images bad'))
 
 
@@ -177,7 +177,7 @@ def test_corrupt_jpeg(robot: Any) -> None:
     robot.wait(lambda: labels)
 
 
-def test_encoding_and_size_may_change_from_frame_to_frame(robot: Any, pipeline: Pipeline) -> None:
+def test_encoding_and_size_may_change_from_frame_to_frame(robot: Any, segmenter: Segmenter) -> None:
     robot.start_active()
     labels, camera = robot.listen(Image, LABELS), robot.camera()
     large = np.ascontiguousarray(np.kron(IMAGES[0], np.ones((24, 32, 1), np.uint8)))
@@ -191,7 +191,7 @@ def test_encoding_and_size_may_change_from_frame_to_frame(robot: Any, pipeline: 
     for number, (message, image) in enumerate(frames, 1):
         camera.publish(message)
         robot.wait(lambda n=number: len(labels) == n)
-        assert same(array(labels[-1]), pipeline(image).labels)
+        assert same(array(labels[-1]), segmenter(image).labels)
 
 
 def test_services_answer_while_a_frame_is_in_work(robot: Any) -> None:

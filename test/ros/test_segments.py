@@ -8,7 +8,7 @@ import pytest
 from sensor_msgs.msg import Image
 
 from seg_ros.drawing.overlay import draw_segments
-from seg_ros.inference.segmenter import Pipeline
+from seg_ros.inference.segmenter import Segmenter
 from seg_ros.inference.settings import Settings
 from seg_ros.msg import SegmentCodeArray
 from seg_ros.ros.messages import segment_array, segment_ids
@@ -23,23 +23,23 @@ SECOND = 1_000_000_000
 
 
 @pytest.fixture(scope='module')
-def pipeline(coded_model_file: Path) -> Pipeline:
-    return Pipeline.load(Settings(model=str(coded_model_file), backend='torch', device='cpu'))
+def segmenter(coded_model_file: Path) -> Segmenter:
+    return Segmenter.load(Settings(model=str(coded_model_file), backend='torch', device='cpu'))
 
 
-def test_segments_are_those_of_the_pipeline(robot: Any, pipeline: Pipeline) -> None:
-    robot.start_active(model=str(pipeline.model.path))
+def test_segments_are_those_of_the_pipeline(robot: Any, segmenter: Segmenter) -> None:
+    robot.start_active(model=str(segmenter.model.path))
     arrays = robot.listen(SegmentCodeArray, SEGMENTS)
     ids, pictures = robot.listen(Image, IDS), robot.listen(Image, PICTURE)
     camera = robot.camera()
     message = robot.message(IMAGES[0], 3 * SECOND)
     camera.publish(message)
     robot.wait(lambda: arrays and ids and pictures)
-    found = pipeline(IMAGES[0], with_segments=True, with_confidence=True)
+    found = segmenter(IMAGES[0], with_segments=True, with_confidence=True)
     assert found.segments is not None
     segments, told = found.segments, arrays[0]
     assert told.header == ids[0].header == pictures[0].header == message.header
-    assert (told.n_bits, told.codebook, told.n_omitted) == (32, pipeline.codebook, 0)
+    assert (told.n_bits, told.codebook, told.n_omitted) == (32, segmenter.codebook, 0)
     assert len(told.segments) == segments.n > 3
     pixels = np.frombuffer(ids[0].data, np.uint16).reshape(90, 120)
     assert (ids[0].encoding, ids[0].step) == ('16UC1', 240)
@@ -121,16 +121,16 @@ def test_hard_images_do_not_kill_the_node(robot: Any, coded_model_file: Path) ->
     assert min(s.area for s in crowded.segments) >= 1
 
 
-def test_labels_can_be_refined(robot: Any, pipeline: Pipeline) -> None:
-    robot.start_active(model=str(pipeline.model.path), **{'segments.refinement': 5.0})
+def test_labels_can_be_refined(robot: Any, segmenter: Segmenter) -> None:
+    robot.start_active(model=str(segmenter.model.path), **{'segments.refinement': 5.0})
     labels, camera = robot.listen(Image, '/seg_ros/labels'), robot.camera()
     camera.publish(robot.message(IMAGES[2], SECOND))
     robot.wait(lambda: labels)
     got = np.frombuffer(labels[0].data, np.uint8).reshape(90, 120)
-    plain = pipeline(IMAGES[2]).labels
-    pipeline.refinement = 5.0
-    refined = pipeline(IMAGES[2]).labels
-    pipeline.refinement = 0.0
+    plain = segmenter(IMAGES[2]).labels
+    segmenter.refinement = 5.0
+    refined = segmenter(IMAGES[2]).labels
+    segmenter.refinement = 0.0
     assert (got == refined).mean() > 0.999
     assert (got != plain).any()
 
@@ -151,7 +151,7 @@ def test_refining_needs_codes(robot: Any) -> None:
     assert robot.state() == 'unconfigured'
 
 
-def test_ids_that_do_not_fit_are_no_segment(pipeline: Pipeline) -> None:
+def test_ids_that_do_not_fit_are_no_segment(segmenter: Segmenter) -> None:
     from seg_ros.segments.regions import Regions
     from seg_ros.segments.segments import Segments
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from seg_ros.arrays import UNLABELLED
-from seg_ros.segments.code_pooling import Coder
+from seg_ros.segments.code_pooling import CodePooling
 from seg_ros.segments.hamming import unpack
 from seg_ros.segments.regions import find_borders
 from seg_ros.segments.segments import MERGES, SegmentRules, find_segments
@@ -15,7 +15,7 @@ from seg_ros.segments.superpixels import blocks
 SIZE, N_BITS = (48, 64), 16
 RNG = np.random.default_rng(0)
 IMAGE = RNG.integers(0, 255, (*SIZE, 3)).astype(np.uint8)
-CODER = Coder(N_BITS, None)
+CODER = CodePooling(N_BITS, None)
 LOGITS = cv2.resize(RNG.standard_normal((3, 4, N_BITS)).astype(np.float32), SIZE[::-1])
 SCORES = torch.from_numpy(RNG.standard_normal((5, *SIZE)).astype(np.float32))
 

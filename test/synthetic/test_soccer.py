@@ -14,7 +14,7 @@ import pytest
 from seg_ros.arrays import UInt8Array
 from seg_ros.errors import ParameterError
 from seg_ros.synthetic import SoccerScene, SoccerStyle
-from seg_ros.synthetic.canvas import Camera
+from seg_ros.synthetic.canvas import PinholeCamera
 from seg_ros.synthetic.soccer_field import Field
 
 BACKGROUND, FIELD, LINE, GOAL, BALL, ROBOT, PERSON = range(7)
@@ -217,7 +217,7 @@ def test_the_camera_leans_with_its_roll() -> None:
         tops.append(np.isfinite(x).argmax(0))
     assert np.ptp(tops[0]) == 0
     assert tops[1][0] - tops[1][-1] == pytest.approx(319 * math.tan(roll), abs=1.5)
-    camera = Camera(np.array([1.0, 0.5, -2.0]), 0.7, -0.3, 300.0, (160.0, 120.0), roll)
+    camera = PinholeCamera(np.array([1.0, 0.5, -2.0]), 0.7, -0.3, 300.0, (160.0, 120.0), roll)
     x, z, depth = camera.ground(np.float32([10, 160, 300]), np.float32([150, 220]))
     for row, y in enumerate((150, 220)):
         for column, left in enumerate((10, 160, 300)):

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from seg_ros.arrays import UInt8Array
-from seg_ros.synthetic.canvas import Camera, Canvas
+from seg_ros.synthetic.canvas import Canvas, PinholeCamera
 from seg_ros.synthetic.solids import Light, Sphere, Tube, box, frustum, paint_all, plain, rim
 
 HEIGHT, WIDTH = 240, 320
@@ -18,7 +18,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def canvas() -> Canvas:
-    camera = Camera(np.array([0.2, 0.6, -3.0]), 0.05, -0.1, 640.0, (320.0, 240.0), 0.08)
+    camera = PinholeCamera(np.array([0.2, 0.6, -3.0]), 0.05, -0.1, 640.0, (320.0, 240.0), 0.08)
     return Canvas(HEIGHT, WIDTH, camera, (0, 0, 0), 1e6, near_m=0.1, thin=())
 
 

@@ -81,12 +81,17 @@ def test_network_head_and_filter_learn_together(tmp_path: Path) -> None:
     still = [name for name, p in trainer.network.named_parameters() if torch.equal(p, before[name])]
     assert still == []
     model = load_model(tmp_path / 'last.safetensors')
-    about = model.description.embeddings
-    assert about is not None
-    assert about.taps == {'encoder.0': 16}
-    assert (about.dimensions, about.stride, about.window, about.iterations) == (4, 4, 5, 2)
-    assert model.golden.sharpened is not None
-    assert model.golden.sharpened.shape == model.golden.labels.shape == (1, 54, 72)
+    embeddings = model.metadata.embeddings
+    assert embeddings is not None
+    assert embeddings.taps == {'encoder.0': 16}
+    assert (embeddings.dimensions, embeddings.stride, embeddings.window, embeddings.iterations) == (
+        4,
+        4,
+        5,
+        2,
+    )
+    assert model.golden.filtered is not None
+    assert model.golden.filtered.shape == model.golden.labels.shape == (1, 54, 72)
 
 
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None:

@@ -9,14 +9,14 @@ import torch
 
 from seg_ros.cli.main import main
 from seg_ros.datasets.segmented import SegmentFolder
-from seg_ros.inference.segmenter import Pipeline
+from seg_ros.inference.segmenter import Segmenter
 from seg_ros.inference.settings import Settings
 from seg_ros.modelfile.file import load_model
 from seg_ros.networks.binary_layer import BinaryLayer
 from seg_ros.networks.frame_network import FrameNetwork
 from seg_ros.networks.image_network import ImageNetwork, Normalisation
 from seg_ros.networks.squeezenet import SqueezeNetFeatures
-from seg_ros.segments.code_pooling import Coder
+from seg_ros.segments.code_pooling import CodePooling
 from seg_ros.segments.colour import lab_planes
 from seg_ros.segments.regions import connected, find_borders, pool
 from seg_ros.segments.superpixels import slic
@@ -72,7 +72,7 @@ def test_training_sees_what_running_sees() -> None:
         got = tuner._means(image, regions).numpy()
         logits = frames(torch.from_numpy(image)[None])['codes'][0]
     assert frames.codes is not None
-    want = Coder.of(frames.codes).means(logits, lab_planes(image), regions)
+    want = CodePooling.of(frames.codes).means(logits, lab_planes(image), regions)
     np.testing.assert_allclose(got, want, atol=1e-3)
 
 
@@ -98,7 +98,7 @@ def test_itq_then_learning_tells_patches_apart(folder: Path) -> None:
     regions = slic(image, region_size=8)
     with torch.no_grad():
         logits = frames(torch.from_numpy(image)[None])['codes'][0]
-    bits = Coder.of(frames.codes).means(logits, lab_planes(image), regions) > 0
+    bits = CodePooling.of(frames.codes).means(logits, lab_planes(image), regions) > 0
     inside = np.array([np.bincount(truth[regions.ids == k]).argmax() for k in range(regions.n)])
     pairs = find_borders(regions).pairs
     unlike = (bits[pairs[:, 0]] != bits[pairs[:, 1]]).mean(1)
@@ -111,14 +111,14 @@ def test_the_command_writes_a_model_that_runs(folder: Path, tmp_path: Path) -> N
     words = ['fit-codes', 'folder', '--data', str(folder), '--encoder', 'squeezenet', '--bits', '16']
     words += ['--epochs', '1', '--input-size', '64', '80', '--region-size', '8', '-o', str(output)]
     assert main(words) == 0
-    pipeline = Pipeline.load(Settings(model=str(output), backend='torch'))
-    assert pipeline.agreement == 1
-    prediction = pipeline(patches(3)[0], with_segments=True)
+    segmenter = Segmenter.load(Settings(model=str(output), backend='torch'))
+    assert segmenter.agreement == 1
+    prediction = segmenter(patches(3)[0], with_segments=True)
     assert (prediction.labels == 255).all()
     segments = prediction.segments
     assert segments is not None
     assert segments.codes.shape == (segments.n, 2)
-    assert len(pipeline.codebook) == 64
+    assert len(segmenter.codebook) == 64
 
 
 def test_a_model_keeps_its_classes(folder: Path, tmp_path: Path, model_file: Path) -> None:
@@ -126,7 +126,7 @@ def test_a_model_keeps_its_classes(folder: Path, tmp_path: Path, model_file: Pat
     words = ['fit-codes', 'folder', '--data', str(folder), '--model', str(model_file), '--bits', '32']
     assert main([*words, '--epochs', '0', '-o', str(output)]) == 0
     image = patches(5)[0]
-    plain, coded = (Pipeline.load(Settings(model=str(f), backend='torch')) for f in (model_file, output))
+    plain, coded = (Segmenter.load(Settings(model=str(f), backend='torch')) for f in (model_file, output))
     prediction = coded(image, with_segments=True)
     assert np.array_equal(plain(image).labels, prediction.labels)
     assert prediction.segments is not None
@@ -147,7 +147,7 @@ def test_embeddings_stay_unless_the_network_learns(
     assert not caplog.records
     settings = {'backend': 'torch', 'embedding_filter_enabled': True}
     plain, coded = (
-        Pipeline.load(Settings(model=str(f), **settings))  # type: ignore[arg-type]
+        Segmenter.load(Settings(model=str(f), **settings))  # type: ignore[arg-type]
         for f in (embedded_model_file, output)
     )
     assert coded.agreement == 1
@@ -173,9 +173,9 @@ def test_a_network_of_half_precision_keeps_it(
     for name, value in before.network.state_dict().items():
         assert state[name].dtype == value.dtype, name
         assert torch.equal(state[name], value), name
-    pipeline = Pipeline.load(Settings(model=str(output), backend='torch'))
-    assert pipeline.agreement > 0.99
-    assert pipeline(patches(3)[0], with_segments=True).segments is not None
+    segmenter = Segmenter.load(Settings(model=str(output), backend='torch'))
+    assert segmenter.agreement > 0.99
+    assert segmenter(patches(3)[0], with_segments=True).segments is not None
 
 
 @pytest.mark.parametrize(

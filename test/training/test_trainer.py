@@ -49,25 +49,25 @@ def test_a_run_leaves_what_it_promises(
     assert main([*words, '--set', 'licence=CC0-1.0', '--set', 'workers=0']) == 0
 
     best = load_model(folder / BEST_FILE)
-    about, rows = best.description, list(csv.DictReader((folder / 'curves.csv').read_text().splitlines()))
-    assert (about.licence, about.figures['dataset'], about.figures['split']) == (
+    metadata, rows = best.metadata, list(csv.DictReader((folder / 'curves.csv').read_text().splitlines()))
+    assert (metadata.licence, metadata.figures['dataset'], metadata.figures['split']) == (
         'CC0-1.0',
         'squares',
         'validation',
     )
-    assert about.training['data'] == '1 x squares train (10 images)'
-    assert about.training['recipe']['epochs'] == 2
-    assert about.figures['mean_iou'] == pytest.approx(max(float(row['mean_iou']) for row in rows))
-    assert load_model(folder / LAST_FILE).description.training['epoch'] == 2
+    assert metadata.training['data'] == '1 x squares train (10 images)'
+    assert metadata.training['recipe']['epochs'] == 2
+    assert metadata.figures['mean_iou'] == pytest.approx(max(float(row['mean_iou']) for row in rows))
+    assert load_model(folder / LAST_FILE).metadata.training['epoch'] == 2
     assert cv2.imread(str(folder / 'curves.png')).shape[2] == 3
 
     # The figures of the report are those of the file, run the plain way.
     network, dataset = (
-        ImageNetwork(best.network, about.normalisation),
+        ImageNetwork(best.network, metadata.normalisation),
         DATASETS['squares'](None, 'test', n_images=2),
     )
     matrix = sum(
-        confusion_matrix(truth, label_image(network, image, about.input_size), 2)
+        confusion_matrix(truth, label_image(network, image, metadata.input_size), 2)
         for image, truth in (dataset[0], dataset[1])
     )
     results = json.loads((folder / 'results.json').read_text())
@@ -150,9 +150,9 @@ def test_init_and_teacher_are_used(
     learned = load_model(file)
     for key, value in learned.network.state_dict().items():
         torch.testing.assert_close(taught.network.network.state_dict()[key], value)
-    assert taught.description.parent is not None
-    assert taught.description.parent['digest'] == learned.digest
-    assert taught.description.training['recipe']['init'] == LAST_FILE
+    assert taught.metadata.parent is not None
+    assert taught.metadata.parent['digest'] == learned.digest
+    assert taught.metadata.training['recipe']['init'] == LAST_FILE
     taught.run()
     with pytest.raises(RecipeError, match=r'no encoder .*; with one: efficientnet_lite_pyramid, fcn, '):
         make_trainer(tiny | {'encoder_weights': str(file)}, tmp_path / 'other')

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from seg_ros.errors import UnknownNameError
 from seg_ros.networks.graph.channels import ChannelMap
-from seg_ros.networks.graph.trace import Operation, Recording, record
+from seg_ros.networks.graph.trace import NetworkTrace, Operation, record
 
 DRAM_PJ, SRAM_1MB_PJ, SRAM_8KB_PJ = 640.0, 50.0, 5.0
 """Energy of reading or writing 32 bits, in picojoule (Horowitz 2014)."""
@@ -37,7 +37,7 @@ SRAM_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
-class Level:
+class LevelCost:
     """What a level of precision means for costs.
 
     Attributes:
@@ -53,14 +53,14 @@ class Level:
     mac_pj: float
 
 
-LEVELS: dict[str, Level] = {
-    'fp32': Level(32, 32, 32, 3.7 + 0.9),
-    'fp16': Level(16, 16, 16, 1.1 + 0.4),
-    'bf16': Level(16, 16, 16, 1.1 + 0.4),
-    'int8': Level(8, 32, 8, 0.2 + 0.1),  # sums are 32-bit integers
-    'int4': Level(4, 32, 32, 3.7 + 0.9),  # weights alone, computed in fp32
+LEVELS: dict[str, LevelCost] = {
+    'fp32': LevelCost(32, 32, 32, 3.7 + 0.9),
+    'fp16': LevelCost(16, 16, 16, 1.1 + 0.4),
+    'bf16': LevelCost(16, 16, 16, 1.1 + 0.4),
+    'int8': LevelCost(8, 32, 8, 0.2 + 0.1),  # sums are 32-bit integers
+    'int4': LevelCost(4, 32, 32, 3.7 + 0.9),  # weights alone, computed in fp32
 }
-"""Levels by name; any other :class:`Level` will do where one is asked for."""
+"""Levels by name; any other :class:`LevelCost` will do where one is asked for."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Cost:
     energy_uj: float
 
 
-def network_cost(network: nn.Module, example: Tensor, level: str | Level = 'fp32') -> Cost:
+def network_cost(network: nn.Module, example: Tensor, level: str | LevelCost = 'fp32') -> Cost:
     """Costs of a whole network.
 
     Args:
@@ -125,7 +125,7 @@ def network_cost(network: nn.Module, example: Tensor, level: str | Level = 'fp32
     )
 
 
-def layer_costs(network: nn.Module, example: Tensor, level: str | Level = 'fp32') -> list[LayerCost]:
+def layer_costs(network: nn.Module, example: Tensor, level: str | LevelCost = 'fp32') -> list[LayerCost]:
     """Costs of the modules that own parameters or compute something, in the order in which they run.
 
     Arguments as of :func:`network_cost`. The sums over all layers are those of the network.
@@ -173,19 +173,19 @@ def count_macs(network: nn.Module, example: Tensor) -> int:
     return sum(operation.n_macs for operation in record(network, example).operations)
 
 
-def count_bytes(network: nn.Module, level: str | Level = 'fp32') -> int:
+def count_bytes(network: nn.Module, level: str | LevelCost = 'fp32') -> int:
     """Bytes of parameters and statistics at a level: kernels at its weight_bits, the rest at vector_bits."""
     level = _level(level)
     return sum(_bytes_of(t, level) for t in (*network.parameters(), *network.buffers()))
 
 
-def energy_uj(network: nn.Module, example: Tensor, level: str | Level = 'fp32') -> float:
+def energy_uj(network: nn.Module, example: Tensor, level: str | LevelCost = 'fp32') -> float:
     """Estimated energy of one image in microjoule; see the top of this file."""
     recording, level = record(network, example), _level(level)
     return sum(_energy_pj(operation, recording, level) for operation in recording.operations) / 1e6
 
 
-def peak_activation_bytes(network: nn.Module, example: Tensor, level: str | Level = 'fp32') -> int:
+def peak_activation_bytes(network: nn.Module, example: Tensor, level: str | LevelCost = 'fp32') -> int:
     """Most bytes of inputs, results and what is between them that must be in memory at one time.
 
     Operations run one by one, in order and not fused, and each tensor is freed after its last use. Floats
@@ -345,37 +345,37 @@ SAVINGS = ('macs', 'parameters', 'bytes', 'energy', 'latency')
 """Kinds of :func:`savings`."""
 
 
-def _level(level: str | Level) -> Level:
-    if isinstance(level, Level):
+def _level(level: str | LevelCost) -> LevelCost:
+    if isinstance(level, LevelCost):
         return level
     if level not in LEVELS:
         raise UnknownNameError('level', level, sorted(LEVELS))
     return LEVELS[level]
 
 
-def _bytes_of(tensor: Tensor, level: Level) -> int:
+def _bytes_of(tensor: Tensor, level: LevelCost) -> int:
     if not tensor.is_floating_point():
         return tensor.numel() * tensor.element_size()
     return math.ceil(tensor.numel() * (level.weight_bits if tensor.ndim > 1 else level.vector_bits) / 8)
 
 
-def _size(tensor: Tensor, level: Level) -> float:
+def _size(tensor: Tensor, level: LevelCost) -> float:
     """Bytes of a tensor between layers."""
     if not tensor.is_floating_point():
         return float(tensor.numel() * tensor.element_size())
     return tensor.numel() * level.activation_bits / 8
 
 
-def _activations(tensors: list[Tensor], recording: Recording) -> list[Tensor]:
+def _activations(tensors: list[Tensor], recording: NetworkTrace) -> list[Tensor]:
     return [t for t in tensors if id(t) not in recording.names]
 
 
-def _traffic(operation: Operation, recording: Recording, level: Level) -> int:
+def _traffic(operation: Operation, recording: NetworkTrace, level: LevelCost) -> int:
     moved = _activations([*operation.inputs, *operation.results], recording)
     return round(sum(_size(t, level) for t in moved))
 
 
-def _energy_pj(operation: Operation, recording: Recording, level: Level) -> float:
+def _energy_pj(operation: Operation, recording: NetworkTrace, level: LevelCost) -> float:
     inputs = _activations(operation.inputs, recording)
     weights = [t for t in operation.inputs if id(t) in recording.names]
     is_fused = (
@@ -397,7 +397,7 @@ def _energy_pj(operation: Operation, recording: Recording, level: Level) -> floa
     return arithmetic + of_values / 4 * per_access + of_weights / 4 * DRAM_PJ
 
 
-def _peak(recording: Recording, level: Level) -> int:
+def _peak(recording: NetworkTrace, level: LevelCost) -> int:
     """Largest sum of sizes of memories alive at one time, by the last operation that uses each."""
 
     def memory(tensor: Tensor) -> int:

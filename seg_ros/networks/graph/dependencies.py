@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from seg_ros.errors import UnavailableError
-from seg_ros.networks.graph.trace import Call, Operation, Recording, tensors_of
+from seg_ros.networks.graph.trace import Call, NetworkTrace, Operation, tensors_of
 
 _CONSTANT = 0
 _NORMS = {
@@ -155,7 +155,7 @@ class Follower:
     have one, it is a view that repeats it and takes no memory.
     """
 
-    def __init__(self, recording: Recording, keep: Collection[str] = ()) -> None:
+    def __init__(self, recording: NetworkTrace, keep: Collection[str] = ()) -> None:
         self.recording = recording
         self._modules = dict(recording.network.named_modules())
         self._sets = _Partition()

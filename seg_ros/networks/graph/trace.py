@@ -82,7 +82,7 @@ class Call:
 
 
 @dataclass(eq=False)
-class Recording:
+class NetworkTrace:
     """What happened in one forward pass.
 
     Attributes:
@@ -123,7 +123,7 @@ def on_meta(network: nn.Module) -> nn.Module:
     return copy.deepcopy(network, memo)
 
 
-def record(network: nn.Module, example: Tensor) -> Recording:
+def record(network: nn.Module, example: Tensor) -> NetworkTrace:
     """Run a network in evaluation mode, without values, and write down what it does.
 
     Args:
@@ -136,7 +136,7 @@ def record(network: nn.Module, example: Tensor) -> Recording:
     shadow = on_meta(network).eval()
     x = torch.empty_like(example, device='meta')
     names = {id(t): name for name, t in (*shadow.named_parameters(), *shadow.named_buffers())}
-    recording = Recording(shadow, names, (x,))
+    recording = NetworkTrace(shadow, names, (x,))
     try:
         with torch.no_grad(), _Recorder(shadow, recording):
             recording.outputs = tuple(tensors_of(shadow(x)))
@@ -166,7 +166,7 @@ def _memory(tensor: Tensor) -> int:
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Writes down operations, and by hooks the modules that they run in."""
 
-    def __init__(self, network: nn.Module, recording: Recording) -> None:
+    def __init__(self, network: nn.Module, recording: NetworkTrace) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._recording = recording
         self._stack = ['']

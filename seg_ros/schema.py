@@ -1,0 +1,1 @@
+"""Checked construction of typed objects from JSON and YAML."""
