@@ -1,4 +1,6 @@
-"""The exceptions of seg_ros: one tree, so that one ``except`` clause catches them all.
+"""The exceptions of seg_ros, and look-up in tables by name.
+
+The exceptions form one tree, so that one ``except`` clause catches them all.
 
 Every message says what came, what was expected and what to do::
 
@@ -16,8 +18,10 @@ Every message says what came, what was expected and what to do::
     └── UnavailableError    this machine or this file cannot give what was asked for
 """
 
+from collections import UserDict
 from collections.abc import Mapping
-from typing import TypeVar
+from pkgutil import resolve_name
+from typing import Any, TypeVar
 
 T = TypeVar('T')
 
@@ -73,11 +77,34 @@ class UnavailableError(SegRosError, RuntimeError):
     """This machine, or this model file, cannot give what was asked for."""
 
 
+class LazyTable(UserDict[str, T]):
+    """A table of objects by name, each of which is imported when it is first looked up.
+
+    Args:
+        entries: Name -> ``'module:object'``, or the object itself.
+    """
+
+    def __init__(self, entries: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.data.update(entries)
+
+    def __getitem__(self, name: str) -> T:
+        entry: Any = self.data[name]
+        if isinstance(entry, str):
+            entry = self.data[name] = resolve_name(entry)
+        return entry  # type: ignore[no-any-return]
+
+
 def look_up(table: Mapping[str, T], name: str, kind: str) -> T:
-    """An entry of a table.
+    """Entry of a table.
+
+    Args:
+        table: Entries by name.
+        name: Name of the entry.
+        kind: Kind of the entry, for the error message.
 
     Raises:
-        UnknownNameError: it is not there; the message lists what is.
+        UnknownNameError: The name is not in the table; the message lists the known ones.
     """
     if name not in table:
         raise UnknownNameError(kind, name, sorted(table))

@@ -1,32 +1,33 @@
-"""What there is to choose from: literal tables of real objects, the one place to add an entry."""
+"""Network architectures and encoders, by name: add one here."""
+
+from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from torch import nn
+from seg_ros.errors import LazyTable
 
-from seg_ros.networks.alexnet import AlexNetFeatures
-from seg_ros.networks.efficientnet import EfficientNetLitePyramid
-from seg_ros.networks.enet import ENet
-from seg_ros.networks.fcn import FCN
-from seg_ros.networks.hypercolumn import Hypercolumn
-from seg_ros.networks.segnet import SegNet, SegNetBasic, SegNetSmall
-from seg_ros.networks.squeezenet import SqueezeNetFeatures, SqueezeNetPyramid
+if TYPE_CHECKING:
+    from torch import nn
 
-MODELS: dict[str, Callable[..., nn.Module]] = {
-    'efficientnet_lite_pyramid': EfficientNetLitePyramid,
-    'enet': ENet,
-    'fcn': FCN,
-    'hypercolumn': Hypercolumn,
-    'segnet': SegNet,
-    'segnet_basic': SegNetBasic,
-    'segnet_small': SegNetSmall,
-    'squeezenet_pyramid': SqueezeNetPyramid,
-}
-"""Architectures by name; each is called with the number of classes and its own keyword arguments."""
+MODELS: LazyTable[Callable[..., nn.Module]] = LazyTable(
+    {
+        'efficientnet_lite_pyramid': 'seg_ros.networks.efficientnet:EfficientNetLitePyramid',
+        'enet': 'seg_ros.networks.enet:ENet',
+        'fcn': 'seg_ros.networks.fcn:FCN',
+        'hypercolumn': 'seg_ros.networks.hypercolumn:Hypercolumn',
+        'segnet': 'seg_ros.networks.segnet:SegNet',
+        'segnet_basic': 'seg_ros.networks.segnet:SegNetBasic',
+        'segnet_small': 'seg_ros.networks.segnet:SegNetSmall',
+        'squeezenet_pyramid': 'seg_ros.networks.squeezenet:SqueezeNetPyramid',
+    }
+)
+"""Architectures; each is called with the number of classes and its own keyword arguments."""
 
-
-ENCODERS: dict[str, Callable[..., nn.Module]] = {
-    'alexnet': AlexNetFeatures,
-    'squeezenet': SqueezeNetFeatures,
-}
+ENCODERS: LazyTable[Callable[..., nn.Module]] = LazyTable(
+    {
+        'alexnet': 'seg_ros.networks.alexnet:AlexNetFeatures',
+        'squeezenet': 'seg_ros.networks.squeezenet:SqueezeNetFeatures',
+    }
+)
 """Networks without classes, for models that give codes alone; each is called with its keyword arguments."""

@@ -1,13 +1,19 @@
-"""The inference backends, by name: add one here."""
+"""Inference backends, by name: add one here."""
 
-from seg_ros.inference.backends.backend import Backend
-from seg_ros.inference.backends.onnx_runtime import OnnxRuntimeBackend
-from seg_ros.inference.backends.torch_compiled import CompiledBackend
-from seg_ros.inference.backends.torch_eager import TorchBackend
+from __future__ import annotations
 
-BACKENDS: dict[str, type[Backend]] = {
-    'torch': TorchBackend,
-    'torch_compile': CompiledBackend,
-    'onnxruntime': OnnxRuntimeBackend,
-}
-"""What can run a network, by name."""
+from typing import TYPE_CHECKING
+
+from seg_ros.errors import LazyTable
+
+if TYPE_CHECKING:
+    from seg_ros.inference.backends.backend import Backend
+
+BACKENDS: LazyTable[type[Backend]] = LazyTable(
+    {
+        'torch': 'seg_ros.inference.backends.torch_eager:TorchBackend',
+        'torch_compile': 'seg_ros.inference.backends.torch_compiled:CompiledBackend',
+        'onnxruntime': 'seg_ros.inference.backends.onnx_runtime:OnnxRuntimeBackend',
+    }
+)
+"""Classes that satisfy the protocol seg_ros.inference.backends.backend.Backend."""
