@@ -23,7 +23,7 @@ def generate_launch_description() -> LaunchDescription:
     play = [
         sys.executable,
         '-m',
-        'seg_ros.cli.main',
+        'seg_ros.cli',
         'replay',
         bag,
         '--no-node',

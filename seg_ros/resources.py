@@ -1,8 +1,8 @@
-"""Where the files that come with seg_ros lie: ``config/``, ``launch/`` and ``models/``."""
+"""Files that come with seg_ros (``config/``, ``launch/``, ``models/``), and names that stand for them."""
 
 from pathlib import Path
 
-from seg_ros.errors import UnavailableError
+from seg_ros.errors import UnavailableError, UnknownNameError
 
 _PACKAGE = Path(__file__).parent
 
@@ -11,16 +11,16 @@ def resource(relative: str) -> Path:
     """Find a file or folder that comes with seg_ros, in a checkout and in an install by colcon or pip.
 
     No ROS is needed: every install puts the files under ``share/seg_ros`` of the same prefix as this module,
-    which is what the ament index of a sourced workspace says as well.
+    as the ament index of a sourced workspace says too.
 
     Args:
-        relative: path below the package share, e.g. ``'config/labels/camvid11.yaml'``.
+        relative: Path below the package share, e.g. ``'config/labels/camvid11.yaml'``.
 
     Returns:
         The path, which exists.
 
     Raises:
-        UnavailableError: there is no such file; the message lists the folders searched.
+        UnavailableError: The file does not exist; the message lists the folders searched.
     """
     folders = _resource_folders()
     for folder in folders:
@@ -28,13 +28,50 @@ def resource(relative: str) -> Path:
             return folder / relative
     raise UnavailableError(
         f"'{relative}' does not come with this installation of seg_ros; looked in "
-        f'{", ".join(map(str, folders)) or "no folder: there is none near " + str(_PACKAGE)}; '
+        f'{", ".join(map(str, folders)) or "no folder: none exists near " + str(_PACKAGE)}; '
         'check the name, or build and install the package again'
     )
 
 
+def find_file(
+    name: str | Path, folder: str, suffixes: tuple[str, ...], kind: str, *, root: Path | None = None
+) -> Path:
+    """Path of a file that is given by its path or by the name of a shipped one.
+
+    A ``name`` with a slash or one of the suffixes is a path; if nothing lies there, the shipped file of that
+    name is taken. Any other ``name`` is that of a shipped file, without suffix.
+
+    Args:
+        name: Path or name, as the user wrote it.
+        folder: Folder of the shipped files, e.g. ``'models'``.
+        suffixes: Suffixes of such files, e.g. ``('.yaml', '.yml')``; shipped files have the first.
+        kind: Kind of file, for the error message.
+        root: Folder that relative paths start from; None = the current folder.
+
+    Returns:
+        A path; one that the user wrote may not exist.
+
+    Raises:
+        UnknownNameError: No shipped file has that name; the message lists those that exist.
+    """
+    text = str(name)
+    if isinstance(name, Path) or '/' in text or text.endswith(suffixes):
+        path = (root or Path()) / Path(name).expanduser()
+        shipped = _shipped(folder, suffixes[0]).get(Path(text).stem) if '/' not in text else None
+        return shipped if shipped and not path.exists() else path
+    shipped_files = _shipped(folder, suffixes[0])
+    if text not in shipped_files:
+        raise UnknownNameError(kind, text, list(shipped_files))
+    return shipped_files[text]
+
+
+def _shipped(folder: str, suffix: str) -> dict[str, Path]:
+    """Shipped files of a folder, by name without suffix."""
+    return {path.stem: path for path in sorted(resource(folder).glob(f'*{suffix}'))}
+
+
 def _resource_folders() -> list[Path]:
-    """The checkout that this module lies in, else the share folders of the prefixes above, nearest first."""
+    """The checkout that holds this module, else the share folders of the prefixes above it, nearest first."""
     if (_PACKAGE.parent / 'package.xml').is_file():
         return [_PACKAGE.parent]
     return [

@@ -1,6 +1,6 @@
 """``seg_ros train``: from a recipe to a model file.
 
-Many processes: ``torchrun --nproc-per-node=2 -m seg_ros.cli.main train ...``.
+Many processes: ``torchrun --nproc-per-node=2 -m seg_ros.cli train ...``.
 """
 
 import argparse
@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from seg_ros._numba import n_cores
-from seg_ros.errors import RecipeError, UnavailableError, UnknownNameError
-from seg_ros.resources import resource
+from seg_ros.errors import RecipeError
+from seg_ros.resources import find_file
 from seg_ros.training.distributed import join, leave
 from seg_ros.training.interrupts import remembered_interrupts
 from seg_ros.training.recipe import Recipe
@@ -78,13 +78,7 @@ def find_recipe(name: str, kind: str = 'train') -> Path:
     Raises:
         UnknownNameError: there is no shipped recipe of that name.
     """
-    if '/' in name or name.endswith(('.yaml', '.yml')):
-        return Path(name).expanduser()
-    try:
-        return resource(f'config/{kind}/{name}.yaml')
-    except UnavailableError:
-        shipped = sorted(path.stem for path in resource(f'config/{kind}').glob('*.yaml'))
-        raise UnknownNameError('recipe', name, shipped) from None
+    return find_file(name, f'config/{kind}', ('.yaml', '.yml'), 'recipe')
 
 
 def commit_of(path: Path) -> str | None:

@@ -17,9 +17,9 @@ from seg_ros.compression.context import CompressionContext, CompressionStep, tak
 from seg_ros.compression.steps import STEPS
 from seg_ros.errors import BudgetError, RecipeError
 from seg_ros.modelfile.file import load_model
+from seg_ros.modelfile.find import find_model
 from seg_ros.training.distributed import Processes
 from seg_ros.training.recipe import Source, build_dataclass, read_recipe
-from seg_ros.training.setup import find_file
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ def compress(recipe: CompressionRecipe, data: Path | None, folder: Path, process
         BudgetError: a budget cannot be met, or the last file is larger than it may be.
         RecipeError: a step does not fit the model.
     """
-    path = find_file(_file_name(recipe.model))
+    path = find_model(recipe.model)
     context = CompressionContext(recipe.train, recipe.validation, data, processes, recipe.learning, path)
     folder.mkdir(parents=True, exist_ok=True)
     state = hashlib.sha256(path.read_bytes())
@@ -119,10 +119,6 @@ def _link(number: int, content: dict[str, Any]) -> tuple[str, CompressionStep]:
         raise RecipeError(f"{where}: unknown step '{name}'; known: {', '.join(STEPS)}")
     step: CompressionStep = build_dataclass(STEPS[name], settings or {}, f'{where}: {name}')
     return name, step
-
-
-def _file_name(name: str) -> str:
-    return name if name.endswith('.safetensors') else f'{name}.safetensors'
 
 
 def _read_done(folder: Path) -> dict[str, str]:

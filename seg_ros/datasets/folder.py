@@ -7,7 +7,7 @@ import numpy as np
 from seg_ros.arrays import UNLABELLED, UInt8Array
 from seg_ros.classes import ClassSet
 from seg_ros.datasets.dataset import existing_folder, images_by_stem, pairs_of_split, read_image, read_pair
-from seg_ros.resources import resource
+from seg_ros.resources import find_file
 
 
 class FolderDataset:
@@ -69,11 +69,13 @@ class UnlabelledFolder:
 
 
 def class_file(classes: str, root: Path) -> Path:
-    """A class file by its name in ``config/labels``, or by its path, absolute or relative to ``root``.
+    """Path of a class file, given by its name in ``config/labels`` or by its path.
+
+    Args:
+        classes: Name or path; a relative path starts from ``root``.
+        root: Root of the data set.
 
     Raises:
-        UnavailableError: there is none of that name.
+        UnknownNameError: No shipped class file has that name.
     """
-    if classes.endswith(('.yaml', '.yml')):
-        return root / classes
-    return resource(f'config/labels/{classes}.yaml')
+    return find_file(classes, 'config/labels', ('.yaml', '.yml'), 'class file', root=root)

@@ -21,11 +21,10 @@ from seg_ros.inference.backends.select import choose_backend
 from seg_ros.inference.embedding_filter import EmbeddingFilter
 from seg_ros.inference.settings import Settings
 from seg_ros.modelfile.file import Model, load_model
-from seg_ros.modelfile.find import find_model
+from seg_ros.modelfile.find import find_model, shipped_models
 from seg_ros.modelfile.metadata import ModelMetadata
 from seg_ros.modelfile.precision import choose_quantization
 from seg_ros.networks.masked_average import check_window
-from seg_ros.resources import resource
 from seg_ros.segments.code_pooling import CodePooling
 from seg_ros.segments.hamming import unpack
 from seg_ros.segments.segments import SegmentRules, Segments, find_segments
@@ -344,5 +343,4 @@ def embedding_filter(model: Model, settings: Settings, size: tuple[int, int]) ->
 
 
 def _shipped_with_embeddings() -> list[str]:
-    paths = sorted(resource('models').glob('*.safetensors'))
-    return [path.stem for path in paths if load_model(path).embeddings is not None]
+    return [path.stem for path in shipped_models() if load_model(path).embeddings is not None]

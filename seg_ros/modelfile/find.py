@@ -2,16 +2,23 @@
 
 from pathlib import Path
 
-from seg_ros.errors import UnavailableError, UnknownNameError
-from seg_ros.resources import resource
+from seg_ros.resources import find_file, resource
+
+SUFFIX = '.safetensors'
 
 
-def find_model(name: str) -> Path:
-    """The file behind a path or the name of a shipped model; may not exist."""
-    if '/' in name or name.endswith('.safetensors'):
-        return Path(name).expanduser()
-    try:
-        return resource(f'models/{name}.safetensors')
-    except UnavailableError:
-        shipped = sorted(path.stem for path in resource('models').glob('*.safetensors'))
-        raise UnknownNameError('model', name, shipped) from None
+def find_model(name: str | Path) -> Path:
+    """Path of a model file; see :func:`seg_ros.resources.find_file`.
+
+    Args:
+        name: Path of a file, or the name of a shipped model such as ``'lite_camvid'``.
+
+    Raises:
+        UnknownNameError: No shipped model has that name; the message lists those that exist.
+    """
+    return find_file(name, 'models', (SUFFIX,), 'model')
+
+
+def shipped_models() -> list[Path]:
+    """Paths of the shipped model files, sorted by name."""
+    return sorted(resource('models').glob(f'*{SUFFIX}'))

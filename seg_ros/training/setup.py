@@ -13,8 +13,9 @@ from seg_ros.datasets.dataset import Dataset
 from seg_ros.datasets.folder import class_file
 from seg_ros.datasets.registry import DATASETS
 from seg_ros.datasets.wrappers import Relabelled, Resized
-from seg_ros.errors import CalibrationError, RecipeError, UnavailableError, look_up
+from seg_ros.errors import CalibrationError, RecipeError, look_up
 from seg_ros.modelfile.file import Model, load_model
+from seg_ros.modelfile.find import find_model
 from seg_ros.modelfile.metadata import EmbeddingMetadata, ModelMetadata
 from seg_ros.networks.embedding_head import EmbeddingHead
 from seg_ros.networks.filtered_network import FilteredNetwork
@@ -26,7 +27,6 @@ from seg_ros.networks.registry import MODELS
 from seg_ros.quantization.int8 import fake_quantize
 from seg_ros.quantization.levels import QUANTIZATIONS
 from seg_ros.quantization.weight_sharing import share_network
-from seg_ros.resources import resource
 from seg_ros.training.losses import SegmentationLoss, class_counts, class_weights
 from seg_ros.training.recipe import Recipe, Source
 
@@ -68,26 +68,9 @@ def describe_sources(sources: Sequence[Source], parts: Sequence[Dataset]) -> str
     )
 
 
-def find_file(name: str) -> Path:
-    """A file that a recipe names, from the current folder, else from the models that come with seg_ros.
-
-    Raises:
-        RecipeError: it is in neither.
-    """
-    path = Path(name).expanduser()
-    if path.is_file():
-        return path
-    try:
-        return resource(f'models/{name}')
-    except UnavailableError as err:
-        raise RecipeError(
-            f"file '{name}' is neither in {Path.cwd()} nor among the models of seg_ros; give its path"
-        ) from err
-
-
 def load_parent(recipe: Recipe) -> Model | None:
     """The model that ``init`` names."""
-    return None if recipe.init is None else load_model(find_file(recipe.init))
+    return None if recipe.init is None else load_model(find_model(recipe.init))
 
 
 def make_network(recipe: Recipe, metadata: ModelMetadata, parent: Model | None) -> nn.Module:
@@ -107,7 +90,7 @@ def make_network(recipe: Recipe, metadata: ModelMetadata, parent: Model | None) 
                 f'encoder_weights: {recipe.model} has no encoder that loads ImageNet weights; with one: '
                 + ', '.join(_with_encoders())
             )
-        encoder.load_weights(find_file(recipe.encoder_weights))
+        encoder.load_weights(Path(recipe.encoder_weights).expanduser())
     if parent is None:
         return network
     own, learned = network.state_dict(), parent.network.state_dict()
@@ -236,7 +219,7 @@ def load_teacher(recipe: Recipe, metadata: ModelMetadata) -> ImageNetwork | None
     """
     if recipe.teacher is None:
         return None
-    model = load_model(find_file(recipe.teacher.model))
+    model = load_model(find_model(recipe.teacher.model))
     if model.metadata.classes != metadata.classes:
         names = model.metadata.classes.names
         raise RecipeError(f'teacher: {model.path} has other classes than the data: {names}')

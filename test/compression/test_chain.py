@@ -169,7 +169,7 @@ def test_two_processes_make_one_model(tmp_path: Path, parent: Path) -> None:
         {'prune': {'to': {'share': 0.6}, 'images': 4, 'learn': {'epochs': 1}}},
         {'quantize': {'level': 'int8', 'images': 4}},
     )
-    command = ['torchrun', '--standalone', '--nproc_per_node', '2', '-m', 'seg_ros.cli.main', 'compress']
+    command = ['torchrun', '--standalone', '--nproc_per_node', '2', '-m', 'seg_ros.cli', 'compress']
     done = subprocess.run(
         [*command, str(tmp_path / 'recipe.yaml'), '-o', str(tmp_path / 'run'), '--device', 'cpu'],
         capture_output=True,

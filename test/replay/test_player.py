@@ -55,7 +55,7 @@ def replay(bag: Path, output: Path, model_file: Path, *more: object) -> int:
 
 
 def start(bag: Path, output: Path, model_file: Path, *more: str) -> subprocess.Popen[str]:
-    command = [sys.executable, '-m', 'seg_ros.cli.main', 'replay', str(bag), '-o', str(output)]
+    command = [sys.executable, '-m', 'seg_ros.cli', 'replay', str(bag), '-o', str(output)]
     return subprocess.Popen(
         [*command, *words(model_file), *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

@@ -88,7 +88,7 @@ def test_torchrun_runs_the_command(tiny_file: Path, tmp_path: Path) -> None:
     words = [
         *TORCHRUN,
         '-m',
-        'seg_ros.cli.main',
+        'seg_ros.cli',
         'train',
         tiny_file,
         '-o',

@@ -18,7 +18,7 @@ from torch import nn
 from seg_ros.cli.main import main
 from seg_ros.cli.train import commit_of, find_recipe
 from seg_ros.datasets.registry import DATASETS
-from seg_ros.errors import DatasetError, RecipeError, UnknownNameError
+from seg_ros.errors import DatasetError, ModelFileError, RecipeError, UnknownNameError
 from seg_ros.metrics.labels import confusion_matrix, mean_iou
 from seg_ros.modelfile.file import load_model
 from seg_ros.networks.image_network import ImageNetwork
@@ -27,11 +27,11 @@ from seg_ros.training.distributed import Processes
 from seg_ros.training.golden_record import label_image
 from seg_ros.training.recipe import Recipe, Source
 from seg_ros.training.run_state import read_state
-from seg_ros.training.setup import find_file, open_source
+from seg_ros.training.setup import open_source
 from seg_ros.training.trainer import BEST_FILE, LAST_FILE, STATE_FILE, Trainer
 
 ALONE = Processes(0, 1, torch.device('cpu'))
-COMMAND = [sys.executable, '-m', 'seg_ros.cli.main', 'train', '--device', 'cpu', '--threads', '1']
+COMMAND = [sys.executable, '-m', 'seg_ros.cli', 'train', '--device', 'cpu', '--threads', '1']
 
 
 def make_trainer(content: dict[str, Any], folder: Path) -> Trainer:
@@ -160,9 +160,9 @@ def test_init_and_teacher_are_used(
     with pytest.raises(RecipeError, match=r'init: .* is a enet'):
         make_trainer(pyramid, tmp_path / 'other')
     monkeypatch.chdir(tmp_path)
-    assert find_file(f'parent/{LAST_FILE}') == Path(f'parent/{LAST_FILE}')
-    with pytest.raises(RecipeError, match=r'nowhere\.safetensors'):
-        find_file('nowhere.safetensors')
+    make_trainer(tiny | {'init': f'parent/{LAST_FILE}'}, tmp_path / 'other')
+    with pytest.raises(ModelFileError, match=r'nowhere\.safetensors'):
+        make_trainer(tiny | {'init': 'nowhere.safetensors'}, tmp_path / 'other')
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(tiny: dict[str, Any], tmp_path: Path) -> None:
