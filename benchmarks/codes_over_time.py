@@ -62,7 +62,7 @@ def roc(same: Float64Array, different: Float64Array) -> tuple[Float64Array, Floa
 
 def main() -> None:
     """Measure, print, draw."""
-    parser = argparse.ArgumentParser(metadata=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--data', type=Path, required=True)
     parser.add_argument('--split', default='val')
     parser.add_argument('--min-area', type=int, default=150, help='in pixels')

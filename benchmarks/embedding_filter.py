@@ -56,7 +56,7 @@ class Scored:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(metadata=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument('model')
     parser.add_argument('--data', type=Path, required=True, help="CamVid's folder")
     parser.add_argument('--split', default='val')
@@ -70,7 +70,7 @@ def main() -> None:
 
     settings = Settings(model=arguments.model, backend=arguments.backend, embedding_filter_enabled=True)
     segmenter = Segmenter.load(settings)
-    own = segmenter.filter
+    own = segmenter.embedding_filter
     assert own is not None
     to_tune = EvenSample(CamVid(arguments.data, arguments.tune), arguments.tune_limit)
     to_measure = EvenSample(CamVid(arguments.data, arguments.split), arguments.limit)

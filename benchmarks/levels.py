@@ -1,10 +1,10 @@
-"""Every level of each shipped network, side by side: the table of the README.
+"""Every level of each shipped network, side by side: the compression table of docs/smaller_models.md.
 
 Each network is brought to each level from its float form without codes, which levels do not have; of one that
 is shipped in 8-bit integers alone, that is the rounded weights. Then each level and what is shipped are
 measured beside that float form, and all are timed in turns.
 
-    python benchmarks/levels.py --data DIR --split val --markdown README.md --json levels.json
+    python benchmarks/levels.py --data DIR --split val --markdown docs/smaller_models.md --json levels.json
 """
 
 import argparse
@@ -21,7 +21,6 @@ from seg_ros.evaluation.compare import Comparison, EvenSample, compare
 from seg_ros.evaluation.figures import write_json
 from seg_ros.inference.settings import Settings
 from seg_ros.modelfile.file import Model, load_model
-from seg_ros.modelfile.find import find_model
 from seg_ros.reports.compare_tables import as_text, check_markdown, write_markdown
 from seg_ros.training.distributed import Processes
 from seg_ros.training.recipe import Source
@@ -51,7 +50,7 @@ NETWORKS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(metadata=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument('--data', type=Path, required=True, help="CamVid's folder")
     parser.add_argument('--split', default='val')
     parser.add_argument('--limit', type=int, default=101, help='images to measure on')
@@ -80,7 +79,7 @@ def main() -> None:
 
 def at_levels(name: str, arguments: argparse.Namespace) -> list[Path]:
     """Files of a network, the float one first; those that are there already are taken as they are."""
-    shipped = load_model(find_model(name))
+    shipped = load_model(name)
     whole = load_model(made(shipped, 'fp32', arguments))
     return [whole.path, shipped.path, *(made(whole, level, arguments) for level in NETWORKS[name].made)]
 

@@ -38,7 +38,7 @@ LEARNING = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(metadata=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument('model', type=Path)
     parser.add_argument('--dataset', default='camvid')
     parser.add_argument('--data', type=Path)

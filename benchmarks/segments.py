@@ -45,13 +45,13 @@ def median_ms(step: Callable[[], Any]) -> float:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(metadata=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--image', type=Path, help='a frame (default: a rendered one)')
     parser.add_argument('--json', type=Path)
     add_model_arguments(parser)
     arguments = parser.parse_args()
     segmenter = Segmenter.load(settings_from(arguments))
-    code_pooling, rules = segmenter.code_pooling, segmenter.rules
+    code_pooling, rules = segmenter.code_pooling, segmenter.segment_rules()
     if code_pooling is None:
         raise SystemExit('the model has no codes')
     image = read_image(arguments.image) if arguments.image else RenderedDrive(5, 2, 480, 640)[1][0]

@@ -36,7 +36,7 @@ from seg_ros.inference.segmenter import Segmenter
 from seg_ros.inference.settings import parameters_from
 from seg_ros.msg import SegmentCodeArray
 from seg_ros.replay.node_process import NodeProcess, isolate_dds_domain, use_large_image_transport
-from seg_ros.ros.image_message import message_from_image
+from seg_ros.ros.messages import message_from_image
 from seg_ros.synthetic import RenderedDrive
 
 Times = npt.NDArray[np.float64]
@@ -136,7 +136,7 @@ def bare_network(segmenter: Segmenter, frames: list[UInt8Array], rate_hz: float,
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(metadata=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--seconds', type=float, default=60)
     parser.add_argument('--rate-hz', type=float, default=30)
     parser.add_argument('--size', type=int, nargs=2, default=(480, 640), metavar=('H', 'W'))

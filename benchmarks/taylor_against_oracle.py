@@ -90,7 +90,7 @@ def compare(name: str, network: nn.Module, task: Task) -> dict[str, object]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(metadata=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--data', type=Path, help='the folder that holds camvid/')
     parser.add_argument('--images', type=int, default=4)
     parser.add_argument('--model', type=Path, default=Path('models/enet_camvid.safetensors'))
