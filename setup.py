@@ -19,6 +19,11 @@ from setuptools.command.build_ext import build_ext
 HERE = Path(__file__).resolve().parent
 WITH_MESSAGES = os.environ.get('SEG_ROS_WITHOUT_MESSAGES', '0') in ('', '0')
 SHARE = 'share/seg_ros'
+LOAD_LIBRARIES = """from seg_ros.resources import load_message_libraries
+
+load_message_libraries()
+
+"""
 
 
 def ros_prefixes() -> list[Path]:
@@ -58,6 +63,8 @@ class BuildMessages(build_ext):
             if (built / kind).is_dir():
                 ignored = shutil.ignore_patterns('*.c', '__pycache__')
                 shutil.copytree(built / kind, package / kind, ignore=ignored)
+                generated = package / kind / '__init__.py'
+                generated.write_text(LOAD_LIBRARIES + generated.read_text())
         for extension in built.glob('*.so'):
             shutil.copy2(extension, package)
         (package / '_lib').mkdir()

@@ -1,59 +1,90 @@
 """Real-time semantic segmentation for ROS 2.
 
-Importing this is cheap: no ROS, no torch. ``seg_ros.msg`` holds the messages, built from ``msg/``.
+::
+
+    import seg_ros
+
+    segmenter = seg_ros.Segmenter.load('lite_camvid')
+    prediction = segmenter(image, confidence=True)  # image: (H, W, 3) uint8 RGB
+    prediction.labels, prediction.confidence, prediction.times
+
+Importing this package is cheap and changes nothing in the process: a name is imported when it is first used.
+``seg_ros.msg`` and ``seg_ros.srv`` hold the messages and services, built from ``msg/`` and ``srv/``.
 """
 
-import ctypes
-import os
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+import importlib
 from pkgutil import extend_path
-from xml.etree import ElementTree
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from seg_ros.classes import ClassSet
+    from seg_ros.errors import (
+        BagError,
+        BudgetError,
+        CalibrationError,
+        DatasetError,
+        ImageError,
+        ModelFileError,
+        ParameterError,
+        RecipeError,
+        SegRosError,
+        SelfCheckError,
+        UnavailableError,
+        UnknownNameError,
+    )
+    from seg_ros.inference.options import FrameOptions
+    from seg_ros.inference.prediction import Prediction
+    from seg_ros.inference.segmenter import Segmenter
+    from seg_ros.inference.settings import Settings
+    from seg_ros.modelfile.file import load_model
+
+__all__ = [
+    'BagError',
+    'BudgetError',
+    'CalibrationError',
+    'ClassSet',
+    'DatasetError',
+    'FrameOptions',
+    'ImageError',
+    'ModelFileError',
+    'ParameterError',
+    'Prediction',
+    'RecipeError',
+    'SegRosError',
+    'Segmenter',
+    'SelfCheckError',
+    'Settings',
+    'UnavailableError',
+    'UnknownNameError',
+    '__version__',
+    'load_model',
+]
+
+_HOMES = {
+    '__version__': 'seg_ros.resources',
+    'ClassSet': 'seg_ros.classes',
+    'FrameOptions': 'seg_ros.inference.options',
+    'Prediction': 'seg_ros.inference.prediction',
+    'Segmenter': 'seg_ros.inference.segmenter',
+    'Settings': 'seg_ros.inference.settings',
+    'load_model': 'seg_ros.modelfile.file',
+}
+"""Public name -> module that defines it; the exceptions are in seg_ros.errors."""
+
+__version__: str
 
 # The built messages may lie elsewhere on sys.path than these files: a colcon workspace beside a checkout.
 __path__ = extend_path(__path__, __name__)
 
-_HERE = Path(__file__).parent
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    module = importlib.import_module(_HOMES.get(name, 'seg_ros.errors'))
+    found = module.version() if name == '__version__' else getattr(module, name)
+    globals()[name] = found
+    return found
 
 
-def _read_version() -> str:
-    """The version in package.xml, by way of the installed metadata or, in a bare checkout, from the file."""
-    try:
-        return version('seg_ros')
-    except PackageNotFoundError:
-        return ElementTree.parse(_HERE.parent / 'package.xml').findtext('version', '')
-
-
-def _load_message_libraries() -> None:
-    """Load the libraries of the messages that a pip install keeps in ``seg_ros/_lib``.
-
-    ROS opens them later by their bare names, which only succeeds for libraries that are already loaded or lie
-    on LD_LIBRARY_PATH. A colcon install has no such folder: its setup script sets that path.
-    """
-    for kind in (
-        'rosidl_generator_c',
-        'rosidl_typesupport_fastrtps_c',
-        'rosidl_typesupport_introspection_c',
-        'rosidl_typesupport_c',
-    ):
-        library = _HERE / '_lib' / f'libseg_ros__{kind}.so'
-        if library.exists():
-            try:
-                ctypes.CDLL(str(library))
-            except OSError:
-                return  # no ROS here: the rest of seg_ros works; importing seg_ros.msg says what is missing
-
-
-def _let_idle_threads_sleep() -> None:
-    """Keep OpenMP's threads from spinning for milliseconds after the network, where labels are computed next.
-
-    They still spin long enough to be awake for the network's next loop. GNU OpenMP reads this when torch is
-    loaded; what the user has set is kept.
-    """
-    if not {'GOMP_SPINCOUNT', 'OMP_WAIT_POLICY'} & os.environ.keys():
-        os.environ['GOMP_SPINCOUNT'] = '10000'
-
-
-__version__ = _read_version()
-_let_idle_threads_sleep()
-_load_message_libraries()
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

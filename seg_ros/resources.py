@@ -1,6 +1,9 @@
 """Files that come with seg_ros (``config/``, ``launch/``, ``models/``), and names that stand for them."""
 
+import ctypes
+from importlib import metadata
 from pathlib import Path
+from xml.etree import ElementTree
 
 from seg_ros.errors import UnavailableError, UnknownNameError
 
@@ -77,3 +80,32 @@ def _resource_folders() -> list[Path]:
     return [
         parent / 'share' / 'seg_ros' for parent in _PACKAGE.parents if (parent / 'share' / 'seg_ros').is_dir()
     ]
+
+
+def version() -> str:
+    """The version in package.xml: from the installed metadata or, in a bare checkout, from the file."""
+    try:
+        return metadata.version('seg_ros')
+    except metadata.PackageNotFoundError:
+        return ElementTree.parse(_PACKAGE.parent / 'package.xml').findtext('version', '')
+
+
+def load_message_libraries() -> None:
+    """Load the libraries of the messages that a pip install keeps in ``seg_ros/_lib``.
+
+    A pip install calls this when ``seg_ros.msg`` or ``seg_ros.srv`` is imported. ROS opens the libraries later by
+    their bare names, which succeeds only for libraries that are loaded already or lie on LD_LIBRARY_PATH. A
+    colcon install needs no such folder: its setup script sets that path.
+    """
+    for kind in (
+        'rosidl_generator_c',
+        'rosidl_typesupport_fastrtps_c',
+        'rosidl_typesupport_introspection_c',
+        'rosidl_typesupport_c',
+    ):
+        library = _PACKAGE / '_lib' / f'libseg_ros__{kind}.so'
+        if library.exists():
+            try:
+                ctypes.CDLL(str(library))
+            except OSError:
+                return  # without ROS the rest of seg_ros works; importing seg_ros.msg names the missing part

@@ -19,7 +19,6 @@ from seg_ros.inference.backends.backend import choose_device
 from seg_ros.inference.backends.registry import BACKENDS
 from seg_ros.inference.settings import Settings
 from seg_ros.modelfile.file import load_model
-from seg_ros.modelfile.find import find_model
 from seg_ros.quantization.levels import QUANTIZATIONS
 from seg_ros.reports.compare_page import check_matplotlib, write_page
 from seg_ros.reports.compare_tables import as_csv, as_text, check_markdown, write_markdown
@@ -117,7 +116,7 @@ def run(arguments: argparse.Namespace) -> int:
     _write(arguments, comparison, None)  # before anything else can go wrong
     if arguments.sensitivity:
         sample = EvenSample(dataset, arguments.sensitivity)
-        model = load_model(find_model(arguments.models[0]))
+        model = load_model(arguments.models[0])
         sensitivity = measure_sensitivity(model, sample, choose_device(arguments.device))
         print(_most_sensitive(sensitivity))
         _write(arguments, comparison, sensitivity)

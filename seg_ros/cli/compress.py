@@ -7,7 +7,6 @@ from seg_ros.cli.compress_options import add_device, report
 from seg_ros.cli.train import find_recipe
 from seg_ros.compression.chain import CompressionRecipe, compress
 from seg_ros.modelfile.file import load_model
-from seg_ros.modelfile.find import find_model
 from seg_ros.training.distributed import join, leave
 from seg_ros.training.interrupts import remembered_interrupts
 
@@ -41,5 +40,5 @@ def run(arguments: argparse.Namespace) -> int:
     finally:
         leave()
     if processes.is_main:
-        report(load_model(find_model(recipe.model)), load_model(made))
+        report(load_model(recipe.model), load_model(made))
     return 0

@@ -13,7 +13,6 @@ from seg_ros.compression.steps import example_of
 from seg_ros.datasets.registry import DATASETS
 from seg_ros.errors import RecipeError
 from seg_ros.modelfile.file import Model, load_model
-from seg_ros.modelfile.find import find_model
 from seg_ros.networks.graph.cost import count_macs
 from seg_ros.training.distributed import join, leave
 from seg_ros.training.interrupts import remembered_interrupts
@@ -72,7 +71,7 @@ def mapping_from(text: str, option: str) -> dict[str, Any]:
 
 def run_step(step: CompressionStep, arguments: argparse.Namespace) -> int:
     """Run one step on the model that was named, and say what it gained."""
-    model = load_model(find_model(arguments.model))
+    model = load_model(arguments.model)
     source = Source(arguments.dataset, arguments.split, options=mapping_from(arguments.options, '--options'))
     processes = join(arguments.device)
     try:

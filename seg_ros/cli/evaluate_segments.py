@@ -18,7 +18,6 @@ from seg_ros.inference.backends.backend import choose_device
 from seg_ros.metrics.segments import SegmentScores
 from seg_ros.modelfile import precision
 from seg_ros.modelfile.file import Model, load_model
-from seg_ros.modelfile.find import find_model
 from seg_ros.modelfile.precision import choose_quantization
 from seg_ros.networks.frame_network import FrameNetwork
 from seg_ros.resources import resource
@@ -65,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Tune if asked to, measure, print, and write the figures."""
-    model = load_model(find_model(arguments.model))
+    model = load_model(arguments.model)
     frames = frame_network(model, arguments.device, arguments.quantization)
     open_set = SEGMENTED[arguments.dataset]
     if arguments.tune:

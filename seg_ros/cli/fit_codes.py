@@ -15,7 +15,6 @@ from seg_ros.datasets.registry import SEGMENTED
 from seg_ros.datasets.segmented import SegmentedImages
 from seg_ros.errors import ModelFileError, ParameterError
 from seg_ros.modelfile.file import Model, load_model, save_model
-from seg_ros.modelfile.find import find_model
 from seg_ros.modelfile.metadata import CodeMetadata, ModelMetadata
 from seg_ros.networks.binary_layer import BinaryLayer
 from seg_ros.networks.frame_network import FrameNetwork
@@ -108,7 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
         sharpness=arguments.sharpness,
         seed=arguments.seed,
     )
-    parent = load_model(find_model(arguments.model)) if arguments.model else None
+    parent = load_model(arguments.model) if arguments.model else None
     metadata, network = _start_from(parent, settings) if parent else _start_anew(arguments)
     layer, code_metadata = _layer(arguments, parent, metadata, network)
     images = ImageNetwork(network, metadata.normalisation).eval()

@@ -4,7 +4,6 @@ import argparse
 import json
 
 from seg_ros.modelfile.file import Model, load_model
-from seg_ros.modelfile.find import find_model
 from seg_ros.modelfile.metadata import CodeMetadata
 
 
@@ -16,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print a summary, or all of the metadata as JSON."""
-    model = load_model(find_model(arguments.file))
+    model = load_model(arguments.file)
     print(json.dumps(model.metadata.as_json(), indent=2) if arguments.json else summary(model))
     return 0
 

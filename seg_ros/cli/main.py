@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from seg_ros import __version__
 from seg_ros.errors import SegRosError
+from seg_ros.inference.process import keep_freed_memory, limit_thread_spinning
 
 COMMANDS: dict[str, tuple[str, str]] = {
     'demo': ('seg_ros.cli.demo', 'segment a rendered drive, or your bag, with the real node'),
@@ -39,6 +40,8 @@ def main(words: Sequence[str] | None = None) -> int:
     Returns:
         Exit code: 0, or 1 for an error that is the input's, with one line that says what to do.
     """
+    limit_thread_spinning()
+    keep_freed_memory()
     logging.basicConfig(level=logging.INFO, format='%(levelname)s %(name)s: %(message)s')
     words = list(sys.argv[1:] if words is None else words)
     arguments = _parser(words).parse_args(words)

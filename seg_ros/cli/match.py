@@ -166,7 +166,7 @@ def draw_matches(
 
 
 def _segments(segmenter: Segmenter, image: UInt8Array) -> Segments:
-    segments = segmenter(image, with_segments=True).segments
+    segments = segmenter(image, segments=True).segments
     if segments is None:
         raise UnavailableError(f'model {segmenter.model.path} has no codes; seg_ros fit-codes adds them')
     return segments

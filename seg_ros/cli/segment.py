@@ -25,7 +25,7 @@ from seg_ros.evaluation.figures import (
     table,
     write_json,
 )
-from seg_ros.inference.argmax import Prediction
+from seg_ros.inference.prediction import Prediction
 from seg_ros.inference.segmenter import Segmenter
 from seg_ros.inference.settings import check
 
@@ -163,7 +163,7 @@ class FileSegmenter:
 
     def _predict(self, image: UInt8Array) -> Prediction:
         started = time.perf_counter()
-        prediction = self._segmenter(image, with_confidence='confidence' in self._wanted)
+        prediction = self._segmenter(image, confidence='confidence' in self._wanted)
         self._latency_ms.append(1e3 * (time.perf_counter() - started))
         self._counter.add(prediction.labels)
         return prediction

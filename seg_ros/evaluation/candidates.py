@@ -98,7 +98,7 @@ def find_candidates(
     failed: list[Failure] = []
     for name in models:
         try:
-            model = load_model(find_model(name))
+            model = load_model(name)
             own = choose_quantization(model, settings.quantization)
         except SegRosError as err:
             if not found:

@@ -13,11 +13,8 @@ from seg_ros.errors import UnavailableError
 from seg_ros.images.resize import resize_image
 from seg_ros.inference.argmax import argmax_labels
 from seg_ros.inference.backends.backend import choose_device
-from seg_ros.inference.embedding_filter import EmbeddingFilter
-from seg_ros.inference.segmenter import embedding_filter
-from seg_ros.inference.settings import Settings
+from seg_ros.inference.embedding_filter import EmbeddingFilter, load_filter
 from seg_ros.modelfile.file import Model, load_model
-from seg_ros.modelfile.find import find_model
 from seg_ros.modelfile.metadata import EmbeddingMetadata
 from seg_ros.modelfile.precision import choose_quantization, frame_network
 from seg_ros.networks.frame_network import FrameNetwork
@@ -142,9 +139,9 @@ class EmbeddedModel:
                 their stride.
             UnavailableError: it has no embeddings, or no classes; or the level or the device cannot be had.
         """
-        model = load_model(find_model(name))
+        model = load_model(name)
         embedding_metadata = model.metadata.embeddings
-        label_filter = embedding_filter(model, Settings(), model.metadata.input_size)
+        label_filter = load_filter(model, model.metadata.input_size)
         if embedding_metadata is None or not len(model.metadata.classes):
             raise UnavailableError(f'model {model.path} has no classes, so its embeddings filter nothing')
         level, where = choose_quantization(model, quantization), choose_device(device)

@@ -5,7 +5,7 @@ A pixel is unlabelled, with confidence 0, if a score that it is interpolated fro
 a network that overflows must not look certain.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,12 +25,11 @@ _KERNELS = (
 )
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """What the pipeline says about one image.
+class Labelled(NamedTuple):
+    """Labels of one image.
 
     Attributes:
-        labels: (H, W) uint8, class id per pixel, 255 = unlabelled.
+        labels: (H, W) uint8, class id of each pixel, 255 = unlabelled.
         confidence: (H, W) uint8, round(255 * largest softmax probability); None unless asked for.
     """
 
@@ -46,14 +45,14 @@ def argmax_labels(
     with_confidence: bool = False,
     confidence_threshold: float = 0.0,
     n_threads: int = 0,
-) -> Prediction:
+) -> Labelled:
     """Labels, and on demand confidence, of one image at the image's size.
 
     Args:
         scores: (K, h, w) floating point, K in 1..255, in any memory format, on any device.
         height: of the result, in pixels, 1 or more.
         width: of the result, in pixels, 1 or more.
-        with_confidence: fill ``Prediction.confidence`` too.
+        with_confidence: fill ``Labelled.confidence`` too.
         confidence_threshold: 0..1; a pixel whose largest softmax probability is lower becomes unlabelled.
         n_threads: at most that many threads; 0 = one for every core. Scores on the CPU only.
 
@@ -85,7 +84,7 @@ def argmax_labels(
 
     n_parts = min(n_threads or n_cores(), 1 + labels.size * n_classes // _VALUES_PER_THREAD)
     run_in_parts(run, height, n_parts)
-    return Prediction(labels, confidence if with_confidence else None)
+    return Labelled(labels, confidence if with_confidence else None)
 
 
 def argmax_labels_reference(
@@ -95,7 +94,7 @@ def argmax_labels_reference(
     *,
     with_confidence: bool = False,
     confidence_threshold: float = 0.0,
-) -> Prediction:
+) -> Labelled:
     """What ``argmax_labels`` does, in torch's own operations: for scores on a GPU, and to compare with."""
     _check(scores, height, width, confidence_threshold)
     scores = scores.detach().float()
@@ -110,7 +109,7 @@ def argmax_labels_reference(
         if with_confidence:
             confidence = (255 * probability).round().to(torch.uint8).cpu().numpy()
     labels = classes.to(torch.uint8).masked_fill(unlabelled, UNLABELLED)
-    return Prediction(labels.cpu().numpy(), confidence)
+    return Labelled(labels.cpu().numpy(), confidence)
 
 
 def warm_up() -> None:

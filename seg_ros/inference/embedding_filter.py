@@ -1,4 +1,4 @@
-"""The filter that learned embeddings drive, at run time: Numba on a CPU, torch elsewhere."""
+"""The filter driven by learned embeddings, at run time: Numba on a CPU, torch elsewhere."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,9 +12,12 @@ from torch import Tensor
 
 from seg_ros._numba import import_kernels, n_cores, run_in_parts
 from seg_ros.arrays import Float32Array
-from seg_ros.errors import ParameterError
+from seg_ros.errors import ParameterError, UnavailableError
 from seg_ros.images.interpolation import neighbours_1d
 from seg_ros.inference.argmax import dense, is_by_pixel
+from seg_ros.inference.settings import Settings
+from seg_ros.modelfile.file import Model, load_model
+from seg_ros.modelfile.find import shipped_models
 from seg_ros.networks.masked_average import (
     LEAST_PROBABILITY,
     at_size_of,
@@ -24,10 +27,10 @@ from seg_ros.networks.masked_average import (
 )
 
 _PAIRS_PER_THREAD = 50_000
-"""Pairs of pixels below which another thread costs more than it saves."""
+"""Number of pairs of pixels below which another thread costs more than it saves."""
 
 _VALUES_PER_THREAD = 200_000
-"""Scores, likewise."""
+"""Number of scores below which another thread costs more than it saves."""
 
 _KERNELS = (
     'seg_ros.inference.filter_kernels',
@@ -37,15 +40,15 @@ _KERNELS = (
 
 @dataclass(frozen=True)
 class EmbeddingFilter:
-    """Averages probabilities over what the embeddings hold for the same thing; see ``filter_scores``.
+    """Averages probabilities over pixels with similar embeddings; see ``filter_scores``.
 
     Attributes:
-        window: width and height of the window in pixels of the embeddings, odd.
-        iterations: how often, 0 or more.
-        hardness: above 0, how fast the mask falls with the distance of two embeddings.
+        window: Width and height of the window in pixels of the embeddings, odd.
+        iterations: Number of iterations, 0 or more.
+        hardness: Decay of a pixel's weight with the distance of two embeddings, above 0.
 
     Raises:
-        ParameterError: a value is out of range.
+        ParameterError: A value is out of range.
     """
 
     window: int = 5
@@ -61,57 +64,112 @@ class EmbeddingFilter:
             if not is_right:
                 raise ParameterError(f'embedding filter: {name} is {value}; expected {expected}')
 
-    def __call__(self, scores: Tensor, embeddings: Tensor, n_threads: int = 0) -> Tensor:
-        """The sharpened scores of one image.
+    def __call__(
+        self,
+        scores: Tensor,
+        embeddings: Tensor,
+        n_threads: int = 0,
+        *,
+        iterations: int | None = None,
+        hardness: float | None = None,
+    ) -> Tensor:
+        """Filtered scores of one image.
 
         Args:
             scores: (K, H, W) float32, on any device.
-            embeddings: (D, h, w) float32, on the same.
-            n_threads: at most that many threads; 0 = one for every core. On the CPU only.
+            embeddings: (D, h, w) float32, on the same device.
+            n_threads: Maximum number of threads, on the CPU only; 0 = one per core.
+            iterations: Number of iterations for this image; None = the filter's own.
+            hardness: Hardness for this image; None = the filter's own.
 
         Returns:
             (K, max(H, h), max(W, w)) float32.
 
         Raises:
-            ParameterError: the window is larger than the embeddings, or the sizes do not fit.
+            ParameterError: The window is larger than the embeddings, or the sizes do not fit.
         """
         check_window(self.window, tuple(embeddings.shape[-2:]))
+        n_iterations = self.iterations if iterations is None else iterations
+        hardness = self.hardness if hardness is None else hardness
         kernels = import_kernels(*_KERNELS) if scores.device.type == 'cpu' else None
         if kernels is None:
-            hardness = torch.tensor(self.hardness, device=scores.device)
-            return filter_scores(scores[None], embeddings[None], hardness, self.window, self.iterations)[0]
+            decay = torch.tensor(hardness, device=scores.device)
+            return filter_scores(scores[None], embeddings[None], decay, self.window, n_iterations)[0]
         size = tuple(embeddings.shape[-2:])
         n_threads = n_threads or n_cores()
         scores = dense(scores.detach().float())
         finer = is_finer(tuple(scores.shape[-2:]), size)
-        if self.iterations == 0:
+        if n_iterations == 0:
             return scores if finer else at_size_of(scores[None], size)[0]
         if not finer:
             scores = at_size_of(scores[None], size)[0]
         before = _probabilities(_means(kernels, scores, size, n_threads))
-        after = self._average(kernels, before, embeddings, n_threads)
+        after = _average(kernels, before, embeddings, n_threads, self.window, n_iterations, hardness)
         if not finer:
             return torch.from_numpy(np.log(after, out=after))
         np.divide(after, before, out=after)
         return _add(kernels, scores, np.log(after, out=after), n_threads)
 
-    def _average(
-        self, kernels: ModuleType, values: Float32Array, embeddings: Tensor, n_threads: int
-    ) -> Float32Array:
-        """(K, h, w) values, averaged again and again."""
-        radius, hardness = self.window // 2, np.float32(self.hardness)
-        n_pairs = self.iterations * self.window**2 * values[0].size
-        places = _with_margins(embeddings.detach().float().numpy(), radius, np.inf)
-        source = np.ascontiguousarray(_with_margins(values, radius, 0).swapaxes(0, 1))
-        averaged = np.empty(values.shape, np.float32)
-        arguments = (source, places, hardness, radius, self.iterations)
-        run = partial(_call, kernels.average_rows, arguments, averaged)
-        run_in_parts(run, values.shape[1], min(n_threads, 1 + n_pairs // _PAIRS_PER_THREAD))
-        return averaged
+
+def load_filter(model: Model, size: tuple[int, int], settings: Settings | None = None) -> EmbeddingFilter:
+    """The embedding filter of a model file, unless the settings say otherwise.
+
+    Args:
+        model: Model with embeddings.
+        size: (height, width) of the network's input in pixels.
+        settings: Values of the parameters ``embedding_filter.*``; None = those in the model file.
+
+    Raises:
+        ParameterError: The size is not a multiple of the embeddings' stride, or the window does not fit.
+        UnavailableError: The model has no embeddings; the message lists the shipped models with embeddings.
+    """
+    own, settings = model.metadata.embeddings, settings or Settings()
+    if own is None or model.embeddings is None:
+        raise UnavailableError(
+            f'model {model.path} has no embeddings, which the filter needs; shipped models that have: '
+            f"{', '.join(_shipped_with_embeddings()) or 'none'}; 'embeddings' in a training recipe adds them"
+        )
+    if size[0] % own.stride or size[1] % own.stride:
+        raise ParameterError(
+            f'network input is {size[0]}x{size[1]} pixels; the embedding filter of model {model.path} '
+            f'expects multiples of {own.stride}: set input_height and input_width so'
+        )
+    chosen = EmbeddingFilter(
+        window=settings.embedding_filter_window or own.window,
+        iterations=settings.embedding_filter_iterations or own.iterations,
+        hardness=settings.embedding_filter_hardness or float(model.embeddings.hardness.detach()),
+    )
+    check_window(chosen.window, (size[0] // own.stride, size[1] // own.stride))
+    return chosen
+
+
+def _shipped_with_embeddings() -> list[str]:
+    return [path.stem for path in shipped_models() if load_model(path).embeddings is not None]
+
+
+def _average(
+    kernels: ModuleType,
+    values: Float32Array,
+    embeddings: Tensor,
+    n_threads: int,
+    window: int,
+    n_iterations: int,
+    hardness: float,
+) -> Float32Array:
+    """(K, h, w) values after all iterations of the masked average."""
+    radius = window // 2
+    n_pairs = n_iterations * window**2 * values[0].size
+    places = _with_margins(embeddings.detach().float().numpy(), radius, np.inf)
+    source = np.ascontiguousarray(_with_margins(values, radius, 0).swapaxes(0, 1))
+    averaged = np.empty(values.shape, np.float32)
+    arguments = (source, places, np.float32(hardness), radius, n_iterations)
+    run = partial(_call, kernels.average_rows, arguments, averaged)
+    run_in_parts(run, values.shape[1], min(n_threads, 1 + n_pairs // _PAIRS_PER_THREAD))
+    return averaged
 
 
 def _probabilities(scores: Float32Array) -> Float32Array:
-    """Softmax of (K, h, w) scores, in their place; what counts as impossible is the least."""
+    """Softmax of (K, h, w) scores, in place; LEAST_PROBABILITY at least."""
     scores -= scores.max(0)
     np.exp(scores, out=scores)
     scores /= scores.sum(0)
@@ -159,7 +217,7 @@ def _by_pixel(scores: Tensor) -> Float32Array:
 
 
 def _in_memory(scores: Tensor) -> tuple[Float32Array, tuple[int, ...]]:
-    """Scores without gaps as they lie in memory, and their strides."""
+    """Contiguous scores as they lie in memory, and their strides."""
     return scores.as_strided((scores.numel(),), (1,)).numpy(), scores.stride()
 
 

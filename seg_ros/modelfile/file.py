@@ -21,6 +21,7 @@ from safetensors.torch import save
 from torch import nn
 
 from seg_ros.errors import ModelFileError, look_up
+from seg_ros.modelfile.find import find_model
 from seg_ros.modelfile.golden import GOLDEN_LIMIT_BYTES, Golden
 from seg_ros.modelfile.metadata import ModelMetadata
 from seg_ros.modelfile.packed import pack_network, unpack_network
@@ -31,7 +32,7 @@ from seg_ros.quantization.levels import QUANTIZATIONS
 
 METADATA_KEY = 'seg_ros'
 GOLDEN_IMAGES, GOLDEN_LABELS = 'golden.images', 'golden.labels'
-GOLDEN_CODES, GOLDEN_SHARPENED = 'golden.codes', 'golden.filtered'
+GOLDEN_CODES, GOLDEN_SHARPENED = 'golden.codes', 'golden.sharpened'
 PACKED = 'packed'
 POOLING_RULE = 'mean over the segment of the bits before the threshold, above 0'
 _OF_CODES, _OF_EMBEDDINGS = 'codes.', 'embeddings.'
@@ -140,14 +141,18 @@ def save_model(
         raise ModelFileError(f'{path} cannot be written, what was there before is as it was: {err}') from err
 
 
-def load_model(path: Path) -> Model:
+def load_model(name: str | Path) -> Model:
     """Read a model file.
 
+    Args:
+        name: Path of the file, or the name of a shipped model such as ``'lite_camvid'``.
+
     Raises:
-        ModelFileError: it is missing, truncated, of another version, or its tensors are not those of its
-            architecture.
-        UnknownNameError: it names an architecture or quantization level that is not known here.
+        ModelFileError: The file is missing, truncated, of another version, or its tensors are not those of
+            its architecture.
+        UnknownNameError: No shipped model has that name, or the file names an unknown architecture or level.
     """
+    path = find_model(name)
     try:
         return _load(path)
     except (OSError, SafetensorError) as err:

@@ -24,7 +24,6 @@ from seg_ros.evaluation.units import (
 )
 from seg_ros.inference.backends.backend import choose_device
 from seg_ros.modelfile.file import Model, load_model
-from seg_ros.modelfile.find import find_model
 from seg_ros.modelfile.precision import choose_quantization
 from seg_ros.networks.image_network import ImageNetwork
 from seg_ros.quantization.levels import QUANTIZATIONS
@@ -62,7 +61,7 @@ class Subject:
             ModelFileError: the file cannot be used.
             UnknownNameError: it has no such layer; lists those it has.
         """
-        model = load_model(find_model(name))
+        model = load_model(name)
         level = choose_quantization(model, quantization)
         images = ImageNetwork(model.network, model.metadata.normalisation, QUANTIZATIONS[level].dtype)
         images.eval().to(choose_device(device))

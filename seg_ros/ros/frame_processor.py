@@ -1,16 +1,19 @@
-"""What becomes of one image message: converted, segmented, published, or dropped for a reason."""
+"""Processing of one image message: converted, segmented, published, or dropped for a reason."""
 
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
+from seg_ros.arrays import UInt8Array
 from seg_ros.drawing.overlay import Overlay, draw_segments
 from seg_ros.errors import ImageError
 from seg_ros.images.messages import image_of
 from seg_ros.inference.health import Drop, Statistics
-from seg_ros.inference.segmenter import SegmentedPrediction, Segmenter, embedding_filter, segment_rules
+from seg_ros.inference.options import FrameOptions
+from seg_ros.inference.prediction import Prediction
+from seg_ros.inference.segmenter import Segmenter
 from seg_ros.inference.settings import Settings
+from seg_ros.inference.stopwatch import Stopwatch
 from seg_ros.ros.messages import ID_LIMIT, segment_array, segment_ids
 from seg_ros.ros.publishers import OF_SEGMENTS
 from seg_ros.segments.history import CodeHistory
@@ -20,20 +23,21 @@ if TYPE_CHECKING:
     from seg_ros.ros.publishers import Outputs
 
 _NS_PER_MS = 1e6
+_NS_PER_S = 1_000_000_000
 
 
 class FrameProcessor:
-    """The work on a frame, for the worker thread.
+    """Processes the frames of the worker thread.
 
     Args:
-        segmenter: does the segmentation; used by this thread alone.
-        history: remembers the codes of segments; None for a model without codes.
-        outputs: where results go.
-        statistics: where frames are counted.
-        settings: says the values of the parameters now.
-        now_ns: says the time of the node's ROS clock now.
-        is_active: says whether results are wanted still.
-        report_error: called with the error of a frame: an ImageError, or any other unforeseen error.
+        segmenter: Segments the images; used by this thread alone.
+        history: Remembers the codes of segments; None for a model without codes.
+        outputs: Publishers of the results.
+        statistics: Counters of frames and drops.
+        settings: Returns the current values of the parameters.
+        now_ns: Returns the current time of the node's ROS clock, in nanoseconds.
+        is_active: Returns whether results are still wanted.
+        report_error: Called with the error of a frame: an ImageError, or any other unforeseen error.
     """
 
     def __init__(
@@ -55,9 +59,9 @@ class FrameProcessor:
         self._report_error = report_error
 
     def __call__(self, message: Any) -> None:
-        """Work on one message; never raises."""
+        """Process one message; never raises."""
         try:
-            drop = self._segment(message)
+            drop = self._process(message)
         except ImageError as err:
             self._statistics.drop(Drop.BAD, str(err))
             self._report_error(err)
@@ -68,32 +72,54 @@ class FrameProcessor:
             if drop:
                 self._statistics.drop(drop)
 
-    def _segment(self, message: Any) -> Drop | None:
-        """Do all steps that are called for; returns why the frame was dropped, if it was."""
-        settings = self._settings()
-        wanted = self._outputs.wanted()
+    def _process(self, message: Any) -> Drop | None:
+        """Convert, segment and publish; returns the reason if the frame was dropped."""
+        settings, wanted = self._settings(), self._outputs.wanted()
         if not wanted:
             return Drop.NOBODY
         if self._is_too_old(message, settings):
             return Drop.TOO_OLD
-        stopwatch = _Stopwatch()
+        stopwatch = Stopwatch()
         image = image_of(message)
         stopwatch.lap('convert_ms')
-        self._segmenter.confidence_threshold = settings.confidence_threshold
-        self._segmenter.rules = segment_rules(self._segmenter.model.metadata, settings)
-        if self._segmenter.filter is not None:
-            self._segmenter.filter = embedding_filter(
-                self._segmenter.model, settings, self._segmenter.input_size
-            )
-        can_segment = self._history is not None
-        self._segmenter.refinement = settings.segments_refinement if can_segment else 0.0
-        prediction = self._segmenter(
-            image,
-            with_confidence=bool(wanted & {'confidence', 'segments'}),
-            with_segments=can_segment and bool(wanted & OF_SEGMENTS),
+        prediction = self._segmenter(image, self._options(settings, wanted))
+        stopwatch.lap('segment_ms')
+        images, segment_list = self._results(image, prediction, settings, wanted, message.header, stopwatch)
+        if not self._is_active():
+            return Drop.INACTIVE
+        if self._is_too_old(message, settings):
+            return Drop.TOO_OLD
+        age_ms = self._age_ms(message)
+        self._outputs.publish(images, message.header)
+        if segment_list is not None:
+            self._outputs.publish_segments(segment_list)
+        stopwatch.lap('publish_ms')
+        # the segmenter's own, finer times stand for the whole of it
+        times = {k: v for k, v in stopwatch.laps_ms.items() if k != 'segment_ms'} | asdict(prediction.times)
+        self._statistics.publish(age_ms, times)
+        return None
+
+    def _options(self, settings: Settings, wanted: set[str]) -> FrameOptions:
+        """Options of this frame; a model without codes has neither segments nor refinement."""
+        has_codes = self._history is not None
+        options = FrameOptions.from_settings(
+            settings,
+            confidence=bool(wanted & {'confidence', 'segments'}),
+            segments=has_codes and bool(wanted & OF_SEGMENTS),
         )
+        return options if has_codes else replace(options, refinement=0.0)
+
+    def _results(
+        self,
+        image: UInt8Array,
+        prediction: Prediction,
+        settings: Settings,
+        wanted: set[str],
+        header: Any,
+        stopwatch: Stopwatch,
+    ) -> tuple[dict[str, Any], Any]:
+        """Images by topic name, and the list of segments or None, of the topics with subscribers."""
         results: dict[str, Any] = {'labels': prediction.labels, 'confidence': prediction.confidence}
-        stopwatch.lap('', asdict(self._segmenter.times))
         if 'overlay' in wanted:
             results['overlay'] = self._overlay(
                 image,
@@ -102,45 +128,35 @@ class FrameProcessor:
                 legend=settings.overlay_legend,
             )
             stopwatch.lap('overlay_ms')
-        segments = prediction.segments
-        message_of_segments = None
+        segments, segment_list = prediction.segments, None
         if segments is not None:
             if 'segment_ids' in wanted:
                 results['segment_ids'] = segment_ids(segments)
             if 'segments_overlay' in wanted:
                 results['segments_overlay'] = draw_segments(image, segments, opacity=settings.overlay_opacity)
             if 'segments' in wanted:
-                message_of_segments = self._list_segments(prediction, settings, message.header)
+                segment_list = self._list_segments(prediction, settings, header)
             stopwatch.lap('list_ms')
-        if not self._is_active():
-            return Drop.INACTIVE
-        if self._is_too_old(message, settings):
-            return Drop.TOO_OLD
-        age_ms = self._age_ms(message)
-        self._outputs.publish(_chosen(results, wanted), message.header)
-        if message_of_segments is not None:
-            self._outputs.publish_segments(message_of_segments)
-        stopwatch.lap('publish_ms')
-        self._statistics.publish(age_ms, stopwatch.laps_ms)
-        return None
+        images = {name: found for name, found in results.items() if name in wanted and found is not None}
+        return images, segment_list
 
-    def _list_segments(self, prediction: SegmentedPrediction, settings: Settings, header: Any) -> Any:
-        """The message that lists segments; they are followed over time and remembered on the way."""
+    def _list_segments(self, prediction: Prediction, settings: Settings, header: Any) -> Any:
+        """The message that lists segments; segments are tracked and their codes remembered on the way."""
         segments, confidence, history = prediction.segments, prediction.confidence, self._history
         assert segments is not None
         assert confidence is not None
         assert history is not None
-        stamp_ns = header.stamp.sec * 1_000_000_000 + header.stamp.nanosec
+        stamp_ns = _stamp_ns(header)
         if stamp_ns < self._last_stamp_ns:
             self._tracker.forget()
         self._last_stamp_ns = stamp_ns
-        numbers = self._tracker(segments.regions, segments.codes)
+        track_ids = self._tracker(segments.regions, segments.codes)
         n_kept = min(settings.segments_max_count, ID_LIMIT)
-        history.add(stamp_ns, segments.codes[:n_kept], numbers[:n_kept])
+        history.add(stamp_ns, segments.codes[:n_kept], track_ids[:n_kept])
         return segment_array(
             segments,
             confidence=confidence,
-            numbers=numbers,
+            track_ids=track_ids,
             codebook=self._segmenter.codebook,
             max_count=settings.segments_max_count,
             header=header,
@@ -151,23 +167,10 @@ class FrameProcessor:
         return age_ms is not None and 0 < settings.max_age_ms < age_ms
 
     def _age_ms(self, message: Any) -> float | None:
-        """Time since the stamp, 0 for one in the future; None where there is no stamp."""
-        stamp = message.header.stamp
-        stamp_ns = stamp.sec * 1_000_000_000 + stamp.nanosec
+        """Time since the stamp, 0 for a stamp in the future; None for a message without a stamp."""
+        stamp_ns = _stamp_ns(message.header)
         return max((self._now_ns() - stamp_ns) / _NS_PER_MS, 0.0) if stamp_ns else None
 
 
-class _Stopwatch:
-    def __init__(self) -> None:
-        self.laps_ms: dict[str, float] = {}
-        self._started = time.perf_counter()
-
-    def lap(self, name: str, known_ms: Mapping[str, float] | None = None) -> None:
-        """End a lap; ``known_ms`` instead if it was measured by somebody else."""
-        now = time.perf_counter()
-        self.laps_ms |= known_ms if known_ms is not None else {name: 1e3 * (now - self._started)}
-        self._started = now
-
-
-def _chosen(images: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
-    return {name: image for name, image in images.items() if name in names and image is not None}
+def _stamp_ns(header: Any) -> int:
+    return int(header.stamp.sec) * _NS_PER_S + int(header.stamp.nanosec)

@@ -1,32 +1,30 @@
 """The executable ``seg_node``: runs the lifecycle node until a signal comes.
 
-Everything heavy is imported within `main`, so that a signal during the seconds which that takes ends the
-process as quietly as at any other moment.
+Heavy modules are imported within `main`, so that a signal during these seconds ends the process as quietly
+as at any other moment.
 """
 
 import contextlib
-import ctypes
-import platform
 import signal
 import sys
 from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-"""Options of mallopt, from the header malloc.h of glibc."""
+from seg_ros.inference.process import keep_freed_memory, limit_thread_spinning
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the node.
 
     Args:
-        words: command line, with ``--ros-args``; None = that of the process.
+        words: Command line, with ``--ros-args``; None = that of the process.
 
     Returns:
         Exit code: 0 after a signal, 1 if the node cannot start.
     """
-    keep_frame_memory()
+    limit_thread_spinning()
+    keep_freed_memory()
     interrupts = _Interrupts()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupts)
@@ -34,18 +32,14 @@ def main(words: Sequence[str] | None = None) -> int:
         return _run(sys.argv if words is None else words, interrupts)
     except KeyboardInterrupt:
         return 0
-    finally:
-        # One that was raised within exec() of a string, as of dataclasses during imports, has marked the
-        # process to die of SIGINT in the end, although it was caught. Evaluating a string removes the mark.
-        eval('0')
 
 
-def keep_frame_memory() -> None:
-    """Have glibc keep the memory of a frame for the next one, not map and give back megabytes every time."""
-    if platform.libc_ver()[0] == 'glibc':
-        libc = ctypes.CDLL(None)
-        libc.mallopt(_M_TRIM_THRESHOLD, 256 * 1024 * 1024)
-        libc.mallopt(_M_MMAP_THRESHOLD, 32 * 1024 * 1024)
+class _Interrupted(KeyboardInterrupt):
+    """A signal came.
+
+    A plain KeyboardInterrupt that passes through exec() of a string (dataclasses do that during imports)
+    marks the interpreter to die of SIGINT at exit, even if it is caught; a subclass does not.
+    """
 
 
 class _Interrupts:
@@ -61,12 +55,12 @@ class _Interrupts:
     def __call__(self, number: int, frame: FrameType | None) -> None:
         self._has_come = True
         if self._raises:
-            signal.default_int_handler(number, frame)
+            raise _Interrupted
 
     def check(self) -> None:
-        """Raise the KeyboardInterrupt that something has swallowed, if any."""
+        """Raise the KeyboardInterrupt that an import has swallowed, if any."""
         if self._has_come:
-            raise KeyboardInterrupt
+            raise _Interrupted
 
     def leave_to_rclpy(self) -> None:
         """Raise no more; a signal that has come already is raised here."""
@@ -81,7 +75,7 @@ def _run(words: Sequence[str], interrupts: _Interrupts) -> int:
     from seg_ros.errors import ParameterError
     from seg_ros.ros.node import SegmentationNode
 
-    interrupts.check()  # whatever was being imported may have lost it
+    interrupts.check()
     sys.unraisablehook = _report_unraisable
     rclpy.init(args=list(words))
     node = None
@@ -99,10 +93,10 @@ def _run(words: Sequence[str], interrupts: _Interrupts) -> int:
     except Exception:
         if rclpy.ok():
             raise
-        # Else a signal has shut rclpy down under whatever was in work.
+        # Else a signal has shut rclpy down in the middle of a callback.
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)  # we are on our way
+            signal.signal(number, signal.SIG_IGN)  # the process is ending already
         with contextlib.suppress(ExternalShutdownException):
             if node:
                 node.destroy_node()
@@ -111,7 +105,7 @@ def _run(words: Sequence[str], interrupts: _Interrupts) -> int:
 
 
 def _report_unraisable(problem: Any) -> None:
-    """Report what a destructor raises, but for rclpy's loggers that a signal has left half built."""
+    """Report exceptions of destructors, except those of rclpy loggers left half built by a signal."""
     if not (isinstance(problem.exc_value, AttributeError) and 'RcutilsLogger' in repr(problem.object)):
         sys.__unraisablehook__(problem)
 

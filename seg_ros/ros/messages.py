@@ -1,16 +1,19 @@
-"""What the node says about its model, as messages."""
+"""Messages about the model, its segments and the node's health."""
 
+import sys
 from array import array
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from sensor_msgs.msg import RegionOfInterest
+from sensor_msgs.msg import Image, RegionOfInterest
 from std_msgs.msg import Header
 
-from seg_ros.arrays import UInt8Array
+from seg_ros.arrays import UInt8Array, UInt16Array, UInt64Array
+from seg_ros.errors import ImageError
 from seg_ros.inference.health import Verdict
 from seg_ros.inference.segmenter import Segmenter
 from seg_ros.msg import ClassInfo, ModelInfo, SegmentCode, SegmentCodeArray
@@ -31,7 +34,7 @@ def label_info_type() -> Any:
 
 
 def model_info(segmenter: Segmenter) -> ModelInfo:
-    """Everything about the model that runs."""
+    """Description of the running model, for ``~/model_info``."""
     metadata = segmenter.model.metadata
     height, width = segmenter.input_size
     return ModelInfo(
@@ -53,7 +56,7 @@ def segment_array(
     segments: Segments,
     *,
     confidence: UInt8Array,
-    numbers: npt.NDArray[np.uint64],
+    track_ids: UInt64Array,
     codebook: str,
     max_count: int,
     header: Header,
@@ -61,26 +64,26 @@ def segment_array(
     """The largest segments of a frame, with their codes.
 
     Args:
-        segments: of the frame, in its size.
+        segments: Segments of the frame, at its size.
         confidence: (H, W) uint8, as on its topic.
-        numbers: (S,) uint64, what each is called over time.
-        codebook: digest that the codes belong to.
-        max_count: most segments in the message.
-        header: of the frame.
+        track_ids: (S,) uint64, id of each segment over time.
+        codebook: Digest under which the codes are comparable.
+        max_count: Maximum number of segments in the message.
+        header: Header of the frame.
     """
     shapes, runs = describe(segments.regions), segments.regions.runs
     of_runs = np.add.reduceat(confidence.ravel(), runs.starts[:-1], dtype=np.uint32)
     sums = np.bincount(runs.ids, of_runs, segments.n)
-    shares = (sums / (255 * shapes.areas)).tolist()
+    confidences = (sums / (255 * shapes.areas)).tolist()
     tops, lefts, bottoms, rights = shapes.boxes.T.tolist()
     areas, centroids = shapes.areas.tolist(), shapes.centroids.astype(np.float32)
     n_listed = min(segments.n, max_count, ID_LIMIT)
     listed = [
         SegmentCode(
             id=k + 1,
-            track_id=int(numbers[k]),
+            track_id=int(track_ids[k]),
             class_id=int(segments.class_ids[k]),
-            confidence=shares[k],
+            confidence=confidences[k],
             area=areas[k],
             box=RegionOfInterest(
                 x_offset=lefts[k], y_offset=tops[k], width=rights[k] - lefts[k], height=bottoms[k] - tops[k]
@@ -96,14 +99,14 @@ def segment_array(
     )
 
 
-def segment_ids(segments: Segments) -> npt.NDArray[np.uint16]:
-    """(H, W) uint16: the id of every pixel's segment, 1 .., or 0 for one whose id does not fit."""
+def segment_ids(segments: Segments) -> UInt16Array:
+    """(H, W) uint16: id of the segment of each pixel, from 1; 0 for an id that does not fit into 16 bits."""
     runs = segments.regions.runs
     return runs.spread(np.where(runs.ids < ID_LIMIT, runs.ids + 1, 0).astype(np.uint16))
 
 
 def label_info(segmenter: Segmenter, threshold: float, stamp: Time) -> Any:
-    """``vision_msgs/LabelInfo``: names of the classes, and the confidence below which a pixel is 255."""
+    """``vision_msgs/LabelInfo``: names of the classes, and the confidence threshold."""
     from vision_msgs.msg import LabelInfo, VisionClass
 
     return LabelInfo(
@@ -114,7 +117,7 @@ def label_info(segmenter: Segmenter, threshold: float, stamp: Time) -> Any:
 
 
 def diagnostic_array(verdict: Verdict, name: str, hardware_id: str, stamp: Time) -> DiagnosticArray:
-    """One status, for ``/diagnostics``."""
+    """A verdict as one status, for ``/diagnostics``."""
     status = DiagnosticStatus(
         level=bytes([verdict.level.value]),
         name=name,
@@ -123,3 +126,41 @@ def diagnostic_array(verdict: Verdict, name: str, hardware_id: str, stamp: Time)
         values=[KeyValue(key=key, value=value) for key, value in verdict.values.items()],
     )
     return DiagnosticArray(header=Header(stamp=stamp), status=[status])
+
+
+_LAYOUTS: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]] = {
+    'mono8': (np.dtype(np.uint8), ()),
+    'rgb8': (np.dtype(np.uint8), (3,)),
+    '16UC1': (np.dtype(np.uint16), ()),
+}
+
+
+def message_from_image(pixels: npt.NDArray[Any], encoding: str, header: Header) -> Image:
+    """Build an image message, without row padding and in the byte order of this machine.
+
+    Args:
+        pixels: (H, W) uint8 for ``mono8``, (H, W, 3) uint8 for ``rgb8``, (H, W) uint16 for ``16UC1``.
+        encoding: One of these three.
+        header: Goes into the message as it is: the same object.
+
+    Returns:
+        ``sensor_msgs/Image`` with a copy of the pixels.
+
+    Raises:
+        ImageError: The encoding is none of the three, or the array does not fit it or is empty.
+    """
+    if encoding not in _LAYOUTS:
+        raise ImageError(f'cannot build an image of encoding {encoding!r}; known ones: {", ".join(_LAYOUTS)}')
+    dtype, channels = _LAYOUTS[encoding]
+    if pixels.dtype != dtype or pixels.shape[2:] != channels or pixels.ndim < 2 or pixels.size == 0:
+        expected = ', '.join(('H', 'W', *map(str, channels)))
+        raise ImageError(
+            f'{encoding} image is {pixels.shape} {pixels.dtype.str}; '
+            f'expected ({expected}) {dtype.str}, not empty'
+        )
+    msg = Image(header=header, height=pixels.shape[0], width=pixels.shape[1], encoding=encoding)
+    msg.is_bigendian = int(sys.byteorder == 'big')
+    msg.step = pixels[0].nbytes
+    # Constructor and setter copy what they are given, some byte by byte: fill the message's own array.
+    msg.data.frombytes(np.ascontiguousarray(pixels).data.cast('B'))
+    return msg

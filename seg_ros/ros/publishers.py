@@ -11,8 +11,7 @@ from seg_ros.arrays import UInt8Array
 from seg_ros.errors import ParameterError
 from seg_ros.inference.segmenter import Segmenter
 from seg_ros.msg import ModelInfo, SegmentCodeArray
-from seg_ros.ros.image_message import message_from_image
-from seg_ros.ros.messages import label_info, label_info_type, model_info
+from seg_ros.ros.messages import label_info, label_info_type, message_from_image, model_info
 from seg_ros.ros.qos import checked_overrides, latched_qos, output_qos
 
 ENCODINGS = {

@@ -15,7 +15,6 @@ from seg_ros.datasets.registry import DATASETS
 from seg_ros.datasets.wrappers import Relabelled, Resized
 from seg_ros.errors import CalibrationError, RecipeError, look_up
 from seg_ros.modelfile.file import Model, load_model
-from seg_ros.modelfile.find import find_model
 from seg_ros.modelfile.metadata import EmbeddingMetadata, ModelMetadata
 from seg_ros.networks.embedding_head import EmbeddingHead
 from seg_ros.networks.filtered_network import FilteredNetwork
@@ -70,7 +69,7 @@ def describe_sources(sources: Sequence[Source], parts: Sequence[Dataset]) -> str
 
 def load_parent(recipe: Recipe) -> Model | None:
     """The model that ``init`` names."""
-    return None if recipe.init is None else load_model(find_model(recipe.init))
+    return None if recipe.init is None else load_model(recipe.init)
 
 
 def make_network(recipe: Recipe, metadata: ModelMetadata, parent: Model | None) -> nn.Module:
@@ -219,7 +218,7 @@ def load_teacher(recipe: Recipe, metadata: ModelMetadata) -> ImageNetwork | None
     """
     if recipe.teacher is None:
         return None
-    model = load_model(find_model(recipe.teacher.model))
+    model = load_model(recipe.teacher.model)
     if model.metadata.classes != metadata.classes:
         names = model.metadata.classes.names
         raise RecipeError(f'teacher: {model.path} has other classes than the data: {names}')

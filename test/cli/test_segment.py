@@ -45,7 +45,7 @@ def test_a_folder_gives_what_the_pipeline_gives(model_file: Path, segmenter: Seg
     assert segment(model_file, folder, '-o', output, *words) == 0
     for index, name in enumerate(('a', 'b', 'deep/a')):
         image = DRIVE[index][0]
-        prediction = segmenter(image, with_confidence=True)
+        prediction = segmenter(image, confidence=True)
         np.testing.assert_array_equal(read(output / f'{name}_labels.png'), prediction.labels)
         np.testing.assert_array_equal(read(output / f'{name}_confidence.png'), prediction.confidence)
         overlay = Overlay(segmenter.classes)(image, prediction.labels, opacity=0.3, legend=True)

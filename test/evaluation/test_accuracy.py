@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from seg_ros.cli.main import main
 from seg_ros.datasets.folder import FolderDataset
 from seg_ros.evaluation.accuracy import measure_accuracy
+from seg_ros.inference.options import FrameOptions
 from seg_ros.inference.segmenter import Segmenter
 from seg_ros.inference.settings import Settings
 from seg_ros.synthetic import RenderedDrive
@@ -61,8 +63,8 @@ def test_unlabelled_pixels_count_as_wrong(model_file: Path, folder: Path) -> Non
     segmenter = Segmenter.load(Settings.from_values({'model': str(model_file), 'backend': 'torch'}))
     dataset = FolderDataset(folder, 'val', classes='camvid11')
     sure = measure_accuracy(segmenter, dataset)
-    segmenter.confidence_threshold = 0.9
-    unsure = measure_accuracy(segmenter, dataset)
+    strict = dataclasses.replace(segmenter, options=FrameOptions(confidence_threshold=0.9))
+    unsure = measure_accuracy(strict, dataset)
     assert unsure.matrix.sum() == sure.matrix.sum()
     assert unsure.matrix[:, -1].sum() > 0 == sure.matrix[:, -1].sum()
 

@@ -18,7 +18,7 @@ from std_msgs.msg import Header
 
 from seg_ros.errors import ImageError
 from seg_ros.images.messages import ENCODINGS, MAX_PIXELS, image_from_compressed, image_from_message
-from seg_ros.ros.image_message import message_from_image
+from seg_ros.ros.messages import message_from_image
 
 HEIGHT, WIDTH = 6, 10
 

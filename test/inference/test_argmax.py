@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from seg_ros.errors import ImageError, ParameterError
-from seg_ros.inference.argmax import Prediction, argmax_labels, argmax_labels_reference, warm_up
+from seg_ros.inference.argmax import Labelled, argmax_labels, argmax_labels_reference, warm_up
 
 SIZES = [
     ((12, 16), (12, 16)),
@@ -32,7 +32,7 @@ def random_scores(n_classes: int, size: tuple[int, int], seed: int = 0) -> Tenso
     return 3 * torch.randn(n_classes, *size, generator=generator)
 
 
-def assert_agree(ours: Prediction, scores: Tensor, size: tuple[int, int]) -> None:
+def assert_agree(ours: Labelled, scores: Tensor, size: tuple[int, int]) -> None:
     """Labels as torch's, except where its two best scores differ by less than 1e-5; confidence within 1."""
     expected = argmax_labels_reference(scores, *size, with_confidence=True)
     if len(scores) > 1:

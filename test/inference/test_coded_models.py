@@ -35,7 +35,7 @@ def test_every_backend_gives_the_codes(name: str, coded_model_file: Path) -> Non
     got = load(coded_model_file, backend=name)
     assert got.agreement > 0.99
     assert got.codebook == want.codebook
-    one, other = (p(IMAGE, with_segments=True).segments for p in (want, got))
+    one, other = (p(IMAGE, segments=True).segments for p in (want, got))
     assert one is not None
     assert other is not None
     assert (one.regions.ids == other.regions.ids).mean() > 0.95
@@ -102,7 +102,7 @@ def tampered(source: Path, target: Path, change: str) -> Path:
     ('change', 'error', 'message'),
     [
         ('bits', SelfCheckError, 'golden bits'),
-        ('shape', SelfCheckError, 'another shape'),
+        ('shape', SelfCheckError, 'of shape'),
         ('missing', ModelFileError, 'codes.bias'),
         ('taps', ModelFileError, 'codes.project'),
         ('huge', ModelFileError, 'taps'),
@@ -119,11 +119,11 @@ def test_a_damaged_codebook_is_refused(
 
 def test_segments_need_codes(model_file: Path) -> None:
     with pytest.raises(UnavailableError, match='fit-codes'):
-        load(model_file)(IMAGE, with_segments=True)
+        load(model_file)(IMAGE, segments=True)
 
 
 def test_segments_of_another_size_keep_their_order(coded_model_file: Path) -> None:
-    segments = load(coded_model_file)(IMAGE, with_segments=True).segments
+    segments = load(coded_model_file)(IMAGE, segments=True).segments
     assert segments is not None
     for size in ((192, 256), (17, 23), (1, 1)):
         resized = segments.resized(*size)
@@ -146,7 +146,7 @@ def test_a_coder_without_colour_reads_the_maps_alone() -> None:
 def test_the_shipped_model_without_classes_runs() -> None:
     segmenter = Segmenter.load(Settings(model='segments', backend='torch', device='cpu'))
     assert segmenter.agreement > 0.99
-    prediction = segmenter(RenderedDrive(9, 2, 240, 320)[1][0], with_segments=True, with_confidence=True)
+    prediction = segmenter(RenderedDrive(9, 2, 240, 320)[1][0], segments=True, confidence=True)
     assert prediction.segments is not None
     assert 2 < prediction.segments.n < 200
     assert (prediction.labels == 255).all()
@@ -156,7 +156,7 @@ def test_the_shipped_model_without_classes_runs() -> None:
 
 def test_refining_adds_the_mean_of_the_segment(coded_model_file: Path) -> None:
     segmenter = load(coded_model_file)
-    segments = segmenter(IMAGE, with_segments=True).segments
+    segments = segmenter(IMAGE, segments=True).segments
     assert segments is not None
     scores = segmenter.backend(torch.from_numpy(IMAGE.copy())[None])['scores'][0]
     refined = segments.refine(scores, 2.0).numpy()

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-import seg_ros.embedding_filter
+import seg_ros.inference.embedding_filter
 from seg_ros.errors import ParameterError
 from seg_ros.inference.embedding_filter import EmbeddingFilter
 from seg_ros.networks.masked_average import filter_scores

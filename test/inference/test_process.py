@@ -9,7 +9,7 @@ from seg_ros.inference import process as memory
 FRAMES = """
 import resource, sys, threading
 import torch
-from seg_ros.runtime.memory import keep_freed_memory
+from seg_ros.inference.process import keep_freed_memory
 if sys.argv[1] == 'keep':
     keep_freed_memory()
 def frames():

@@ -17,6 +17,7 @@ from seg_ros.errors import (
 )
 from seg_ros.inference.backends.registry import BACKENDS
 from seg_ros.inference.backends.torch_compiled import CompiledBackend
+from seg_ros.inference.options import FrameOptions
 from seg_ros.inference.segmenter import Segmenter
 from seg_ros.inference.settings import Settings
 from seg_ros.modelfile.file import load_model, save_model
@@ -26,6 +27,7 @@ from seg_ros.networks.filtered_network import FilteredNetwork
 from seg_ros.networks.frame_network import FrameNetwork
 from seg_ros.networks.image_network import ImageNetwork, Normalisation
 from seg_ros.quantization.levels import QUANTIZATIONS
+from seg_ros.resources import resource
 from seg_ros.synthetic import RenderedDrive
 from seg_ros.training.golden_record import label_image
 
@@ -40,7 +42,7 @@ def test_prediction_is_what_the_steps_give_by_hand(model_file: Path) -> None:
     segmenter = Segmenter.load(settings(model_file))
     model = load_model(model_file)
     image = DRIVE[0][0]
-    prediction = segmenter(image, with_confidence=True)
+    prediction = segmenter(image, confidence=True)
     # The whole way in torch; its stretching and that of OpenCV agree within a grey level.
     x = torch.from_numpy(image).permute(2, 0, 1)[None].float()
     x = F.interpolate(x, (96, 128), mode='bilinear').round() / 255
@@ -96,10 +98,13 @@ def test_embeddings_sharpen_labels_where_they_are_asked_to(embedded_model_file: 
     by_hand = FilteredNetwork(frames, 5, 7).eval()
     image = DRIVE[0][0]
     expected = label_image(by_hand, image, (96, 128))
-    assert (filtered(image).labels == expected).mean() > 0.999
-    assert filtered.times.filter_ms > 0
+    prediction = filtered(image)
+    assert (prediction.labels == expected).mean() > 0.999
+    assert prediction.times.filter_ms > 0
+    without = filtered(image, filter=False)
+    np.testing.assert_array_equal(without.labels, plain(image).labels)
     assert (plain(image).labels == label_image(by_hand.frames.network, image, (96, 128))).mean() > 0.999
-    assert plain.times.filter_ms == pytest.approx(0, abs=0.1)
+    assert plain(image).times.filter_ms == without.times.filter_ms == 0
     assert (plain(image).labels != expected).mean() > 0.001
 
 
@@ -186,6 +191,50 @@ def test_levels_derived_from_float_agree(model_file: Path, level: str) -> None:
     assert (reference(DRIVE[1][0]).labels == other(DRIVE[1][0]).labels).mean() > 0.95
 
 
+def test_nothing_about_a_segmenter_changes(model_file: Path) -> None:
+    segmenter = Segmenter.load(settings(model_file))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        segmenter.options = FrameOptions(confidence_threshold=1.0)  # type: ignore[misc]
+    before = dict(vars(segmenter))
+    image = DRIVE[0][0]
+    first = segmenter(image)
+    segmenter(image, FrameOptions(confidence=True, confidence_threshold=1.0))
+    assert vars(segmenter) == before
+    np.testing.assert_array_equal(segmenter(image).labels, first.labels)
+    assert first.times.network_ms > 0
+    assert first.times.segments_ms == 0
+
+
+def test_options_are_checked_like_parameters(model_file: Path) -> None:
+    segmenter = Segmenter.load(settings(model_file, confidence_threshold=0.5))
+    assert segmenter.options.confidence_threshold == 0.5
+    image = DRIVE[0][0]
+    with pytest.raises(ParameterError, match=r'confidence_threshold.*1\.5'):
+        segmenter(image, confidence_threshold=1.5)
+    with pytest.raises(TypeError, match='nonsense'):
+        segmenter(image, nonsense=True)
+    with pytest.raises(UnavailableError, match='fit-codes'):
+        segmenter(image, segments=True)
+
+
+def test_a_model_is_loaded_by_name_path_or_settings(model_file: Path) -> None:
+    by_settings = Segmenter.load(settings(model_file))
+    by_path = Segmenter.load(model_file)
+    assert by_path.model.digest == by_settings.model.digest
+    assert load_model('enet_camvid').path == resource('models/enet_camvid.safetensors')
+
+
+def test_the_remembered_backend_depends_on_embeddings(
+    embedded_model_file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ('torch_compile', 'onnxruntime'):
+        monkeypatch.setitem(BACKENDS, name, BACKENDS['torch'])
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    for enabled in (False, True):
+        Segmenter.load(settings(embedded_model_file, backend='auto', **{'embedding_filter.enabled': enabled}))
+    assert len(list((tmp_path / 'seg_ros').iterdir())) == 2
+
+
 def test_auto_takes_one_of_the_available_backends(
     model_file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -220,9 +269,8 @@ def test_read_only_and_padded_views_are_fine(model_file: Path) -> None:
 def test_threshold_unlabels_what_is_unsure(model_file: Path) -> None:
     segmenter = Segmenter.load(settings(model_file))
     image = DRIVE[2][0]
-    sure = segmenter(image, with_confidence=True)
-    segmenter.confidence_threshold = float(np.median(sure.confidence)) / 255
-    labels = segmenter(image).labels
+    sure = segmenter(image, confidence=True)
+    labels = segmenter(image, confidence_threshold=float(np.median(sure.confidence)) / 255).labels
     unlabelled = labels == 255
     assert 0.2 < unlabelled.mean() < 0.8
     np.testing.assert_array_equal(labels[~unlabelled], sure.labels[~unlabelled])

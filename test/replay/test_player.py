@@ -120,7 +120,7 @@ def test_every_frame_comes_back_as_the_pipeline_has_it(
         )
     assert len(labels) == len(confidences) == len(overlays) == len(images) == 12
     for index, (label, confidence, overlay) in enumerate(zip(labels, confidences, overlays, strict=True)):
-        prediction = segmenter(DRIVE[index][0], with_confidence=True)
+        prediction = segmenter(DRIVE[index][0], confidence=True)
         np.testing.assert_array_equal(grey(label), prediction.labels)
         np.testing.assert_array_equal(grey(confidence), prediction.confidence)
         stamp = SECOND + index * SECOND // 10

@@ -21,7 +21,7 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from seg_ros.ros.image_message import message_from_image
+from seg_ros.ros.messages import message_from_image
 from seg_ros.ros.node import SegmentationNode
 
 RELIABLE = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)

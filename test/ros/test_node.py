@@ -56,7 +56,7 @@ def test_outputs_are_those_of_the_pipeline_under_the_header_of_the_image(
     message = robot.message(IMAGES[0], 12 * SECOND + 345)
     camera.publish(message)
     robot.wait(lambda: all(outputs.values()))
-    prediction = segmenter(IMAGES[0], with_confidence=True)
+    prediction = segmenter(IMAGES[0], confidence=True)
     got = {name: array(messages[0]) for name, messages in outputs.items()}
     assert same(got['labels'], prediction.labels)
     assert len(np.unique(got['labels'])) > 3
@@ -73,7 +73,7 @@ def test_thresholds_change_between_frames(robot: Any, segmenter: Segmenter) -> N
     assert robot.set('confidence_threshold', 0.6) == ''
     camera.publish(robot.message(IMAGES[1]))
     robot.wait(lambda: labels)
-    expected = segmenter(IMAGES[1], with_confidence=True)
+    expected = segmenter(IMAGES[1], confidence=True)
     unsure = expected.confidence < 0.6 * 255 - 1
     assert unsure.any()
     assert (array(labels[0])[unsure] == 255).all()

@@ -35,7 +35,7 @@ def test_segments_are_those_of_the_pipeline(robot: Any, segmenter: Segmenter) ->
     message = robot.message(IMAGES[0], 3 * SECOND)
     camera.publish(message)
     robot.wait(lambda: arrays and ids and pictures)
-    found = segmenter(IMAGES[0], with_segments=True, with_confidence=True)
+    found = segmenter(IMAGES[0], segments=True, confidence=True)
     assert found.segments is not None
     segments, told = found.segments, arrays[0]
     assert told.header == ids[0].header == pictures[0].header == message.header
@@ -128,9 +128,7 @@ def test_labels_can_be_refined(robot: Any, segmenter: Segmenter) -> None:
     robot.wait(lambda: labels)
     got = np.frombuffer(labels[0].data, np.uint8).reshape(90, 120)
     plain = segmenter(IMAGES[2]).labels
-    segmenter.refinement = 5.0
-    refined = segmenter(IMAGES[2]).labels
-    segmenter.refinement = 0.0
+    refined = segmenter(IMAGES[2], refinement=5.0).labels
     assert (got == refined).mean() > 0.999
     assert (got != plain).any()
 

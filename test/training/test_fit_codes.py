@@ -113,7 +113,7 @@ def test_the_command_writes_a_model_that_runs(folder: Path, tmp_path: Path) -> N
     assert main(words) == 0
     segmenter = Segmenter.load(Settings(model=str(output), backend='torch'))
     assert segmenter.agreement == 1
-    prediction = segmenter(patches(3)[0], with_segments=True)
+    prediction = segmenter(patches(3)[0], segments=True)
     assert (prediction.labels == 255).all()
     segments = prediction.segments
     assert segments is not None
@@ -127,12 +127,11 @@ def test_a_model_keeps_its_classes(folder: Path, tmp_path: Path, model_file: Pat
     assert main([*words, '--epochs', '0', '-o', str(output)]) == 0
     image = patches(5)[0]
     plain, coded = (Segmenter.load(Settings(model=str(f), backend='torch')) for f in (model_file, output))
-    prediction = coded(image, with_segments=True)
+    prediction = coded(image, segments=True)
     assert np.array_equal(plain(image).labels, prediction.labels)
     assert prediction.segments is not None
     assert set(prediction.segments.class_ids) <= set(range(11))
-    coded.refinement = 1000.0
-    refined = coded(image, with_segments=True)
+    refined = coded(image, segments=True, refinement=1000.0)
     assert refined.segments is not None
     one_class = refined.segments.class_ids[refined.segments.regions.ids]
     assert (refined.labels == one_class).mean() > 0.97  # but for interpolation along their edges
@@ -151,7 +150,7 @@ def test_embeddings_stay_unless_the_network_learns(
         for f in (embedded_model_file, output)
     )
     assert coded.agreement == 1
-    prediction = coded(patches(5)[0], with_segments=True)
+    prediction = coded(patches(5)[0], segments=True)
     assert prediction.segments is not None
     assert np.array_equal(plain(patches(5)[0]).labels, prediction.labels)
 
@@ -175,7 +174,7 @@ def test_a_network_of_half_precision_keeps_it(
         assert torch.equal(state[name], value), name
     segmenter = Segmenter.load(Settings(model=str(output), backend='torch'))
     assert segmenter.agreement > 0.99
-    assert segmenter(patches(3)[0], with_segments=True).segments is not None
+    assert segmenter(patches(3)[0], segments=True).segments is not None
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def choose_backend(
         return name, build(name)
     if not available:
         raise UnavailableError(_no_backend(model, level, device, obstacles))
-    memory = _memory_file(model.digest, level, size, str(device), n_threads, available)
+    memory = _memory_file(model.digest, level, size, str(device), n_threads, available, with_embeddings)
     remembered = _recall(memory)
     if remembered in available:
         return remembered, build(remembered)

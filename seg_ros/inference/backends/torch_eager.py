@@ -1,9 +1,8 @@
-"""PyTorch as it is: runs everywhere, needs nothing, and is what the other backends must agree with."""
+"""Eager PyTorch: runs everywhere, needs nothing else, and is the reference for the other backends."""
 
 import torch
 from torch import Tensor
 
-from seg_ros.inference.process import keep_freed_memory
 from seg_ros.networks.frame_network import FrameNetwork
 
 
@@ -15,8 +14,6 @@ class TorchBackend:
     ) -> None:
         if n_threads:
             torch.set_num_threads(n_threads)
-        if device.type == 'cpu':
-            keep_freed_memory()
         self._device = device
         self._run = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
