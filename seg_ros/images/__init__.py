@@ -1,1 +1,1 @@
-"""Images: messages, resizing, interpolation."""
+"""Images: files, messages, resizing, interpolation."""
