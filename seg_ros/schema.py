@@ -1,1 +1,277 @@
-"""Checked construction of typed objects from JSON and YAML."""
+"""Typed objects from JSON and YAML: one conversion and one form of error for all of them.
+
+msgspec checks types, and the bounds in ``Annotated[..., msgspec.Meta(...)]``. This module adds checks that
+msgspec does not make for dataclasses: unknown keys, missing keys, numbers that are not finite, and values of
+objects that Python code constructs. See docs/decisions/0010-one-schema.md.
+"""
+
+import dataclasses
+import math
+import re
+import types
+import typing
+from collections.abc import Collection
+from difflib import get_close_matches
+from functools import cache
+from reprlib import Repr
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+T = TypeVar('T')
+
+Fraction = Annotated[float, Meta(ge=0, le=1)]
+Positive = Annotated[float, Meta(gt=0)]
+NotNegative = Annotated[float, Meta(ge=0)]
+Count = Annotated[int, Meta(ge=1)]
+CountOrZero = Annotated[int, Meta(ge=0)]
+
+_WORDS = {'object': 'keys and values', 'array': 'a list', 'null': 'none'}
+"""Names of types in messages of msgspec -> words for somebody who writes YAML."""
+
+_PLACE = re.compile(r'(?P<text>.*) - at (?P<key>`key` in )?`\$(?P<path>.*)`', re.DOTALL)
+"""Message of msgspec: text and key path."""
+
+_STEP = re.compile(r'\.([^.\[]+)|\[([^\]]+)\]')
+"""Step of such a path: ``.field``, ``[index]``, or ``[...]`` for any entry of a dict."""
+
+_SHORT = Repr()
+_SHORT.maxstring = _SHORT.maxother = 100
+_SHORT.maxlong = 40
+
+
+class _MismatchError(ValueError):
+    """Content does not fit its type: ``at`` is the key path, ``text`` continues a sentence about it."""
+
+    def __init__(self, at: str, text: str) -> None:
+        super().__init__(text)
+        self.at = at
+
+
+def build(
+    kind: type[T],
+    content: Any,
+    where: str,
+    error: type[Exception],
+    *,
+    may_lack: Collection[str] | None = None,
+) -> T:
+    """Convert parsed JSON or YAML to a dataclass or any other type that msgspec knows.
+
+    Every key must be known and every value must have the annotated type and lie within its bounds. An int is
+    accepted for a float, a list for a tuple. Floats must be finite.
+
+    Args:
+        kind: Type of the result.
+        content: Parsed JSON or YAML.
+        where: Name of the content for error messages, for example the path of its file.
+        error: Exception to raise.
+        may_lack: Keys that may be missing at any depth; None = all keys with a default.
+
+    Raises:
+        error: The content does not fit. The message states the key path, the value and what was expected.
+    """
+    return typing.cast(T, _convert(kind, content, where, '', error, may_lack))
+
+
+def check_value(hint: Any, value: Any, name: str, error: type[Exception]) -> Any:
+    """Convert one value to an annotated type, as :func:`build` does; ``name`` is for error messages."""
+    return _convert(hint, value, '', name, error, None)
+
+
+def check_fields(instance: Any, error: type[Exception]) -> None:
+    """Check and convert every field of a dataclass; call it first in ``__post_init__``.
+
+    Raises:
+        error: A value has the wrong type or is out of range.
+    """
+    kind: Any = type(instance)
+    for name, hint in field_types(kind).items():
+        value = check_value(hint, getattr(instance, name), name, error)
+        object.__setattr__(instance, name, value)  # the dataclass may be frozen
+
+
+def require(holds: bool, name: str, value: object, expected: str, error: type[Exception]) -> None:
+    """Raise ``error`` unless a condition holds that annotations cannot state."""
+    if not holds:
+        raise error(f'{name} is {shown(value)}; expected {expected}')
+
+
+@cache
+def field_types(kind: Any) -> dict[str, Any]:
+    """Annotations of a dataclass or TypedDict by field name, with the bounds inside ``Annotated``."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    if dataclasses.is_dataclass(kind):
+        return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+    return hints
+
+
+def bounds_of(hint: Any) -> list[Meta]:
+    """The ``msgspec.Meta`` of an annotation, also of the type beside None in ``X | None``."""
+    if typing.get_origin(hint) is Annotated:
+        return [*bounds_of(typing.get_args(hint)[0]), *(m for m in hint.__metadata__ if isinstance(m, Meta))]
+    if _is_union(hint):
+        return [meta for part in typing.get_args(hint) for meta in bounds_of(part)]
+    return []
+
+
+def _convert(
+    hint: Any, value: Any, where: str, at: str, error: type[Exception], may_lack: Collection[str] | None
+) -> Any:
+    try:
+        _check(hint, value, at, may_lack)
+        return msgspec.convert(value, hint)
+    except msgspec.ValidationError as err:
+        at, text = _explain(err, hint, value, at)
+        raise error(_label(where, at) + text) from err
+    except _MismatchError as err:
+        raise error(_label(where, err.at) + str(err)) from err
+
+
+def _label(where: str, at: str) -> str:
+    return f'{where}: {at}' if where and at else where or at
+
+
+def _check(hint: Any, value: Any, at: str, may_lack: Collection[str] | None) -> None:
+    """Refuse unknown and missing keys, and floats that are not finite, as deep as ``hint`` describes."""
+    hint = _core(hint)
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if hint is float and isinstance(value, float) and not math.isfinite(value):
+        raise _MismatchError(at, f' is {value}; expected a finite number')
+    if _is_record(hint) and isinstance(value, dict):
+        _check_keys(hint, value, at, may_lack)
+        for key, entry in value.items():
+            _check(field_types(hint)[key], entry, _join(at, key), may_lack)
+    elif origin is dict and isinstance(value, dict):
+        for key, entry in value.items():
+            _check(parts[1], entry, _join(at, key), may_lack)
+    elif origin in (tuple, list) and isinstance(value, (tuple, list)):
+        for index, entry in enumerate(value):
+            part = _part(hint, index)
+            if part is not None:
+                _check(part, entry, f'{at}[{index}]', may_lack)
+
+
+def _check_keys(kind: Any, content: dict[Any, Any], at: str, may_lack: Collection[str] | None) -> None:
+    known = list(field_types(kind))
+    for key in content:
+        if key not in known:
+            near = get_close_matches(str(key)[:100], known, 1)
+            advice = f'did you mean {near[0]}?' if near else f'known: {", ".join(known)}'
+            raise _MismatchError(_join(at, key), f' is not a known key; {advice}')
+    for key in _required(kind, may_lack):
+        if key not in content:
+            raise _MismatchError(_join(at, key), ' is missing')
+
+
+def _required(kind: Any, may_lack: Collection[str] | None) -> list[str]:
+    """Keys that the content of a dataclass or TypedDict must have."""
+    if typing.is_typeddict(kind):
+        return sorted(kind.__required_keys__)
+    if may_lack is not None:
+        return [f.name for f in dataclasses.fields(kind) if f.name not in may_lack]
+    unset = dataclasses.MISSING
+    return [f.name for f in dataclasses.fields(kind) if f.default is unset and f.default_factory is unset]
+
+
+def _explain(err: msgspec.ValidationError, hint: Any, value: Any, at: str) -> tuple[str, str]:
+    """Key path of an error of msgspec, and a text that continues a sentence about it."""
+    match = _PLACE.fullmatch(str(err))
+    text, path = (match['text'], match['path']) if match else (str(err), '')
+    place = (at + path).lstrip('.')
+    hint, value, is_found = _follow(hint, value, path)
+    if err.__cause__ is not None:  # raised by a __post_init__, whose text may begin with a key
+        is_key = text.partition(' ')[0] in (field_types(_core(hint)) if _is_record(_core(hint)) else ())
+        return (f'{place}.{text}'.lstrip('.'), '') if is_key else (place, f': {text}')
+    if match and match['key']:
+        return place, ' has a key that is not a string'
+    every = '' if is_found else ' in every entry'
+    return place.partition('[...]')[0], f' is {shown(value)}; expected {_expected(hint, text)}{every}'
+
+
+def _follow(hint: Any, value: Any, path: str) -> tuple[Any, Any, bool]:
+    """Annotation and value at a path of msgspec; False where ``[...]`` hides which entry of a dict it is."""
+    is_found = True
+    for name, index in _STEP.findall(path):
+        hint = _core(hint)
+        if name:
+            hint = field_types(hint)[name]
+            value = value[name] if is_found else value
+        elif index == '...':
+            hint, is_found = typing.get_args(hint)[1], False
+        else:
+            hint = _part(hint, int(index))
+            value = value[int(index)] if is_found else value
+    return hint, value, is_found
+
+
+def _expected(hint: Any, text: str) -> str:
+    """Words for the expectation behind a message of msgspec about a value of type ``hint``."""
+    core = _core(hint)
+    if typing.get_origin(core) is Literal:
+        *names, last = map(str, typing.get_args(core))
+        return f'{", ".join(names)} or {last}' if names else last
+    if text.startswith('Number out of range'):
+        return 'a number within the range of float'
+    metas = bounds_of(hint)
+    if metas and ', got ' not in text:
+        return in_words(metas[0])
+    expected = text.removeprefix('Expected ').partition(', got ')[0]
+    for word, plain in _WORDS.items():
+        expected = expected.replace(word, plain)
+    return expected.replace('`', '').replace(' | ', ' or ')
+
+
+def in_words(bounds: Meta) -> str:
+    """Bounds as an error message states them, for example '0 .. 1' or 'more than 0'."""
+    if bounds.min_length is not None:
+        return f'{bounds.min_length} {"" if bounds.max_length == bounds.min_length else "or more "}entries'
+    if bounds.ge is not None and bounds.le is not None:
+        return f'{bounds.ge:g} .. {bounds.le:g}'
+    parts = {
+        '{:g} or more': bounds.ge,
+        'more than {:g}': bounds.gt,
+        '{:g} or less': bounds.le,
+        'less than {:g}': bounds.lt,
+    }
+    return ', '.join(words.format(bound) for words, bound in parts.items() if bound is not None)
+
+
+def _core(hint: Any) -> Any:
+    """The type inside ``Annotated`` and ``X | None``; float for ``int | float``."""
+    if typing.get_origin(hint) is Annotated:
+        return _core(typing.get_args(hint)[0])
+    if _is_union(hint):
+        parts = [_core(part) for part in typing.get_args(hint) if part is not type(None)]
+        return float if float in parts else parts[0]
+    return hint
+
+
+def _is_union(hint: Any) -> bool:
+    return typing.get_origin(hint) in (types.UnionType, typing.Union)
+
+
+def _is_record(hint: Any) -> bool:
+    return dataclasses.is_dataclass(hint) or typing.is_typeddict(hint)
+
+
+def _part(hint: Any, index: int) -> Any:
+    """Type of an entry of a tuple or list; None beyond the end of a tuple."""
+    parts = typing.get_args(hint)
+    if typing.get_origin(hint) is list or parts[-1] is Ellipsis:
+        return parts[0]
+    return parts[index] if index < len(parts) else None
+
+
+def _join(at: str, key: object) -> str:
+    name = key if isinstance(key, str) and len(key) <= 100 else shown(key)
+    return f'{at}.{name}' if at else str(name)
+
+
+def shown(value: object) -> str:
+    """A short form of a value for a message; the value may be hostile."""
+    try:
+        return _SHORT.repr(value)
+    except ValueError:  # an int of thousands of digits
+        return f'a huge {type(value).__name__}'

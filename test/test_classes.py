@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seg_ros.classes import ClassSet
+from seg_ros.classes import ClassInfo, ClassSet
 from seg_ros.errors import DatasetError
 from seg_ros.resources import resource
 
@@ -31,21 +31,35 @@ def test_palette_has_a_colour_for_every_byte() -> None:
         (rows(1, 2), 'class ids are'),
         (rows(0, 2), 'class ids are'),
         (rows(*range(256)), 'at most 255'),
-        ([*rows(0), {'id': 1, 'name': 'class 0', 'colour': [0, 0, 0]}], 'each must be there once'),
-        ([{'id': 0, 'name': 'a', 'colour': [0, 0, 256]}], r'expected r, g, b in 0\.\.255'),
-        ([{'id': 0, 'name': 'a'}], 'keys id, name, colour'),
-        ([{'id': 'x', 'name': 'a', 'colour': [0, 0, 0]}], 'keys id, name, colour'),
-        (['sky'], 'keys id, name, colour'),
+        ([*rows(0), {'id': 1, 'name': 'class 0', 'colour': [0, 0, 0]}], "'class 0'.*expected each name once"),
+        (
+            [{'id': 0, 'name': 'a', 'colour': [0, 0, 256]}],
+            r'classes\[0\].colour\[2\] is 256; expected 0 \.\. 255',
+        ),
+        ([{'id': 0, 'name': 'a'}], r'classes\[0\].colour is missing'),
+        ([{'id': 'x', 'name': 'a', 'colour': [0, 0, 0]}], r"classes\[0\].id is 'x'; expected int"),
+        ([{'id': 0, 'name': 'a', 'color': [0, 0, 0]}], 'color .*did you mean colour'),
+        ([{'id': 0, 'name': 'a', 'colour': [0, 0]}], 'colour .*length 3'),
+        (['sky'], r"classes\[0\] is 'sky'"),
+        (3, 'classes is 3'),
     ],
 )
-def test_what_is_no_class_set_is_refused(content: list[dict[str, object]], complaint: str) -> None:
+def test_what_is_no_class_set_is_refused(content: object, complaint: str) -> None:
     with pytest.raises(DatasetError, match=complaint):
         ClassSet.from_json(content)
 
 
 def test_a_file_that_is_none_is_named(tmp_path: Path) -> None:
     (tmp_path / 'a.yaml').write_text('colours: []')
-    with pytest.raises(DatasetError, match=r'a\.yaml.*expected a key'):
+    with pytest.raises(DatasetError, match=r'a\.yaml: colours is not a known key; known: classes'):
         ClassSet.from_yaml(tmp_path / 'a.yaml')
+    (tmp_path / 'b.yaml').write_text('')
+    with pytest.raises(DatasetError, match=r'b\.yaml is None'):
+        ClassSet.from_yaml(tmp_path / 'b.yaml')
     with pytest.raises(DatasetError, match=r'missing\.yaml'):
         ClassSet.from_yaml(tmp_path / 'missing.yaml')
+
+
+def test_a_colour_out_of_range_is_refused() -> None:
+    with pytest.raises(DatasetError, match=r'colour\[2\] is 300'):
+        ClassInfo(0, 'sky', (0, 0, 300))

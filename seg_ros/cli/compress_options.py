@@ -16,7 +16,7 @@ from seg_ros.modelfile.file import Model, load_model
 from seg_ros.networks.graph.cost import count_macs
 from seg_ros.training.distributed import join, leave
 from seg_ros.training.interrupts import remembered_interrupts
-from seg_ros.training.recipe import Source
+from seg_ros.training.recipe import Source, read_yaml
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,7 +61,7 @@ def mapping_from(text: str, option: str) -> dict[str, Any]:
         RecipeError: it is something else.
     """
     try:
-        content = yaml.safe_load(text)
+        content = read_yaml(text)
     except yaml.YAMLError as err:
         raise RecipeError(f'{option} is no YAML: {err}') from err
     if not isinstance(content, dict):

@@ -1,7 +1,7 @@
-"""Compression recipes: a chain of steps, each of which makes a model file from a model file.
+"""Compression recipes: chains of steps, each of which makes a model file from a model file.
 
-A step is finished when its file is there, so a chain that was stopped goes on where it was; a step whose
-settings, or those of a step before it, have changed is done again.
+A step is done when its file exists, so a stopped chain resumes at the first missing file. A step is repeated
+if its settings or those of an earlier step have changed.
 """
 
 import dataclasses
@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from seg_ros import schema
 from seg_ros.compression.context import CompressionContext, CompressionStep, take
 from seg_ros.compression.steps import STEPS
 from seg_ros.errors import BudgetError, RecipeError
 from seg_ros.modelfile.file import load_model
 from seg_ros.modelfile.find import find_model
 from seg_ros.training.distributed import Processes
-from seg_ros.training.recipe import Source, build_dataclass, read_recipe
+from seg_ros.training.recipe import Source, read_recipe
 
 log = logging.getLogger(__name__)
 
@@ -28,15 +29,15 @@ DONE_FILE = 'steps.json'
 
 @dataclass(frozen=True)
 class CompressionRecipe:
-    """A chain, and what must hold at its end.
+    """A chain of steps, and the size limit of its last file.
 
     Attributes:
-        model: file to start from: a path, or the name of a shipped model.
-        train: data to score, calibrate and learn on.
-        steps: one mapping each, from the name of a step to its settings.
-        validation: data that learning is measured on.
-        learning: keys of a training recipe that all learning shares, such as ``augment`` and ``loss``.
-        bytes: the most that the last file may have; None for no bound.
+        model: Model to start from: a path, or the name of a shipped model.
+        train: Data for scoring, calibration and learning.
+        steps: Steps, each a mapping from its name to its settings.
+        validation: Data for validation while learning.
+        learning: Keys of a training recipe that all learning shares, such as ``augment`` and ``loss``.
+        bytes: Maximum size of the last file in bytes; None = no limit.
     """
 
     model: str
@@ -46,43 +47,46 @@ class CompressionRecipe:
     learning: dict[str, Any] = field(default_factory=dict)
     bytes: int | None = None
 
+    def __post_init__(self) -> None:
+        schema.check_fields(self, RecipeError)
+
     @classmethod
     def from_yaml(cls, path: Path, changes: Sequence[str] = ()) -> 'CompressionRecipe':
         """Read a recipe file; ``changes`` as in ``Recipe.from_yaml``.
 
         Raises:
-            RecipeError: it cannot be read, a key or a step is unknown, or a value has the wrong type.
+            RecipeError: The file cannot be read, a key or a step is unknown, or a value is wrong.
         """
         recipe = read_recipe(cls, path, changes)
-        recipe.links()  # so that a wrong step is told before the first one has run for hours
+        recipe.links()  # finds a wrong step before the first one has run for hours
         return recipe
 
     def links(self) -> list[tuple[str, CompressionStep]]:
         """The steps with their names.
 
         Raises:
-            RecipeError: there is no such step, or its settings are wrong.
+            RecipeError: A step is unknown, or its settings are wrong.
         """
         if not self.steps:
-            raise RecipeError(f'steps: none; expected some of {", ".join(STEPS)}')
+            raise RecipeError(f'steps is empty; expected some of {", ".join(STEPS)}')
         return [_link(number, content) for number, content in enumerate(self.steps, start=1)]
 
 
 def compress(recipe: CompressionRecipe, data: Path | None, folder: Path, processes: Processes) -> Path:
-    """Run a chain, or what is left of it.
+    """Run a chain, or the remaining steps of a stopped one.
 
     Args:
-        recipe: the chain.
-        data: root of the data sets.
-        folder: receives a file a step, ``1-prune.safetensors`` and so on.
-        processes: that learn together.
+        recipe: The chain.
+        data: Root of the data sets.
+        folder: Folder for the files of all steps, ``1-prune.safetensors`` and so on.
+        processes: Processes that learn together.
 
     Returns:
-        The last file.
+        Path of the last file.
 
     Raises:
-        BudgetError: a budget cannot be met, or the last file is larger than it may be.
-        RecipeError: a step does not fit the model.
+        BudgetError: A budget cannot be met, or the last file is larger than its limit.
+        RecipeError: A step does not fit the model.
     """
     path = find_model(recipe.model)
     context = CompressionContext(recipe.train, recipe.validation, data, processes, recipe.learning, path)
@@ -93,7 +97,7 @@ def compress(recipe: CompressionRecipe, data: Path | None, folder: Path, process
         state.update(json.dumps([name, recipe.steps[number - 1]], sort_keys=True).encode())
         target = folder / f'{number}-{name}.safetensors'
         is_done = target.is_file() and _read_done(folder).get(target.name) == state.hexdigest()
-        processes.wait()  # all look before one writes
+        processes.wait()  # all read the state before one writes it
         if is_done:
             log.info('step %d, %s: done before', number, name)
         else:
@@ -105,7 +109,7 @@ def compress(recipe: CompressionRecipe, data: Path | None, folder: Path, process
     n_bytes = path.stat().st_size
     if recipe.bytes is not None and n_bytes > recipe.bytes:
         raise BudgetError(
-            f'{path} has {n_bytes:,} bytes; expected {recipe.bytes:,} at most: prune more, or take fewer bits'
+            f'{path} has {n_bytes:,} bytes; expected at most {recipe.bytes:,}: prune more, or use fewer bits'
         )
     return path
 
@@ -117,7 +121,7 @@ def _link(number: int, content: dict[str, Any]) -> tuple[str, CompressionStep]:
     name, settings = next(iter(content.items()))
     if name not in STEPS:
         raise RecipeError(f"{where}: unknown step '{name}'; known: {', '.join(STEPS)}")
-    step: CompressionStep = build_dataclass(STEPS[name], settings or {}, f'{where}: {name}')
+    step: CompressionStep = schema.build(STEPS[name], settings or {}, f'{where}: {name}', RecipeError)
     return name, step
 
 

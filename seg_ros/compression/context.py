@@ -1,7 +1,6 @@
 """What the steps of a chain share: data, processes, and learning when a network has changed."""
 
 import dataclasses
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,12 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from seg_ros import schema
 from seg_ros.errors import CalibrationError, RecipeError
 from seg_ros.images.resize import resize_image
 from seg_ros.modelfile.file import Model, load_model
 from seg_ros.modelfile.metadata import ModelMetadata
 from seg_ros.training.distributed import Processes
-from seg_ros.training.recipe import Recipe, Source, build_dataclass
+from seg_ros.training.recipe import Recipe, Source
 from seg_ros.training.setup import open_source
 from seg_ros.training.trainer import BEST_FILE, LAST_FILE, Trainer
 
@@ -126,8 +126,7 @@ def _learn(model: Model, path: Path, keys: dict[str, Any], context: CompressionC
         'validation': context.validation and dataclasses.asdict(context.validation),
         'init': str(model.path),
     }
-    plain = json.loads(json.dumps(content))  # tuples become lists, as in a recipe file
-    recipe = build_dataclass(Recipe, plain, 'learn')
+    recipe = schema.build(Recipe, content, 'learn', RecipeError)
     folder = path.with_suffix('')
     trainer = Trainer(recipe, context.data, folder, context.processes)
     trainer.metadata = replace(

@@ -222,7 +222,7 @@ def _metadata(metadata: dict[str, str] | None) -> Any:
         raise ModelFileError(f"no metadata '{METADATA_KEY}'; it was not written by seg_ros")
     try:
         return json.loads(metadata[METADATA_KEY])
-    except (json.JSONDecodeError, RecursionError) as err:
+    except (ValueError, RecursionError) as err:  # ValueError also for an int of thousands of digits
         raise ModelFileError(f"metadata '{METADATA_KEY}' is no JSON: {err}") from err
 
 

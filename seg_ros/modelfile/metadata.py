@@ -1,11 +1,12 @@
-"""What a model file says of itself: one JSON object, checked before anything is built from it."""
+"""Metadata of a model file: one JSON object, checked before anything is built from it."""
 
-import math
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Annotated, Any, Literal, TypedDict
 
+from msgspec import Meta
 from torch import nn
 
+from seg_ros import schema
 from seg_ros.classes import ClassSet
 from seg_ros.errors import DatasetError, ModelFileError, ParameterError, look_up
 from seg_ros.networks.binary_layer import BinaryLayer
@@ -14,130 +15,124 @@ from seg_ros.networks.graph.channels import remove_block
 from seg_ros.networks.image_network import Normalisation
 from seg_ros.networks.registry import ENCODERS, MODELS
 from seg_ros.quantization.levels import QUANTIZATIONS
+from seg_ros.schema import Fraction
 from seg_ros.segments.superpixels import SUPERPIXELS
 
 FORMAT = 1
 SIZE_LIMIT = 8192
-"""Largest height or width, in pixels, that a file may name as its input size."""
+"""Largest input height or width in a file, in pixels."""
 
-_CHANNEL_LIMIT = 65536
+_MAY_LACK = ('pruned', 'codes', 'embeddings')
+"""Keys that the first files of format 1 do not have."""
+
+_InputSide = Annotated[int, Meta(ge=8, le=SIZE_LIMIT)]
+_Taps = Annotated[dict[str, Annotated[int, Meta(ge=1, le=65536)]], Meta(min_length=1)]
+_Range = Annotated[list[float], Meta(min_length=2, max_length=2)]
 
 
 @dataclass(frozen=True)
 class CodeMetadata:
-    """How a model gives segments and their codes.
+    """Settings of segments and their codes.
 
     Attributes:
-        taps: name of each sub-module whose result the binary layer reads -> channels of that.
-        n_bits: of a code.
-        has_colour: whether the layer reads the colour of pixels too.
-        superpixels: name in seg_ros.segments.superpixels.SUPERPIXELS.
-        region_size: of the superpixels, in pixels of the network's input.
-        merge_limit: share of bits, 0..1, up to which touching segments are joined.
-        size_power: how much more readily small segments join than large ones, 0 = not at all.
-        border_share: 0..1, how much the codes along a border count against those of whole segments.
+        taps: Name of each sub-module that the binary layer reads -> number of its channels.
+        n_bits: Number of bits of a code, a multiple of 8.
+        has_colour: Whether the layer reads the colour of pixels too.
+        superpixels: Name in seg_ros.segments.superpixels.SUPERPIXELS.
+        region_size: Size of a superpixel, in pixels of the network's input.
+        merge_limit: Maximum fraction of differing bits for merging adjacent segments, 0..1.
+        size_power: Preference for merging small segments, 0..10, 0 = none.
+        border_share: Weight of the codes along a border against those of whole segments, 0..1.
     """
 
-    taps: dict[str, int]
-    n_bits: int
+    taps: _Taps
+    n_bits: Annotated[int, Meta(ge=8, le=256, multiple_of=8)]
     has_colour: bool = True
     superpixels: str = 'slic'
-    region_size: int = 16
-    merge_limit: float = 0.1
-    size_power: float = 0.0
-    border_share: float = 0.0
+    region_size: Annotated[int, Meta(ge=2, le=SIZE_LIMIT)] = 16
+    merge_limit: Fraction = 0.1
+    size_power: Annotated[float, Meta(ge=0, le=10)] = 0.0
+    border_share: Fraction = 0.0
 
     def build(self) -> BinaryLayer:
         """The binary layer with untrained weights."""
         return BinaryLayer(list(self.taps.values()), self.n_bits, has_colour=self.has_colour)
 
-    @classmethod
-    def from_json(cls, content: dict[str, Any]) -> 'CodeMetadata':
-        """Inverse of ``dataclasses.asdict``; raises KeyError, TypeError or ValueError for what is no such."""
-        metadata = cls(
-            taps={str(name): int(count) for name, count in content['taps'].items()},
-            n_bits=int(content['n_bits']),
-            has_colour=bool(content['has_colour']),
-            superpixels=str(content['superpixels']),
-            region_size=int(content['region_size']),
-            merge_limit=float(content['merge_limit']),
-            size_power=float(content['size_power']),
-            border_share=float(content['border_share']),
-        )
-        if not (2 <= metadata.region_size <= SIZE_LIMIT and 0 <= metadata.merge_limit <= 1):
-            raise ValueError(f'region_size {metadata.region_size}, merge_limit {metadata.merge_limit}')
-        if not 0 <= metadata.border_share <= 1:
-            raise ValueError(f'border_share {metadata.border_share}')
-        if not (0 <= metadata.size_power <= 10 and max(metadata.taps.values()) <= _CHANNEL_LIMIT):
-            raise ValueError(f'size_power {metadata.size_power}, taps {metadata.taps}')
-        look_up(SUPERPIXELS, metadata.superpixels, 'kind of superpixels')
-        return metadata
-
 
 @dataclass(frozen=True)
 class EmbeddingMetadata:
-    """How a model gives embeddings, and how the filter that they drive is meant to be set.
+    """Settings of embeddings, and defaults of the filter that uses them.
 
     Attributes:
-        taps: name of each sub-module whose result the head reads -> channels of that.
-        dimensions: of an embedding.
-        stride: pixels of the network's input from one embedding to the next.
-        window: of the filter, in embeddings, odd.
-        iterations: of the filter.
+        taps: Name of each sub-module that the head reads -> number of its channels.
+        dimensions: Number of dimensions of an embedding.
+        stride: Distance between embeddings, in pixels of the network's input.
+        window: Width and height of the filter's window, in embeddings, odd.
+        iterations: Number of times that the filter is applied.
     """
 
-    taps: dict[str, int]
-    dimensions: int = 8
-    stride: int = 4
-    window: int = 5
-    iterations: int = 2
+    taps: _Taps
+    dimensions: Annotated[int, Meta(ge=1, le=256)] = 8
+    stride: Literal[1, 2, 4, 8] = 4
+    window: Annotated[int, Meta(ge=1, le=99)] = 5
+    iterations: Annotated[int, Meta(ge=0, le=100)] = 2
+
+    def __post_init__(self) -> None:
+        _require(self.window % 2 == 1, 'window', self.window, 'an odd number')
 
     def build(self) -> EmbeddingHead:
         """The head with untrained weights."""
         return EmbeddingHead(list(self.taps.values()), self.dimensions, self.stride)
 
-    @classmethod
-    def from_json(cls, content: dict[str, Any]) -> 'EmbeddingMetadata':
-        """Inverse of ``dataclasses.asdict``; raises KeyError, TypeError or ValueError for what is no such."""
-        taps = {str(name): int(count) for name, count in content['taps'].items()}
-        numbers = {key: int(content[key]) for key in ('dimensions', 'stride', 'window', 'iterations')}
-        metadata = cls(taps, **numbers)
-        if not all(1 <= count <= _CHANNEL_LIMIT for count in taps.values()):
-            raise ValueError(f'taps {taps}')
-        if not 1 <= metadata.dimensions <= 256 or metadata.stride not in (1, 2, 4, 8):
-            raise ValueError(f'dimensions {metadata.dimensions}, stride {metadata.stride}')
-        if metadata.window % 2 == 0 or not 1 <= metadata.window <= 99:
-            raise ValueError(f'window {metadata.window}')
-        if not 0 <= metadata.iterations <= 100:
-            raise ValueError(f'iterations {metadata.iterations}')
-        return metadata
+
+class _Ranges(TypedDict):
+    ranges: dict[str, _Range]
+
+
+class CalibrationRecord(_Ranges, total=False):
+    """Record of an int8 calibration.
+
+    ``ranges`` maps the name of a layer to the smallest and largest value of its input. ``method`` names the
+    method and ``data`` the images; both are for people to read.
+    """
+
+    method: str
+    data: str
+
+
+class PruningRecord(TypedDict):
+    """Record of pruning: ``removed`` lists names of blocks. Shapes of tensors tell pruned channels."""
+
+    removed: list[str]
 
 
 @dataclass(frozen=True)
 class ModelMetadata:
-    """What a model file says of itself.
+    """Metadata of a model file.
 
     Attributes:
-        architecture: name in seg_ros.networks.registry.MODELS, built with ``arguments``.
-        classes: what the scores mean.
-        normalisation: of the network's input.
-        input_size: (height, width) in pixels that the network was trained for.
-        quantization: level of the stored weights, a name in seg_ros.quantization.levels.QUANTIZATIONS.
-        calibration: what int8 needs to know of activations: ``ranges``, name of a layer -> smallest and
-            largest value that comes in, and ``method``, ``data``; None where there is none.
-        pruned: what was taken out of the architecture: ``removed``, names of blocks; channels are told by the
-            shapes of tensors. None where all is there.
-        parent: digest and figures of the model this one was made from; None for an original.
-        training: data, recipe, seed, commit.
-        licence: of the weights, an SPDX identifier and a note.
-        figures: measured results, fractions 0..1.
-        codes: how segments and their codes are made; None where the model has none.
-        embeddings: how embeddings are made and scores filtered by them; None where the model has none.
+        architecture: Name in seg_ros.networks.registry.MODELS, or ENCODERS for a model without classes.
+        classes: Classes of the scores.
+        input_size: (height, width) of the images that the network was trained for, in pixels.
+        normalisation: Normalisation of the network's input.
+        arguments: Keyword arguments of the architecture.
+        quantization: Level of the weights in the file, a name in seg_ros.quantization.levels.QUANTIZATIONS.
+        calibration: A CalibrationRecord, which int8 needs; None without calibration.
+        pruned: A PruningRecord; None for a complete architecture.
+        parent: Digest and figures of the model that this one was made from; None for an original.
+        training: Data, recipe, seed and commit.
+        licence: Licence of the weights, an SPDX identifier and a note.
+        figures: Measured results, fractions 0..1.
+        codes: Settings of segments and their codes; None for a model without codes.
+        embeddings: Settings of embeddings and of their filter; None for a model without embeddings.
+
+    Raises:
+        ModelFileError: The record of calibration or of pruning is wrong.
     """
 
     architecture: str
     classes: ClassSet
-    input_size: tuple[int, int]
+    input_size: tuple[_InputSide, _InputSide]
     normalisation: Normalisation = field(default_factory=Normalisation)
     arguments: dict[str, Any] = field(default_factory=dict)
     quantization: str = 'fp32'
@@ -150,12 +145,19 @@ class ModelMetadata:
     codes: CodeMetadata | None = None
     embeddings: EmbeddingMetadata | None = None
 
+    def __post_init__(self) -> None:
+        for name, kind in (('calibration', CalibrationRecord), ('pruned', PruningRecord)):
+            record = schema.check_value(kind | None, getattr(self, name), name, ModelFileError)
+            object.__setattr__(self, name, record)
+        for name, (low, high) in (self.calibration or {'ranges': {}})['ranges'].items():
+            _require(low <= high, f'calibration.ranges.{name}', [low, high], 'the smaller value first')
+
     def build(self) -> nn.Module:
-        """A network of this architecture with untrained weights; blocks are out, channels are all there.
+        """A network of this architecture with untrained weights, without removed blocks, with all channels.
 
         Raises:
-            ModelFileError: the architecture refuses the arguments, or has no such block.
-            UnknownNameError: there is no such architecture.
+            ModelFileError: The architecture refuses the arguments, or it does not have a removed block.
+            UnknownNameError: The architecture is unknown.
         """
         try:
             if not len(self.classes):
@@ -174,7 +176,7 @@ class ModelMetadata:
         return network
 
     def as_json(self) -> dict[str, Any]:
-        """The object behind the metadata key."""
+        """The JSON object in a model file."""
         return {
             'format': FORMAT,
             'architecture': self.architecture,
@@ -198,65 +200,33 @@ class ModelMetadata:
         """Inverse of :meth:`as_json`.
 
         Raises:
-            ModelFileError: a key is missing or holds something else than it should.
+            ModelFileError: A key is missing or unknown, or a value has the wrong type or is out of range.
+            UnknownNameError: The quantization level or kind of superpixels is unknown.
         """
-        if not isinstance(content, dict) or content.get('format') != FORMAT:
-            found = content.get('format') if isinstance(content, dict) else content
-            raise ModelFileError(f'format is {found!r}; this version of seg_ros reads format {FORMAT}')
-        try:
-            height, width = (int(v) for v in content['input_size'])
-            if not (8 <= height <= SIZE_LIMIT and 8 <= width <= SIZE_LIMIT):
-                raise ModelFileError(f'input size {height}x{width}; expected 8..{SIZE_LIMIT} pixels each')
-            norm = content['normalisation']
-            metadata = cls(
-                architecture=str(content['architecture']),
-                arguments=dict(content['arguments']),
-                classes=ClassSet.from_json(content['classes']),
-                normalisation=Normalisation(
-                    tuple(float(v) for v in norm['mean']),  # type: ignore[arg-type]
-                    tuple(float(v) for v in norm['std']),  # type: ignore[arg-type]
-                    norm['channel_order'],
-                ),
-                input_size=(height, width),
-                quantization=str(content['quantization']),
-                calibration=_calibration(content['calibration']),
-                pruned=_pruned(content.get('pruned')),
-                parent=content['parent'],
-                training=dict(content['training']),
-                licence=str(content['licence']),
-                figures=dict(content['figures']),
-                codes=CodeMetadata.from_json(content['codes']) if content.get('codes') else None,
-                embeddings=EmbeddingMetadata.from_json(content['embeddings'])
-                if content.get('embeddings')
-                else None,
+        found = content.get('format') if isinstance(content, dict) else content
+        if not isinstance(content, dict) or found != FORMAT:
+            raise ModelFileError(
+                f'format is {schema.shown(found)}; this version of seg_ros reads format {FORMAT}'
             )
-        except DatasetError as err:
-            raise ModelFileError(str(err)) from err
-        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as err:
-            if isinstance(err, ModelFileError):
-                raise
-            raise ModelFileError(f'metadata lacks or garbles a key: {err!r}') from err
+        content = {key: value for key, value in content.items() if key != 'format'}
+        if 'classes' in content:
+            try:
+                content['classes'] = ClassSet.from_json(content['classes'])
+            except DatasetError as err:
+                raise ModelFileError(str(err)) from err
+        metadata = schema.build(cls, content, 'metadata', ModelFileError, may_lack=_MAY_LACK)
         if not len(metadata.classes) and metadata.codes is None:
             raise ModelFileError('the model has neither classes nor codes')
         look_up(QUANTIZATIONS, metadata.quantization, 'quantization level')
+        if metadata.codes is not None:
+            look_up(SUPERPIXELS, metadata.codes.superpixels, 'kind of superpixels')
         return metadata
 
 
 def with_figures(metadata: ModelMetadata, **figures: Any) -> ModelMetadata:
-    """The description with further measured figures."""
+    """The metadata with further measured figures."""
     return replace(metadata, figures={**metadata.figures, **figures})
 
 
-def _calibration(content: Any) -> dict[str, Any] | None:
-    """A calibration record, checked; raises KeyError, TypeError or ValueError."""
-    if content is None:
-        return None
-    ranges = {str(k): [float(low), float(high)] for k, (low, high) in content['ranges'].items()}
-    if not all(math.isfinite(low) and math.isfinite(high) and low <= high for low, high in ranges.values()):
-        raise ValueError('calibration: a range is not finite, or upside down')
-    return {**content, 'ranges': ranges}
-
-
-def _pruned(content: Any) -> dict[str, Any] | None:
-    """What was pruned, checked; raises KeyError, TypeError or ValueError."""
-    return None if content is None else {**content, 'removed': [str(name) for name in content['removed']]}
+def _require(holds: bool, name: str, value: object, expected: str) -> None:
+    schema.require(holds, name, value, expected, ModelFileError)

@@ -16,7 +16,7 @@ from seg_ros.drawing.overlay import Overlay, colourise, contact_sheet
 from seg_ros.errors import BagError
 from seg_ros.evaluation.figures import LabelCounter
 from seg_ros.images.messages import image_of
-from seg_ros.inference.health import STAGES
+from seg_ros.inference.drops import STAGES
 from seg_ros.metrics.labels import Counts, confusion_matrix
 
 LABELS, MODEL_INFO, DIAGNOSTICS = '/seg_ros/labels', '/seg_ros/model_info', '/diagnostics'
@@ -58,7 +58,7 @@ class Recording:
     def classes(self) -> ClassSet:
         """What the labels mean."""
         return ClassSet.from_json(
-            {'id': c.id, 'name': c.name, 'colour': c.colour} for c in self._model_info.classes
+            [{'id': c.id, 'name': c.name, 'colour': c.colour.tolist()} for c in self._model_info.classes]
         )
 
     @cached_property

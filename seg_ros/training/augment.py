@@ -1,61 +1,59 @@
 """Random changes of training images that leave their labels true."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import cv2
 import numpy as np
+from msgspec import Meta
 
+from seg_ros import schema
 from seg_ros.arrays import UNLABELLED, UInt8Array
 from seg_ros.errors import RecipeError
+from seg_ros.schema import Fraction, NotNegative, Positive
+
+_Side = Annotated[int, Meta(ge=8)]
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How much training images vary. All that is random comes from the generator handed to :meth:`__call__`.
+    """Ranges of random changes. All randomness comes from the generator passed to :meth:`__call__`.
 
     Attributes:
-        crop: (height, width) of the result in pixels; the rest of a larger image is cut away at random,
-            what a smaller one lacks is mirrored at the border and void.
-        scale: smallest and largest zoom, drawn log-uniformly.
-        stretch: largest relative change of the aspect ratio, 0 for none.
-        rotate: largest rotation either way, in degrees.
-        flip: probability of mirroring left and right.
-        brightness: largest relative change of all channels, 0..1, 0 for none.
-        contrast: likewise, of the distance from the image's mean.
-        saturation: likewise, of the distance from grey.
-        white_balance: likewise, of each channel apart.
-        gamma: largest exponent or its inverse minus 1, 0 for none.
-        blur: largest Gaussian sigma in pixels, used for a third of the images.
-        noise: largest standard deviation of Gaussian noise in grey levels, used for a third of the images.
-        shadow: probability of darkening a random half-plane, as a cast shadow does.
+        crop: (height, width) of the result in pixels. Larger images are cut at a random place; smaller ones
+            are mirrored at the border and unlabelled there.
+        scale: Minimum and maximum zoom, drawn log-uniformly.
+        stretch: Maximum relative change of the aspect ratio, 0 = none.
+        rotate: Maximum rotation in either direction, in degrees.
+        flip: Probability of a left-right flip.
+        brightness: Maximum relative change of all channels, 0 = none.
+        contrast: Maximum relative change of the distance from the image's mean.
+        saturation: Maximum relative change of the distance from grey.
+        white_balance: Maximum relative change of each channel by itself.
+        gamma: Maximum of the exponent or of its inverse, minus 1, 0 = none.
+        blur: Maximum Gaussian sigma in pixels, applied to a third of the images.
+        noise: Maximum standard deviation of Gaussian noise in grey levels, applied to a third of the images.
+        shadow: Probability of darkening a random half-plane, as a cast shadow does.
     """
 
-    crop: tuple[int, int]
-    scale: tuple[float, float] = (1.0, 1.0)
-    stretch: float = 0.0
-    rotate: float = 0.0
-    flip: float = 0.0
-    brightness: float = 0.0
-    contrast: float = 0.0
-    saturation: float = 0.0
-    white_balance: float = 0.0
-    gamma: float = 0.0
-    blur: float = 0.0
-    noise: float = 0.0
-    shadow: float = 0.0
+    crop: tuple[_Side, _Side]
+    scale: tuple[Positive, Positive] = (1.0, 1.0)
+    stretch: NotNegative = 0.0
+    rotate: NotNegative = 0.0
+    flip: Fraction = 0.0
+    brightness: Fraction = 0.0
+    contrast: Fraction = 0.0
+    saturation: Fraction = 0.0
+    white_balance: Fraction = 0.0
+    gamma: NotNegative = 0.0
+    blur: NotNegative = 0.0
+    noise: NotNegative = 0.0
+    shadow: Fraction = 0.0
 
     def __post_init__(self) -> None:
-        if min(self.crop) < 8 or not 0 < self.scale[0] <= self.scale[1]:
-            raise RecipeError(
-                f'crop is {self.crop}, scale {self.scale}; expected a crop of 8 pixels or more and '
-                'scales above 0, the smaller first'
-            )
-        for key in ('flip', 'shadow', 'brightness', 'contrast', 'saturation', 'white_balance'):
-            if not 0 <= getattr(self, key) <= 1:
-                raise RecipeError(f'{key} is {getattr(self, key)}; expected 0..1')
-        for key in ('stretch', 'rotate', 'gamma', 'blur', 'noise'):
-            if getattr(self, key) < 0:
-                raise RecipeError(f'{key} is {getattr(self, key)}; expected 0 or more')
+        schema.check_fields(self, RecipeError)
+        is_sorted = self.scale[0] <= self.scale[1]
+        schema.require(is_sorted, 'scale', self.scale, 'the smaller zoom first', RecipeError)
 
     def __call__(
         self, image: UInt8Array, labels: UInt8Array, rng: np.random.Generator

@@ -9,29 +9,29 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from seg_ros import schema
 from seg_ros.arrays import UInt8Array
 from seg_ros.classes import ClassSet
 from seg_ros.errors import RecipeError, UnknownNameError
+from seg_ros.schema import Fraction
 
 
 @dataclass(frozen=True)
 class Paste:
-    """How often, and of which classes; the pasted image is varied for itself, and both keep their size.
+    """Settings of copy-paste augmentation. The pasted image is augmented by itself; both keep their size.
 
     Attributes:
-        classes: names of the classes to paste: things that stand in front of others, not sky or road.
-        probability: that an image is pasted into.
-        per_class: probability that a class comes along, each for itself.
+        classes: Names of the classes to paste: things in front of others, not sky or road.
+        probability: Probability that something is pasted into an image.
+        per_class: Probability of each class to be pasted then.
     """
 
     classes: tuple[str, ...]
-    probability: float = 0.5
-    per_class: float = 0.7
+    probability: Fraction = 0.5
+    per_class: Fraction = 0.7
 
     def __post_init__(self) -> None:
-        for key in ('probability', 'per_class'):
-            if not 0 <= getattr(self, key) <= 1:
-                raise RecipeError(f'{key} is {getattr(self, key)}; expected 0..1')
+        schema.check_fields(self, RecipeError)
 
     def ids(self, classes: ClassSet) -> tuple[int, ...]:
         """The numbers of its classes.

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -17,7 +18,7 @@ from seg_ros.classes import ClassSet
 from seg_ros.errors import ModelFileError, SegRosError, UnknownNameError
 from seg_ros.modelfile.file import GOLDEN_IMAGES, GOLDEN_LABELS, METADATA_KEY, load_model, save_model
 from seg_ros.modelfile.golden import Golden
-from seg_ros.modelfile.metadata import EmbeddingMetadata, ModelMetadata, with_figures
+from seg_ros.modelfile.metadata import CodeMetadata, EmbeddingMetadata, ModelMetadata, with_figures
 from seg_ros.modelfile.packed import rounded_to_file
 from seg_ros.networks.graph.channels import remove, trace_channels
 from seg_ros.networks.image_network import Normalisation
@@ -180,6 +181,7 @@ CLASS = {'id': 0, 'name': 'a', 'colour': [0, 0, 0]}
     [
         ('not json', 'is no JSON'),
         ('[' * 100_000, 'is no JSON'),
+        ('{"format": ' + '1' * 5000 + '}', 'is no JSON'),
         ('[]', 'format is'),
         ('null', 'format is'),
         ({'format': 2}, 'format is 2'),
@@ -189,22 +191,28 @@ CLASS = {'id': 0, 'name': 'a', 'colour': [0, 0, 0]}
         ({'classes': [CLASS | {'id': 10**9}]}, 'class ids'),
         ({'classes': [CLASS | {'colour': [0, 0, 256]}]}, 'colour'),
         ({'classes': [CLASS, CLASS]}, 'class ids'),
-        ({'input_size': [10**9, 10**9]}, 'expected 8..8192'),
-        ({'input_size': [0, -5]}, 'expected 8..8192'),
-        ({'input_size': [float('inf'), 64]}, 'lacks or garbles'),
-        ({'input_size': [10**400, 64]}, 'expected 8..8192'),
+        ({'input_size': [10**9, 10**9]}, r'input_size\[0\] .* 8 \.\. 8192'),
+        ({'input_size': [0, -5]}, r'input_size\[0\] is 0; .* 8 \.\. 8192'),
+        ({'input_size': [float('inf'), 64]}, r'input_size\[0\] is inf'),
+        ({'input_size': [10**400, 64]}, r'input_size\[0\] .* 8 \.\. 8192'),
         ({'classes': [CLASS | {'id': float('inf')}]}, 'class'),
-        ({'normalisation': {'mean': [10**400, 0, 0], 'std': [1, 1, 1], 'channel_order': 'rgb'}}, 'garbles'),
-        ({'input_size': [1]}, 'input_size|not enough'),
-        ({'input_size': 'wide'}, 'garbles'),
+        (
+            {'normalisation': {'mean': [10**400, 0, 0], 'std': [1, 1, 1], 'channel_order': 'rgb'}},
+            r'mean\[0\]',
+        ),
+        ({'input_size': [1]}, 'input_size .* length 2'),
+        ({'input_size': 'wide'}, "input_size is 'wide'"),
         ({'normalisation': {'mean': [0, 0, 0], 'std': [1, 1, 0], 'channel_order': 'rgb'}}, 'std above 0'),
         ({'normalisation': {'mean': [0], 'std': [1], 'channel_order': 'rgb'}}, 'normalisation'),
         ({'normalisation': {'mean': [0, 0, 0], 'std': [1, 1, 1], 'channel_order': 'gbr'}}, 'channel order'),
-        ({'normalisation': None}, 'garbles'),
+        ({'normalisation': None}, 'normalisation is None'),
         ({'arguments': {'layers': 3}}, 'refuses arguments'),
         ({'arguments': {'dropout': 7}}, 'refuses arguments'),
-        ({'arguments': [1]}, 'garbles'),
-        ({'figures': 5}, 'garbles'),
+        ({'arguments': [1]}, r'arguments is \[1\]'),
+        ({'figures': 5}, 'figures is 5'),
+        ({'figuers': {}}, 'figuers .* did you mean figures'),
+        ({'evil': {}}, 'evil .* known: architecture'),
+        ({'architecture': 3}, 'architecture is 3; expected str'),
         ({'architecture': 'squeezenet_pyramid'}, 'not those of its architecture'),
         ({'architecture': 'squeezenet_pyramid', 'arguments': {'width': 10**9}}, 'refuses arguments'),
         (
@@ -291,10 +299,12 @@ def test_smaller_tensors_of_a_network_that_is_not_pruned_are_refused(tmp_path: P
     ('metadata', 'message'),
     [
         ({'pruned': {'removed': ['stage9']}}, 'without'),
-        ({'pruned': {}}, 'lacks or garbles'),
-        ({'calibration': {'ranges': {'a': [1.0, 0.0]}}}, 'upside down'),
-        ({'calibration': {'ranges': {'a': [0.0, float('inf')]}}}, 'not finite'),
-        ({'calibration': {'method': 'mse'}}, 'lacks or garbles'),
+        ({'pruned': {}}, 'pruned.removed is missing'),
+        ({'pruned': {'removed': [1]}}, r'pruned.removed\[0\] is 1'),
+        ({'calibration': {'ranges': {'a': [1.0, 0.0]}}}, 'calibration.ranges.a .* smaller value first'),
+        ({'calibration': {'ranges': {'a': [0.0, float('inf')]}}}, r'ranges.a\[1\] is inf'),
+        ({'calibration': {'ranges': {'a': [0.0]}}}, 'calibration.ranges .* 2 entries'),
+        ({'calibration': {'method': 'mse'}}, 'calibration.ranges is missing'),
         ({'quantization': 'int8'}, "missing \\['packed'\\]"),
     ],
 )
@@ -353,11 +363,64 @@ def test_embeddings_come_back(tmp_path: Path) -> None:
         {'taps': {'initial': 10**9}},
         {'taps': ['initial']},
         {'taps': None},
+        {'taps': {}},
     ],
 )
 def test_embeddings_that_cannot_be_are_refused(wrong: dict[str, Any]) -> None:
     embeddings = EmbeddingMetadata({'initial': 16})
     content = describe(embeddings=embeddings).as_json()
     content['embeddings'].update(wrong)
-    with pytest.raises(ModelFileError, match='metadata lacks or garbles a key'):
+    with pytest.raises(ModelFileError, match=f'embeddings.{next(iter(wrong))}'):
         ModelMetadata.from_json(content)
+
+
+@pytest.mark.parametrize(
+    'wrong',
+    [
+        {'taps': {}},
+        {'taps': {'initial': 0}},
+        {'taps': {'initial': 10**9}},
+        {'n_bits': 12},
+        {'n_bits': 10**9},
+        {'n_bits': -8},
+        {'region_size': 1},
+        {'merge_limit': 7},
+        {'size_power': float('nan')},
+        {'border_share': -0.1},
+        {'has_colour': 1},
+        {'other': 1},
+    ],
+)
+def test_codes_that_cannot_be_are_refused(wrong: dict[str, Any]) -> None:
+    content = describe(codes=CodeMetadata({'initial': 16}, 32)).as_json()
+    content['codes'].update(wrong)
+    with pytest.raises(ModelFileError, match=f'codes.{next(iter(wrong))}'):
+        ModelMetadata.from_json(content)
+
+
+def test_a_missing_key_of_the_codes_is_named() -> None:
+    content = describe(codes=CodeMetadata({'initial': 16}, 32)).as_json()
+    del content['codes']['size_power']
+    with pytest.raises(ModelFileError, match=r'codes\.size_power is missing'):
+        ModelMetadata.from_json(content)
+
+
+def test_content_that_is_large_or_deep_gives_a_short_message() -> None:
+    deep: list[Any] = []
+    for _ in range(900):
+        deep = [deep]
+    for wrong in ({'input_size': deep}, {'x' * 10**6: 1}, {'licence': ['x' * 10**6]}, {'format': deep}):
+        with pytest.raises(ModelFileError) as caught:
+            ModelMetadata.from_json(describe().as_json() | wrong)
+        assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize('path', sorted(resource('models').glob('*.safetensors')), ids=lambda p: p.stem)
+def test_metadata_of_shipped_models_is_written_as_it_was_read(path: Path) -> None:
+    with safe_open(path, framework='pt') as file:
+        text = file.metadata()[METADATA_KEY]
+    content = json.loads(text)
+    added = {key: None for key in ('pruned', 'embeddings') if key not in content}
+    written = json.dumps(ModelMetadata.from_json(content).as_json())
+    assert json.loads(written) == content | added
+    assert added or written == text

@@ -30,7 +30,7 @@ def test_shipped_recipes_load(path: Path) -> None:
 @pytest.mark.parametrize(
     ('change', 'named'),
     [
-        ({'epoch': 3}, 'epoch'),
+        ({'epoch': 3}, 'epoch is not a known key; did you mean epochs'),
         ({'epochs': 'many'}, 'epochs'),
         ({'epochs': 3.0}, 'epochs'),
         ({'epochs': True}, 'epochs'),
@@ -43,16 +43,27 @@ def test_shipped_recipes_load(path: Path) -> None:
         ({'input_size': [4, 4]}, 'input_size'),
         ({'train': []}, 'train'),
         ({'train': {'dataset': 'squares'}}, 'train'),
-        ({'train': [{'dataset': 'squares', 'repeat': 0}]}, r'train\[0\]: repeat'),
-        ({'train': [{'split': 'train'}]}, r'train\[0\]: dataset missing'),
-        ({'augment': {'crop': [32, 40], 'flip': 2.0}}, 'augment: flip'),
-        ({'augment': {'crop': [32, 40], 'noise': -1}}, 'augment: noise'),
-        ({'augment': {}}, 'augment: crop missing'),
-        ({'loss': {'balance': 'enough'}}, 'loss: balance'),
-        ({'loss': {'constant': 1.0}}, 'loss: constant'),
+        ({'train': [{'dataset': 'squares', 'repeat': 0}]}, r'train\[0\].repeat is 0; expected 1 or more'),
+        ({'train': [{'split': 'train'}]}, r'train\[0\].dataset is missing'),
+        ({'augment': {'crop': [32, 40], 'flip': 2.0}}, r'augment.flip is 2.0; expected 0 \.\. 1'),
+        ({'augment': {'crop': [32, 40], 'noise': -1}}, 'augment.noise'),
+        ({'augment': {}}, 'augment.crop is missing'),
+        ({'loss': {'balance': 'enough'}}, "loss.balance is 'enough'; expected none, enet or median"),
+        ({'loss': {'constant': 1.0}}, 'loss.constant is 1.0; expected more than 1'),
         ({'normalisation': {'std': [1.0, 1.0, 0.0]}}, 'normalisation'),
-        ({'teacher': {'model': 'x', 'temperature': 0}}, 'teacher: temperature'),
-        ({'ema': 1}, 'ema'),
+        ({'teacher': {'model': 'x', 'temperature': 0}}, 'teacher.temperature'),
+        ({'ema': 1}, 'ema is 1; expected 0 or more, less than 1'),
+        ({'paste': {'classes': ['car'], 'probability': 2}}, 'paste.probability'),
+        ({'augment': {'crop': [32, 40], 'scale': [2.0, 1.0]}}, r'augment.scale is \(2.0, 1.0\)'),
+        ({'augment': {'crop': [4, 40]}}, r'augment.crop\[0\] is 4; expected 8 or more'),
+        ({'train': [{'dataset': 'squares', 'splt': 'val'}]}, r'train\[0\].splt .*did you mean split'),
+        ({'init': 'a', 'columns': {}}, 'init is .*columns'),
+        (
+            {'embeddings': {'taps': ['a'], 'near': 3.0}},
+            r'embeddings.near is 3.0; expected less than far \(2\)',
+        ),
+        ({'embeddings': {'taps': ['a'], 'stride': 3}}, 'embeddings.stride is 3; expected 1, 2, 4 or 8'),
+        ({'embeddings': {'taps': []}}, 'embeddings.taps'),
         ({'seed': -1}, 'seed'),
         ({'precision': 'fp8'}, 'precision'),
         ({3: 4}, '3'),
@@ -68,7 +79,7 @@ def test_a_wrong_value_is_named(
 @pytest.mark.parametrize('key', ['model', 'input_size', 'train', 'augment'])
 def test_a_missing_key_is_named(tiny: dict[str, Any], tmp_path: Path, key: str) -> None:
     del tiny[key]
-    with pytest.raises(RecipeError, match=f'{key} missing'):
+    with pytest.raises(RecipeError, match=f'{key} is missing'):
         load(tiny, tmp_path)
 
 
