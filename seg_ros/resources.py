@@ -93,8 +93,9 @@ def version() -> str:
 def load_message_libraries() -> None:
     """Load the libraries of the messages that a pip install keeps in ``seg_ros/_lib``.
 
-    A pip install calls this when ``seg_ros.msg`` or ``seg_ros.srv`` is imported. ROS opens the libraries later by
-    their bare names, which succeeds only for libraries that are loaded already or lie on LD_LIBRARY_PATH. A
+    A pip install calls this when ``seg_ros.msg`` or ``seg_ros.srv`` is imported. ROS opens the libraries
+    later by their bare names, which succeeds only for libraries that are loaded already or lie on
+    LD_LIBRARY_PATH. A
     colcon install needs no such folder: its setup script sets that path.
     """
     for kind in (

@@ -1,4 +1,4 @@
-"""The service ``~/find_similar``: which segments of the last frames look like this one."""
+"""The service ``~/find_similar``: segments of the last frames that look alike."""
 
 from typing import Any
 
@@ -15,11 +15,11 @@ _NS_PER_S = 1_000_000_000
 
 
 class FindSimilarService:
-    """Answers while it exists.
+    """Serves ``~/find_similar`` until it is closed.
 
     Args:
-        node: to serve from.
-        history: what is searched.
+        node: Node that offers the service.
+        history: Codes to search.
     """
 
     def __init__(self, node: Node, history: CodeHistory) -> None:

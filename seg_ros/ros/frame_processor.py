@@ -8,7 +8,7 @@ from seg_ros.arrays import UInt8Array
 from seg_ros.drawing.overlay import Overlay, draw_segments
 from seg_ros.errors import ImageError
 from seg_ros.images.messages import image_of
-from seg_ros.inference.health import Drop, Statistics
+from seg_ros.inference.drops import Drop, Statistics
 from seg_ros.inference.options import FrameOptions
 from seg_ros.inference.prediction import Prediction
 from seg_ros.inference.segmenter import Segmenter

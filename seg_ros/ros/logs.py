@@ -1,15 +1,15 @@
-"""Python's logging into the log of a ROS node."""
+"""Python's log records in the log of a ROS node."""
 
 import logging
 from typing import Any
 
 
 class LogForwarder(logging.Handler):
-    """Hands what a Python logger and those below it say to a node's logger, until it is closed.
+    """Forwards the records of a Python logger and its children to a node's logger, until it is closed.
 
     Args:
-        source: the Python logger.
-        target: of the node, ``Node.get_logger()``; its level holds for both.
+        source: Python logger.
+        target: Logger of the node, ``Node.get_logger()``; its level holds for both.
     """
 
     def __init__(self, source: logging.Logger, target: Any) -> None:
@@ -22,7 +22,7 @@ class LogForwarder(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         text = self.format(record)
-        # rclpy refuses another severity from the same line of code, so each has its own.
+        # rclpy refuses a second severity from the same line of code, so each has a line of its own.
         if record.levelno >= logging.ERROR:
             self._target.error(text)
         elif record.levelno >= logging.WARNING:

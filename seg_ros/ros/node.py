@@ -20,7 +20,8 @@ from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 from seg_ros.errors import ImageError, SegRosError
-from seg_ros.inference.health import Drop, Situation, Statistics, judge
+from seg_ros.inference.drops import Drop, Statistics
+from seg_ros.inference.health import Situation, judge
 from seg_ros.inference.segmenter import Segmenter
 from seg_ros.ros.find_similar import FindSimilarService
 from seg_ros.ros.frame_processor import FrameProcessor
@@ -37,17 +38,17 @@ _THROTTLE_S = 5.0
 
 
 class SegmentationNode(LifecycleNode):
-    """Segments the images of a camera; see README.md for topics and parameters.
+    """Segments the images of a camera; docs/node.md lists topics and parameters.
 
     Args:
-        options: of ``rclpy.node.Node``, e.g. ``context``, ``parameter_overrides``, ``cli_args``.
+        options: Options of ``rclpy.node.Node``, e.g. ``context``, ``parameter_overrides``, ``cli_args``.
 
     Raises:
-        ParameterError: a parameter given at start is refused.
+        ParameterError: A parameter given at start is refused.
     """
 
     def __init__(self, **options: Any) -> None:
-        # Before all else: a context that shuts down destroys nodes that are half built, too.
+        # First of all: a context that shuts down destroys half-built nodes, too.
         self._lifecycle_state, self._failure = 'unconfigured', ''
         self._to_undo = ExitStack()
         self._segmenter: Segmenter | None = None
@@ -63,7 +64,7 @@ class SegmentationNode(LifecycleNode):
         forwarder = LogForwarder(logging.getLogger('seg_ros'), self.get_logger())
         self._to_undo.callback(forwarder.close)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
-        # Not the node's clock, which stands still in simulations that do.
+        # Not the node's clock, which stands still while a simulation is paused.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(self._live.settings.diagnostics_period_s, self._publish_diagnostics, clock=steady)
         self.create_timer(_LOOK_PERIOD_S, self._look_at_camera, clock=steady)
@@ -107,13 +108,13 @@ class SegmentationNode(LifecycleNode):
     def _transit(
         self, name: str, meanwhile: str, goal: str, step: Callable[[], None]
     ) -> TransitionCallbackReturn:
-        """Do what a transition takes; rclpy drops exceptions without a word, so they are logged here."""
+        """Run a transition's step; its exceptions are logged here, since rclpy drops them silently."""
         before, self._lifecycle_state = self._lifecycle_state, meanwhile
         self._failure = ''
         try:
             step()
         except Exception as err:
-            if not self.context.ok():  # a signal has shut rclpy down under the step; rclpy lets this one pass
+            if not self.context.ok():  # a signal has shut rclpy down; rclpy lets this exception pass
                 raise KeyboardInterrupt from err
             is_foreseen = isinstance(err, SegRosError)
             self.get_logger().error(f'cannot {name}: {err if is_foreseen else traceback.format_exc()}')
@@ -129,7 +130,7 @@ class SegmentationNode(LifecycleNode):
     def _configure(self) -> None:
         settings = self._live.settings
         self.get_logger().info(f'loading model {settings.model}')
-        self._publish_diagnostics()  # loading may take long, and nothing else is served meanwhile
+        self._publish_diagnostics()  # loading may take long, and no service is answered meanwhile
         self._outputs = outputs = Outputs(self)
 
         def prepare() -> FrameProcessor:
@@ -154,7 +155,7 @@ class SegmentationNode(LifecycleNode):
         self._worker = Worker(prepare, is_over=lambda: not self.context.ok())
 
     def _introduce(self, segmenter: Segmenter) -> None:
-        """Log what runs."""
+        """Log model, backend and licence."""
         height, width = segmenter.input_size
         self.get_logger().info(
             f'model {segmenter.model.path} runs on {segmenter.backend_name}, {segmenter.quantization}, '
@@ -163,9 +164,9 @@ class SegmentationNode(LifecycleNode):
         )
         if not segmenter.code_pooling:
             self.get_logger().info(
-                'the model has no codes: nothing will come on ~/segments, ~/segment_ids, ~/segments_overlay'
+                'the model has no codes: ~/segments, ~/segment_ids and ~/segments_overlay stay silent'
             )
-        self.get_logger().info(f'licence of its weights: {segmenter.model.metadata.licence or "not said"}')
+        self.get_logger().info(f'licence of its weights: {segmenter.model.metadata.licence or "not stated"}')
 
     def _activate(self, state: LifecycleState) -> None:
         settings = self._live.settings
@@ -184,7 +185,7 @@ class SegmentationNode(LifecycleNode):
         super().on_deactivate(state)
 
     def _release(self) -> None:
-        """Free everything that configure and activate made; may be called at any time."""
+        """Free everything made by configure and activate; may be called at any time."""
         self._close_camera()
         if self._worker:
             self._worker.close()  # first, since it publishes
@@ -226,8 +227,8 @@ class SegmentationNode(LifecycleNode):
             self._camera.look()
 
     def _report_error(self, err: Exception) -> None:
-        """Log what is wrong with a frame, now and then."""
-        if not self.context.ok():  # a signal has shut rclpy down under the frame in work
+        """Log the error of a frame, at most every few seconds."""
+        if not self.context.ok():  # a signal has shut rclpy down during this frame
             return
         if isinstance(err, ImageError):
             self.get_logger().warning(f'bad image: {err}', throttle_duration_sec=_THROTTLE_S)

@@ -14,7 +14,7 @@ from seg_ros.errors import ParameterError
 from seg_ros.inference.settings import BY_NAME, PARAMETERS, Mutability, Parameter, Settings, check, field_of
 
 _FOREIGN_PREFIXES = ('qos_overrides.', 'use_sim_time', 'start_type_description_service')
-"""Names that rclpy, not we, declares."""
+"""Prefixes of parameters that rclpy declares."""
 
 _ROS_TYPES = {
     bool: RosParameter.Type.BOOL,
@@ -28,21 +28,22 @@ class LiveParameters:
     """Declares all parameters on a node and keeps their values.
 
     Args:
-        node: to declare them on.
-        state: says the lifecycle state of the node, e.g. 'active'.
-        on_change: called after values have changed, in the thread that serves the node.
+        node: Node that gets the parameters.
+        state: Returns the lifecycle state of the node, e.g. 'active'.
+        on_change: Called after values have changed, in the thread that serves the node.
 
     Attributes:
-        settings: the values; replaced, never modified, so that another thread may read it at any time.
+        settings: Values of the parameters; replaced, never modified, so that another thread may read them at
+            any time.
 
     Raises:
-        ParameterError: the node was started with a value that is refused.
+        ParameterError: The node was started with a value that is refused.
     """
 
     def __init__(self, node: Node, state: Callable[[], str], on_change: Callable[[], None]) -> None:
         self._state, self._on_change = state, on_change
         self.settings = Settings.from_values({p.name: _declare(node, p) for p in PARAMETERS})
-        # Later than the declarations, since what these refuse would be told with less of a reason.
+        # After the declarations: a refusal in this callback would hide their more precise reasons.
         node.add_on_set_parameters_callback(self._judge)
         node.add_post_set_parameters_callback(self._apply)
 
@@ -72,7 +73,7 @@ class LiveParameters:
 
 
 def descriptor(parameter: Parameter) -> ParameterDescriptor:
-    """Meaning, range, choices and mutability of a parameter, as tools show them."""
+    """Descriptor of a parameter: meaning, range, choices and mutability, as tools show them."""
     described = ParameterDescriptor(
         name=parameter.name,
         type=_ROS_TYPES[type(parameter.default)].value,
@@ -81,7 +82,7 @@ def descriptor(parameter: Parameter) -> ParameterDescriptor:
         read_only=parameter.change is Mutability.NEVER,
     )
     if parameter.minimum is not None and parameter.maximum is not None:
-        # A range cannot leave out what lies between 0 and the minimum; check() does.
+        # A ROS range cannot exclude the values between 0 and the minimum; check() does.
         low, high = 0.0 if parameter.zero_too else parameter.minimum, parameter.maximum
         if type(parameter.default) is float:
             described.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
@@ -91,16 +92,16 @@ def descriptor(parameter: Parameter) -> ParameterDescriptor:
 
 
 def unknown_overrides(node: Node) -> dict[str, str]:
-    """Parameters given at start that the node does not have -> the name that was perhaps meant, or ''."""
-    # rclpy has no public way to ask for these.
+    """Unknown parameters given at start -> the closest known name, or ''."""
+    # rclpy does not offer these publicly.
     given: Iterable[str] = getattr(node, '_parameter_overrides', ())
     unknown = [name for name in given if name not in BY_NAME and not name.startswith(_FOREIGN_PREFIXES)]
     return {name: next(iter(get_close_matches(name, BY_NAME, 1)), '') for name in unknown}
 
 
 def _declare(node: Node, parameter: Parameter) -> Any:
-    """Declare a parameter and return its value, which may come from a file or the command line."""
-    # Whole numbers are accepted for floats here, since a YAML file says 50 as easily as 50.0.
+    """Declare a parameter and return its value from file, command line or default."""
+    # Whole numbers are accepted for floats, since a YAML file may say 50 instead of 50.0.
     probe = ParameterDescriptor(dynamic_typing=True)
     given: Any = node.declare_parameter(parameter.name, parameter.default, probe).value
     node.undeclare_parameter(parameter.name)

@@ -1,4 +1,4 @@
-"""The topics that the node publishes."""
+"""The publishers of the node's topics."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,7 +21,7 @@ ENCODINGS = {
     'segment_ids': '16UC1',
     'segments_overlay': 'rgb8',
 }
-"""Name of an image topic, below ``~/`` -> encoding of its images."""
+"""Name of an image topic below ``~/`` -> encoding of its images."""
 
 OF_SEGMENTS = {'segments', 'segment_ids', 'segments_overlay'}
 """Topics that need a model with codes."""
@@ -31,10 +31,10 @@ class Outputs:
     """The lifecycle publishers of a configured node.
 
     Args:
-        node: to publish from.
+        node: Node that publishes.
 
     Raises:
-        ParameterError: a parameter below ``qos_overrides.`` is refused.
+        ParameterError: A parameter below ``qos_overrides.`` is refused.
     """
 
     def __init__(self, node: LifecycleNode) -> None:
@@ -52,30 +52,30 @@ class Outputs:
 
     @property
     def n_subscribers(self) -> int:
-        """Of all topics that are published for every frame."""
+        """Number of subscribers of all topics that are published for every frame."""
         return sum(publisher.get_subscription_count() for publisher in self._of_frames().values())
 
     def wanted(self) -> set[str]:
-        """The topics of a frame that somebody subscribes to: 'segments', and names in `ENCODINGS`."""
+        """Topics of a frame with subscribers: 'segments', and names in `ENCODINGS`."""
         return {name for name, publisher in self._of_frames().items() if publisher.get_subscription_count()}
 
     def publish(self, images: Mapping[str, UInt8Array], header: Any) -> None:
-        """Publish images of one frame; while the node is inactive that does nothing.
+        """Publish images of one frame; does nothing while the node is inactive.
 
         Args:
-            images: by topic name: (H, W) uint8 labels or confidence, uint16 segment ids, or
+            images: Images by topic name: (H, W) uint8 labels or confidence, (H, W) uint16 segment ids, or
                 (H, W, 3) uint8 RGB.
-            header: of the input image.
+            header: Header of the input image.
         """
         for name, image in images.items():
             self._images[name].publish(message_from_image(image, ENCODINGS[name], header))
 
     def publish_segments(self, message: SegmentCodeArray) -> None:
-        """Publish the segments of one frame; while the node is inactive that does nothing."""
+        """Publish the segments of one frame; does nothing while the node is inactive."""
         self._segments.publish(message)
 
     def announce(self, segmenter: Segmenter, threshold: float) -> None:
-        """Say which model runs and what its labels mean, for those present and those who come later."""
+        """Publish the running model and the meaning of its labels, for present and late subscribers."""
         self._model_info.publish(model_info(segmenter))
         if self._label_info:
             stamp = self._node.get_clock().now().to_msg()
@@ -85,7 +85,7 @@ class Outputs:
         return {**self._images, 'segments': self._segments}
 
     def destroy(self) -> None:
-        """Take the topics back. No other thread may publish any more."""
+        """Destroy the publishers; no other thread may publish any more."""
         for publisher in self._publishers:
             self._node.destroy_lifecycle_publisher(publisher)
 

@@ -1,4 +1,4 @@
-"""Quality of service: what to ask of cameras, and why they may not be heard."""
+"""Quality of service (QoS) of subscriptions and publishers, and QoS mismatches."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ OUTPUT_DEPTH = 5
 
 
 def input_qos(reliability: ReliabilityPolicy) -> QoSProfile:
-    """For the camera: sensor data, but only the newest frame is kept."""
+    """QoS of the camera subscription: sensor data, but only the newest frame is kept."""
     return QoSProfile(
         history=HistoryPolicy.KEEP_LAST,
         depth=1,
@@ -23,14 +23,14 @@ def input_qos(reliability: ReliabilityPolicy) -> QoSProfile:
 
 
 def output_qos() -> QoSProfile:
-    """For results: every subscriber can match it."""
+    """QoS of results: every subscriber can match it."""
     return QoSProfile(
         history=HistoryPolicy.KEEP_LAST, depth=OUTPUT_DEPTH, reliability=ReliabilityPolicy.RELIABLE
     )
 
 
 def latched_qos() -> QoSProfile:
-    """For what is said once: late joiners get the last message."""
+    """QoS of latched topics: late subscribers get the last message."""
     return QoSProfile(
         history=HistoryPolicy.KEEP_LAST,
         depth=1,
@@ -40,11 +40,11 @@ def latched_qos() -> QoSProfile:
 
 
 def choose_reliability(asked: str, offered: Iterable[ReliabilityPolicy]) -> ReliabilityPolicy:
-    """The reliability to subscribe with.
+    """Reliability to subscribe with.
 
     Args:
-        asked: 'reliable' or 'best_effort' decide; 'auto' is reliable if all publishers offer that.
-        offered: by every publisher there is.
+        asked: 'reliable' or 'best_effort', or 'auto': reliable if all publishers offer it.
+        offered: Reliability of each publisher.
     """
     if asked != 'auto':
         return ReliabilityPolicy[asked.upper()]
@@ -57,12 +57,12 @@ def choose_reliability(asked: str, offered: Iterable[ReliabilityPolicy]) -> Reli
 
 
 def find_qos_mismatch(publishers: Iterable[Any], type_name: str, reliability: ReliabilityPolicy) -> str:
-    """Why a subscription cannot receive from some publisher of its topic; empty if it can from all.
+    """Reason why a subscription cannot receive from a publisher of its topic; empty if it can from all.
 
     Args:
-        publishers: ``TopicEndpointInfo`` of each.
-        type_name: of the subscription, e.g. 'sensor_msgs/msg/Image'.
-        reliability: of the subscription.
+        publishers: ``TopicEndpointInfo`` of each publisher.
+        type_name: Message type of the subscription, e.g. 'sensor_msgs/msg/Image'.
+        reliability: Reliability of the subscription.
     """
     for publisher in publishers:
         if publisher.topic_type != type_name:
@@ -75,12 +75,12 @@ def find_qos_mismatch(publishers: Iterable[Any], type_name: str, reliability: Re
 
 @contextmanager
 def checked_overrides(topic: str) -> Iterator[None]:
-    """Around the making of a publisher or subscription whose quality of service parameters may override.
+    """Context for making a publisher or subscription with QoS overrides by parameters.
 
     Raises:
-        ParameterError: rclpy refused what such a parameter says.
+        ParameterError: rclpy refused the value of such a parameter.
     """
     try:
         yield
-    except (ParameterException, RuntimeError, ValueError) as err:  # rclpy raises each for some values
+    except (ParameterException, RuntimeError, ValueError) as err:  # each for some values
         raise ParameterError(f'{topic}: {err}; see the parameters below qos_overrides') from err

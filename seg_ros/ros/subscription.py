@@ -1,4 +1,4 @@
-"""The subscription to the camera: its topic, and a reliability that follows what publishers offer."""
+"""The subscription to the camera: its topic, and a reliability that adapts to the publishers."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,21 +17,21 @@ _OVERRIDES = ('', 'best_effort', 'reliable')
 
 
 class CameraSubscription:
-    """Receives images while it exists.
+    """Receives images until it is closed.
 
     Args:
-        node: to subscribe from.
-        on_image: called with every message.
+        node: Node that subscribes.
+        on_image: Called with every message.
         transport: 'raw' or 'compressed'.
         reliability: 'auto', 'best_effort' or 'reliable'; a parameter of qos_overrides takes precedence.
 
     Attributes:
-        topic: full name, after remapping.
-        n_publishers: on it, at the last `look`.
-        qos_mismatch: why one of them could not be received then; empty if all could.
+        topic: Full name of the topic, after remapping.
+        n_publishers: Number of publishers at the last `look`.
+        qos_mismatch: Reason why one of them could not be received then; empty if all could.
 
     Raises:
-        ParameterError: the reliability in qos_overrides is unknown.
+        ParameterError: The reliability in qos_overrides is unknown.
     """
 
     def __init__(self, node: Node, on_image: Callable[[Any], None], transport: str, reliability: str) -> None:
@@ -46,7 +46,7 @@ class CameraSubscription:
         self.look()
 
     def look(self) -> None:
-        """See who publishes, and subscribe anew if that calls for another reliability."""
+        """Look at the publishers, and subscribe anew if they need another reliability."""
         publishers = self._node.get_publishers_info_by_topic(self.topic)
         self.n_publishers = len(publishers)
         offered = [p.qos_profile.reliability for p in publishers if p.topic_type == self._type_name]
@@ -67,7 +67,7 @@ class CameraSubscription:
 
     def _subscribe(self, reliability: ReliabilityPolicy) -> None:
         self._reliability = reliability
-        # rclpy would declare the reliability once and stick to it.
+        # Without this list rclpy would declare the reliability once and keep it.
         options = QoSOverridingOptions([QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH])
         with checked_overrides(self.topic):
             self._subscription = self._node.create_subscription(
@@ -76,15 +76,15 @@ class CameraSubscription:
                 self._on_image,
                 input_qos(reliability),
                 qos_overriding_options=options,
-                event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),  # we tell of it
+                event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),  # reported by `look`
             )
 
     def _override(self) -> str:
-        """The reliability in the parameter by which ROS users override it; empty if they do not."""
+        """Reliability set by a parameter of qos_overrides; empty if it is not set."""
         name = f'qos_overrides.{self.topic}.subscription.reliability'
         if not self._node.has_parameter(name):
             described = ParameterDescriptor(
-                description='Reliability asked of the camera; empty: as input_reliability says.',
+                description='Reliability of the camera subscription; empty = input_reliability.',
                 additional_constraints=' | '.join(_OVERRIDES),
                 read_only=True,
             )
@@ -96,9 +96,9 @@ class CameraSubscription:
 
 
 def camera_topic(node: Node, transport: str) -> str:
-    """The full name of the topic that images come from.
+    """Full name of the camera's topic.
 
-    A remapping of ``image`` holds for the compressed topic below it too, unless that has one of its own.
+    A remapping of ``image`` holds for the compressed topic below it too, unless that is remapped itself.
     """
     image = node.resolve_topic_name('image')
     if transport == 'raw':

@@ -1,4 +1,4 @@
-"""One thread that works on the newest item: a slow network makes the rate fall, never the age grow."""
+"""A worker thread for the newest item: a slow network lowers the rate, but never raises the age."""
 
 import ctypes
 import threading
@@ -11,20 +11,20 @@ _LOOK_PERIOD_S = 0.05
 
 
 class Worker(Generic[Item]):
-    """A thread with a mailbox for one item: the newest wins.
+    """A thread with a mailbox for one item; a newer item replaces the one that waits.
 
-    What handles the items is made in the thread too. A network must be loaded where it runs: each thread that
-    computes has OpenMP threads of its own, and once there are more of these than cores, they no longer wait
-    awake for work, which costs ENet half its speed.
+    The handler of the items is made in the same thread. A network must be loaded in the thread that runs it:
+    each computing thread has OpenMP threads of its own, and once these outnumber the cores, they no longer
+    wait awake for work, which halves the speed of ENet.
 
     Args:
-        prepare: called in the thread, once; what it returns is called there with one item at a time and must
-            not raise.
-        is_over: asked now and then while ``prepare`` works; true = it is not wanted any more.
+        prepare: Called once in the thread; returns the handler, which is called there with one item at a
+            time and must not raise.
+        is_over: Called now and then while ``prepare`` works; true = the worker is no longer wanted.
 
     Raises:
-        KeyboardInterrupt: ``is_over``, or this came as an exception; the thread has ended.
-        Exception: whatever ``prepare`` raises.
+        KeyboardInterrupt: ``is_over`` returned true, or a signal came; the thread has ended.
+        Exception: Any exception of ``prepare``.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Worker(Generic[Item]):
             raise
 
     def submit(self, item: Item) -> bool:
-        """Hand over an item without waiting; returns whether one that was waiting is given up for it."""
+        """Put an item into the mailbox without waiting; returns whether it replaces another one."""
         with self._changed:
             has_replaced = bool(self._mail)
             self._mail = [item]
@@ -56,12 +56,12 @@ class Worker(Generic[Item]):
         return has_replaced
 
     def clear(self) -> None:
-        """Give up the item that is waiting, if any."""
+        """Empty the mailbox."""
         with self._changed:
             self._mail = []
 
     def close(self) -> None:
-        """Give up the item that is waiting, wait for the one in work, and end the thread."""
+        """Empty the mailbox, wait for the item in work, and end the thread."""
         with self._changed:
             self._mail = []
             self._is_closed = True
@@ -78,12 +78,12 @@ class Worker(Generic[Item]):
         try:
             handle = prepare()
             prepared.set_result(None)
-        except BaseException as err:  # noqa: BLE001 - raised again where the worker is made
+        except BaseException as err:  # noqa: BLE001 - raised again by the constructor
             prepared.set_exception(err)
             return
         while (item := self._take()) is not None:
             handle(item)
-            del item  # a frame shall not stay in memory until the next one comes
+            del item  # frees the frame before the next one comes
 
     def _take(self) -> Item | None:
         with self._changed:
@@ -92,20 +92,20 @@ class Worker(Generic[Item]):
 
 
 class RateLimit:
-    """Says which of the frames that come are due, so that their rate stays below a limit in the mean.
+    """Decides which frames to take, so that their mean rate stays below a limit.
 
-    A frame that came late is not held against the next one.
+    A late frame does not delay the next one.
     """
 
     def __init__(self) -> None:
         self._due_s = float('-inf')
 
     def is_due(self, now_s: float, max_rate_hz: float) -> bool:
-        """Whether to take the frame that came now.
+        """Whether to take the frame that has just arrived.
 
         Args:
-            now_s: of a steady clock.
-            max_rate_hz: the limit; 0 = none.
+            now_s: Time of a steady clock, in seconds.
+            max_rate_hz: Maximum rate; 0 = no limit.
         """
         if max_rate_hz <= 0:
             return True

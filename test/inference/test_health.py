@@ -2,16 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from seg_ros.inference.health import (
-    STALLED_S,
-    WINDOW_S,
-    Drop,
-    Severity,
-    Situation,
-    Statistics,
-    Summary,
-    judge,
-)
+from seg_ros.inference.drops import WINDOW_S, Drop, Statistics, Summary
+from seg_ros.inference.health import STALLED_S, Severity, Situation, judge
 
 ACTIVE = Situation('active', topic='/image', n_publishers=1, n_subscribers=1)
 RUNNING = Summary(recently_in=10, recently_out=10, rate_out_hz=9.96, last_in_s=0.1, age_ms=(20.0, 40.0, 30.0))
