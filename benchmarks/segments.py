@@ -24,8 +24,8 @@ from seg_ros.ros.messages import segment_array, segment_ids
 from seg_ros.segments.colour import colour_moments, lab_planes
 from seg_ros.segments.merging import join_alike
 from seg_ros.segments.regions import describe, find_borders, pool
+from seg_ros.segments.registry import SUPERPIXELS
 from seg_ros.segments.segments import find_segments
-from seg_ros.segments.superpixels import SUPERPIXELS
 from seg_ros.synthetic import RenderedDrive
 
 _RUNS = 60
@@ -45,7 +45,9 @@ def median_ms(step: Callable[[], Any]) -> float:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('--image', type=Path, help='a frame (default: a rendered one)')
     parser.add_argument('--json', type=Path)
     add_model_arguments(parser)

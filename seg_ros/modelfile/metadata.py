@@ -16,7 +16,7 @@ from seg_ros.networks.image_network import Normalisation
 from seg_ros.networks.registry import ENCODERS, MODELS
 from seg_ros.quantization.levels import QUANTIZATIONS
 from seg_ros.schema import Fraction
-from seg_ros.segments.superpixels import SUPERPIXELS
+from seg_ros.segments.registry import SUPERPIXELS
 
 FORMAT = 1
 SIZE_LIMIT = 8192
@@ -38,7 +38,7 @@ class CodeMetadata:
         taps: Name of each sub-module that the binary layer reads -> number of its channels.
         n_bits: Number of bits of a code, a multiple of 8.
         has_colour: Whether the layer reads the colour of pixels too.
-        superpixels: Name in seg_ros.segments.superpixels.SUPERPIXELS.
+        superpixels: Name in seg_ros.segments.registry.SUPERPIXELS.
         region_size: Size of a superpixel, in pixels of the network's input.
         merge_limit: Maximum fraction of differing bits for merging adjacent segments, 0..1.
         size_power: Preference for merging small segments, 0..10, 0 = none.

@@ -1,6 +1,5 @@
 """From an image and what a network says about it to segments with codes: superpixels, means, joining."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,7 +12,7 @@ from seg_ros.segments.colour import lab_planes
 from seg_ros.segments.hamming import hamming_pairs, pack
 from seg_ros.segments.merging import join_alike, join_pairs
 from seg_ros.segments.regions import Regions, find_borders, pool
-from seg_ros.segments.superpixels import SUPERPIXELS
+from seg_ros.segments.registry import MERGES, SUPERPIXELS
 
 
 @dataclass(frozen=True)
@@ -21,15 +20,14 @@ class SegmentRules:
     """How segments are found.
 
     Attributes:
-        superpixels: name in seg_ros.segments.superpixels.SUPERPIXELS.
-        region_size: of the superpixels, in pixels of the network's input.
-        merge: name in MERGES: 'alike' joins the two segments that are most alike, again and again;
-            'components' joins all superpixels that touch and are alike at once, as M. Ravanbakhsh et al. do,
-            "Efficient convolutional neural network with binary quantization layer", 2016.
-        merge_limit: share of bits, 0..1, up to which touching segments are joined; 0 joins equal codes only.
-        size_power: 0 = by the codes alone; more joins small segments before large ones; of 'alike' only.
-        border_share: 0..1, how much the codes along the border count against those of the whole segments; of
-            'alike' only.
+        superpixels: Name in seg_ros.segments.registry.SUPERPIXELS.
+        region_size: Size of a superpixel, in pixels of the network's input.
+        merge: Name in seg_ros.segments.registry.MERGES. 'alike' merges the two most similar segments, again
+            and again. 'components' merges all adjacent, similar superpixels at once, as in M. Ravanbakhsh et
+            al., "Efficient convolutional neural network with binary quantization layer", 2016.
+        merge_limit: Maximum fraction of differing bits for merging adjacent segments, 0..1; 0 = equal codes.
+        size_power: Preference of 'alike' for merging small segments, 0 = none.
+        border_share: Weight of the codes along a border against those of whole segments, 0..1; 'alike' only.
     """
 
     superpixels: str = 'slic'
@@ -137,7 +135,7 @@ def find_segments(
     return Segments(regions, pack(means > 0), means, class_ids, of_segment)
 
 
-def _join_alike(superpixels: Regions, means: Float32Array, rules: SegmentRules) -> tuple[Int32Array, int]:
+def merge_alike(superpixels: Regions, means: Float32Array, rules: SegmentRules) -> tuple[Int32Array, int]:
     """Join the two that are most alike, again and again; see ``join_alike``."""
     borders = find_borders(superpixels)
     shares = (superpixels.sizes / superpixels.ids.size).astype(np.float32)
@@ -153,20 +151,13 @@ def _join_alike(superpixels: Regions, means: Float32Array, rules: SegmentRules) 
     )
 
 
-def _join_components(
+def merge_components(
     superpixels: Regions, means: Float32Array, rules: SegmentRules
 ) -> tuple[Int32Array, int]:
-    """Connected components of superpixels whose codes differ in few bits, the paper's way."""
+    """Merge connected components of superpixels whose codes differ in few bits, as in the paper."""
     pairs = find_borders(superpixels).pairs
     distances = hamming_pairs(pack(means > 0), pairs)
     return join_pairs(superpixels.n, pairs[distances <= rules.merge_limit * means.shape[1]])
-
-
-MERGES: dict[str, Callable[[Regions, Float32Array, SegmentRules], tuple[Int32Array, int]]] = {
-    'alike': _join_alike,
-    'components': _join_components,
-}
-"""Ways to merge superpixels by name: from these and their mean bits to the segment of each, and how many."""
 
 
 def _sum_up(group: Int32Array, values: Float32Array, n: int) -> Float32Array:

@@ -251,7 +251,3 @@ def _sum_planes(
     for column, plane in enumerate(planes):
         sums[:, column] += np.bincount(of_pixel, plane, len(sums)).astype(np.float32)
     sizes += np.bincount(of_pixel, minlength=len(sizes)).astype(np.int32)
-
-
-SUPERPIXELS: dict[str, Callable[..., Regions]] = {'slic': slic, 'seeds': seeds, 'blocks': blocks}
-"""Superpixel methods by name; each is called with an image, ``region_size``, ``n_threads`` and ``planes``."""

@@ -9,7 +9,8 @@ from seg_ros.arrays import UNLABELLED
 from seg_ros.segments.code_pooling import CodePooling
 from seg_ros.segments.hamming import unpack
 from seg_ros.segments.regions import find_borders
-from seg_ros.segments.segments import MERGES, SegmentRules, find_segments
+from seg_ros.segments.registry import MERGES
+from seg_ros.segments.segments import SegmentRules, find_segments
 from seg_ros.segments.superpixels import blocks
 
 SIZE, N_BITS = (48, 64), 16

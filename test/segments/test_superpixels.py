@@ -5,7 +5,8 @@ from seg_ros.arrays import UInt8Array
 from seg_ros.errors import ImageError, ParameterError
 from seg_ros.segments import regions as geometry
 from seg_ros.segments import superpixels
-from seg_ros.segments.superpixels import SUPERPIXELS, blocks, seeds, slic
+from seg_ros.segments.registry import SUPERPIXELS
+from seg_ros.segments.superpixels import blocks, seeds, slic
 
 
 def scene(height: int = 60, width: int = 80) -> UInt8Array:
