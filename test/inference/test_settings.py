@@ -53,11 +53,11 @@ def test_parameter_file_is_generated() -> None:
     assert yaml.safe_load(as_yaml()) == {'/**': {'ros__parameters': {p.name: p.default for p in PARAMETERS}}}
 
 
-def test_readme_has_the_table() -> None:
-    readme = resource('package.xml').with_name('README.md')
-    if not readme.exists():
-        pytest.skip('an installed package has no README.md')
-    text = readme.read_text()
+def test_the_node_reference_has_the_table() -> None:
+    page = resource('package.xml').with_name('docs') / 'node.md'
+    if not page.exists():
+        pytest.skip('an installed package has no pages')
+    text = page.read_text()
     table = text.partition('<!-- parameters -->')[2].partition('<!-- /parameters -->')[0]
     assert table.strip() == as_markdown().strip()
 

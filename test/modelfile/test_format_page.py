@@ -222,7 +222,7 @@ def canonical_codes(lengths: list[int]) -> dict[str, int]:
     return codes
 
 
-# ------------------------------------------------------------------------------------- comparison with seg_ros
+# ------------------------------------------------------------------------------------ comparison with seg_ros
 
 
 @pytest.fixture(scope='module')
