@@ -1,9 +1,9 @@
-"""The node on recorded data, in the time of `ros2 bag play --clock` or of `seg_ros replay --no-node`.
+"""Starts the node and RViz for a bag, in the time of `ros2 bag play --clock` or `seg_ros replay --no-node`.
 
     ros2 launch seg_ros replay.launch.py image:=/camera/image_raw
     ros2 launch seg_ros replay.launch.py image:=/camera/image_raw bag:=drive.mcap
 
-With `bag` the bag is played, what the node says is recorded, and everything ends with the bag.
+With `bag`, the launch plays this bag, records the results of the node, and ends when the bag ends.
 """
 
 import sys
@@ -33,11 +33,13 @@ def generate_launch_description() -> LaunchDescription:
     return LaunchDescription(
         [
             DeclareLaunchArgument(
-                'image', default_value='/camera/image_raw', description='Image topic of the bag.'
+                'image', default_value='/camera/image_raw', description='Image topic of the bag'
             ),
-            DeclareLaunchArgument('bag', default_value='', description='Bag to play; empty for none.'),
             DeclareLaunchArgument(
-                'use_rviz', default_value='true', description='Whether to show it in RViz.'
+                'bag', default_value='', description='Path of the bag to play; empty = play it yourself'
+            ),
+            DeclareLaunchArgument(
+                'use_rviz', default_value='true', description='Show image, overlay and confidence in RViz'
             ),
             IncludeLaunchDescription(
                 segmentation,

@@ -1,4 +1,4 @@
-"""The segmentation node on a camera: ros2 launch seg_ros segmentation.launch.py image:=/camera/image_raw."""
+"""Starts the node for a camera: ros2 launch seg_ros segmentation.launch.py image:=/camera/image_raw."""
 
 import os
 
@@ -14,26 +14,27 @@ from lifecycle_msgs.msg import Transition
 
 from launch import LaunchDescription
 from seg_ros.resources import resource
+from seg_ros.ros.dds import large_image_transport
 
 ARGUMENTS = {
-    'namespace': ('', 'Namespace of the node.'),
-    'name': ('seg_ros', 'Name of the node, below which its topics are.'),
-    'params_file': (str(resource('config/seg_ros.param.yaml')), 'Values of the parameters.'),
-    'image': ('/camera/image_raw', 'Topic of the camera; compressed images come from <image>/compressed.'),
-    'use_sim_time': ('false', 'Follow /clock, for simulations and bags.'),
-    'log_level': ('info', 'debug, info, warn, error or fatal.'),
-    'autostart': ('true', 'Configure and activate the node; else a lifecycle manager must.'),
-    'use_rviz': ('false', 'Show image, overlay and confidence in RViz.'),
+    'namespace': ('', 'Namespace of the node'),
+    'name': ('seg_ros', 'Name of the node; its topics are /<namespace>/<name>/...'),
+    'params_file': (str(resource('config/seg_ros.param.yaml')), 'Path of the parameter file'),
+    'image': (
+        '/camera/image_raw',
+        'Image topic of the camera; compressed images come from <image>/compressed',
+    ),
+    'use_sim_time': ('false', 'Use the time of /clock, for simulations and bags'),
+    'log_level': ('info', 'Log level: debug, info, warn, error or fatal'),
+    'autostart': ('true', 'Configure and activate the node; false = leave this to a lifecycle manager'),
+    'use_rviz': ('false', 'Show image, overlay and confidence in RViz'),
 }
-"""Name -> default, meaning."""
-
-PROFILE, PROFILE_BEFORE = 'FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE'
-"""Where Fast DDS 3, and 2, look for the profile that docs/transport.md explains."""
+"""Name -> default, description."""
 
 
 def generate_launch_description() -> LaunchDescription:
     given = {name: LaunchConfiguration(name) for name in ARGUMENTS}
-    transport = image_transport()
+    transport = large_image_transport(os.environ)
     node = LifecycleNode(
         package='seg_ros',
         executable='seg_node',
@@ -43,7 +44,7 @@ def generate_launch_description() -> LaunchDescription:
             given['params_file'],
             {
                 'use_sim_time': ParameterValue(given['use_sim_time'], value_type=bool),
-                'autostart': False,  # the events below do that
+                'autostart': False,  # events of this launch file start it
             },
         ],
         remappings=[('image', given['image'])],
@@ -51,7 +52,7 @@ def generate_launch_description() -> LaunchDescription:
         additional_env=transport,
         output='screen',
     )
-    below = below_the_node(given['namespace'], given['name'])
+    prefix = topic_prefix(given['namespace'], given['name'])
     rviz = Node(
         package='rviz2',
         executable='rviz2',
@@ -59,7 +60,7 @@ def generate_launch_description() -> LaunchDescription:
         parameters=[{'use_sim_time': ParameterValue(given['use_sim_time'], value_type=bool)}],
         remappings=[
             ('/camera/image_raw', given['image']),
-            *((f'/seg_ros/{topic}', [below, topic]) for topic in ('overlay', 'confidence', 'labels')),
+            *((f'/seg_ros/{topic}', [prefix, topic]) for topic in ('overlay', 'confidence', 'labels')),
         ],
         additional_env=transport,
         condition=IfCondition(given['use_rviz']),
@@ -67,8 +68,8 @@ def generate_launch_description() -> LaunchDescription:
     return LaunchDescription(
         [
             *(
-                DeclareLaunchArgument(name, default_value=default, description=meaning)
-                for name, (default, meaning) in ARGUMENTS.items()
+                DeclareLaunchArgument(name, default_value=default, description=text)
+                for name, (default, text) in ARGUMENTS.items()
             ),
             *autostart(node, IfCondition(given['autostart'])),
             node,
@@ -78,7 +79,7 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def autostart(node: LifecycleNode, condition: IfCondition) -> list[RegisterEventHandler | EmitEvent]:
-    """Configure the node, then activate it: by events, since LifecycleNode(autostart=True) is newer."""
+    """Configure and activate the node by events: older releases lack LifecycleNode(autostart=True)."""
 
     def request(transition: int, **options: object) -> EmitEvent:
         matcher = matches_action(node)
@@ -97,17 +98,8 @@ def autostart(node: LifecycleNode, condition: IfCondition) -> list[RegisterEvent
     ]
 
 
-def below_the_node(namespace: LaunchConfiguration, name: LaunchConfiguration) -> PythonExpression:
-    """What the names of its topics begin with: '/' or '/<namespace>/', then '<name>/'."""
+def topic_prefix(namespace: LaunchConfiguration, name: LaunchConfiguration) -> PythonExpression:
+    """Prefix of the node's topics: '/<name>/' or '/<namespace>/<name>/'."""
     return PythonExpression(
         ["('/' + '", namespace, "'.strip('/') + '/' + '", name, "' + '/').replace('//', '/')"]
     )
-
-
-def image_transport() -> dict[str, str]:
-    """Environment in which images go through shared memory, unless the user has chosen a transport."""
-    if any(name in os.environ for name in (PROFILE, PROFILE_BEFORE, 'FASTDDS_BUILTIN_TRANSPORTS')):
-        return {}
-    has_fast_dds_2 = os.environ.get('ROS_DISTRO') in ('humble', 'jazzy')
-    name = PROFILE_BEFORE if has_fast_dds_2 else PROFILE  # Fast DDS 3 warns of the old one
-    return {name: str(resource('config/fastdds_large_images.xml'))}

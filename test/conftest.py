@@ -1,4 +1,5 @@
 import os
+from contextlib import ExitStack
 from pathlib import Path
 
 import cv2
@@ -16,11 +17,16 @@ from seg_ros.modelfile.golden import Golden
 from seg_ros.modelfile.metadata import ModelMetadata
 from seg_ros.networks.image_network import ImageNetwork
 from seg_ros.resources import resource
+from seg_ros.ros.dds import local_domain, reserved_domain
 from seg_ros.synthetic import RenderedDrive
 
-# Tests talk to themselves only: neither to a robot on the same network nor to another run on this machine.
-os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 50)  # below those of replays
-os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+# Tests reach neither a robot on the same network nor another test run on this computer.
+reservation = ExitStack()
+os.environ.update(local_domain(reservation.enter_context(reserved_domain())))
+
+
+def pytest_unconfigure() -> None:
+    reservation.close()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

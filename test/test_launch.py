@@ -1,4 +1,4 @@
-"""The launch file, run by the real launch where that is installed."""
+"""The launch file, run by the real launch where it is installed."""
 
 import os
 import signal
@@ -19,10 +19,11 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from seg_ros.resources import resource
+from seg_ros.ros.dds import profile_variable
 
 pytest.importorskip('launch_ros', reason='needs launch and launch_ros, which come with a ROS distribution')
 
-PROFILE = 'FASTDDS_DEFAULT_PROFILES_FILE'
+PROFILE = profile_variable(os.environ)
 RUN = """
 import sys
 from launch import LaunchDescription, LaunchService
@@ -39,7 +40,7 @@ sys.exit(service.run())
 
 
 class Launched:
-    """A launch in a process of its own, and somebody who looks at what it has started."""
+    """A launch in a process of its own, and a peer that looks at the nodes it has started."""
 
     def __init__(self, folder: Path, environment: dict[str, str], arguments: dict[str, object]) -> None:
         words = [f'{name}:={value}' for name, value in arguments.items()]
@@ -78,7 +79,7 @@ class Launched:
         return [rclpy.parameter.parameter_value_to_python(value) for value in values]
 
     def _ask(self, kind: Any, service: str, request: Any) -> Any:
-        """The answer of a service, which may have to be asked twice: it may answer before it knows us."""
+        """Answer of a service. The request is repeated: an answer sent before discovery ends is lost."""
         client = self.peer.create_client(kind, service)
         self.wait(client.service_is_ready)
         answers: list[Any] = []
@@ -113,7 +114,7 @@ class Launched:
 
 @pytest.fixture
 def launch(tmp_path: Path) -> Iterator[Callable[..., Launched]]:
-    """Launches as from an installed package, which a checkout is made to look like."""
+    """Starts launches from a folder that looks like an installed package."""
     index = tmp_path / 'share/ament_index/resource_index/packages'
     index.mkdir(parents=True)
     (index / 'seg_ros').touch()

@@ -21,6 +21,7 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from seg_ros.ros.dds import profile_variable
 from seg_ros.ros.messages import message_from_image
 from seg_ros.ros.node import SegmentationNode
 
@@ -176,9 +177,7 @@ class Robot:
 
 @pytest.fixture
 def test_transport(monkeypatch: pytest.MonkeyPatch) -> None:
-    is_old = os.environ.get('ROS_DISTRO') in ('humble', 'jazzy')
-    name = 'FASTRTPS_DEFAULT_PROFILES_FILE' if is_old else 'FASTDDS_DEFAULT_PROFILES_FILE'
-    monkeypatch.setenv(name, str(Path(__file__).with_name('fastdds.xml')))
+    monkeypatch.setenv(profile_variable(os.environ), str(Path(__file__).with_name('fastdds.xml')))
 
 
 @pytest.fixture
