@@ -10,13 +10,13 @@ import pytest
 
 @pytest.fixture
 def plain_modules(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ModuleType]:
-    """Loads modules of seg_ros.regions anew, each with those before it; gives the last one."""
+    """Loads modules of seg_ros.segments anew, each with those before it; gives the last one."""
 
     def load(*names: str) -> ModuleType:
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, 'numba', None)
             for name in names:
-                spec = importlib.util.find_spec(f'seg_ros.regions.{name}')
+                spec = importlib.util.find_spec(f'seg_ros.segments.{name}')
                 assert spec is not None
                 assert spec.loader is not None
                 module = importlib.util.module_from_spec(spec)

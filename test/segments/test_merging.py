@@ -12,7 +12,7 @@ Pairs = list[tuple[int, int]]
 
 @pytest.fixture(params=['compiled', 'plain'])
 def graph(request: pytest.FixtureRequest, plain_modules: Callable[..., ModuleType]) -> ModuleType:
-    return compiled_graph if request.param == 'compiled' else plain_modules('graph')
+    return compiled_graph if request.param == 'compiled' else plain_modules('merging')
 
 
 def random_pairs(seed: int, n: int, share: float) -> np.ndarray:

@@ -17,7 +17,7 @@ def image_of(seed: int, n: int = 3) -> np.ndarray:
 
 @pytest.fixture(params=['compiled', 'plain'])
 def runs(request: pytest.FixtureRequest, plain_modules: Callable[..., ModuleType]) -> ModuleType:
-    return compiled_runs if request.param == 'compiled' else plain_modules('graph', 'runs')
+    return compiled_runs if request.param == 'compiled' else plain_modules('merging', 'run_lengths')
 
 
 @pytest.mark.parametrize('n', [1, 2, 9])
