@@ -81,7 +81,7 @@ def main() -> None:
         return segment_array(
             segments,
             confidence=confidence,
-            numbers=identities,
+            track_ids=identities,
             codebook=segmenter.codebook,
             max_count=500,
             header=Header(),

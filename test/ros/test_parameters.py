@@ -16,9 +16,9 @@ def test_everything_is_declared_and_described(robot: Any) -> None:
     described = robot.call(DescribeParameters, '/seg_ros/describe_parameters', request).descriptors
     for parameter, descriptor in zip(PARAMETERS, described, strict=True):
         assert descriptor.name == parameter.name
-        assert parameter.doc in descriptor.metadata
-        assert parameter.unit in descriptor.metadata
-        assert parameter.change.value in descriptor.metadata
+        assert parameter.doc in descriptor.description
+        assert parameter.unit in descriptor.description
+        assert parameter.change.value in descriptor.description
         assert descriptor.read_only == (parameter.change is Mutability.NEVER)
         assert all(choice in descriptor.additional_constraints for choice in parameter.choices or ())
         ranges = [*descriptor.floating_point_range, *descriptor.integer_range]

@@ -164,7 +164,7 @@ def test_ids_that_do_not_fit_are_no_segment(segmenter: Segmenter) -> None:
     told = segment_array(
         many,
         confidence=np.zeros(ids.shape, np.uint8),
-        numbers=np.zeros(n, np.uint64),
+        track_ids=np.zeros(n, np.uint64),
         codebook='x',
         max_count=10,
         header=Image().header,
