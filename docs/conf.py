@@ -50,7 +50,7 @@ def include_pages(app: Sphinx, name: str, source: list[str]) -> None:
         return
     found = INCLUDE.search(source[0])
     origin = (page.parent / found[1]).resolve() if found else page
-    text = origin.read_text() if found else source[0]
+    text = source[0].replace(found[0], origin.read_text()) if found else source[0]
     parts = re.split(r'(^```.*?^```$)', text, flags=re.DOTALL | re.MULTILINE)
     parts[::2] = [LINK.sub(lambda link: relinked(link, origin, page), part) for part in parts[::2]]
     source[0] = ''.join(parts)
@@ -78,4 +78,4 @@ def pages_of_included_files() -> dict[Path, Path]:
     return pages
 
 
-PAGES = pages_of_included_files() | {ROOT / 'README.md': DOCS / 'index.md'}
+PAGES = pages_of_included_files()
