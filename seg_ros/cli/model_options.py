@@ -2,7 +2,8 @@
 
 import argparse
 
-from seg_ros.inference.settings import BY_NAME, MODEL_PARAMETERS, Settings, check, field_of
+from seg_ros.inference.parameter import field_of
+from seg_ros.inference.settings import BY_NAME, MODEL_PARAMETERS, Settings, check
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,10 +1,11 @@
-"""``seg_ros params``: the parameters as the file that a robot starts from, or as the table of the README."""
+"""``seg_ros params``: prints all parameters, as a parameter file or as the table of the node reference."""
 
 import argparse
 
 import yaml
 
-from seg_ros.inference.settings import PARAMETERS, Parameter
+from seg_ros.inference.parameter import Parameter
+from seg_ros.inference.settings import PARAMETERS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +39,7 @@ def as_yaml() -> str:
 
 
 def as_markdown() -> str:
-    """The README's table."""
+    """The table of the node reference."""
     lines = ['| parameter | default | accepts | may change | meaning |', '|---|---|---|---|---|']
     for p in PARAMETERS:
         accepts = (p.constraint or type(p.default).__name__).replace(' | ', ', ')

@@ -1,360 +1,285 @@
-"""Every parameter of the node, once: default, meaning, unit, range, choices, and when it may change.
+"""Parameters of the node, each stated once: type, default, range, choices, unit, description, time of change.
 
-The node declares what stands here, ``config/seg_ros.param.yaml`` and the README's table are generated from it
-(``seg_ros params``), and :func:`check` is the one place that refuses a value.
+Every field of :class:`Settings` is a parameter, and :data:`PARAMETERS` is read from the fields. The node
+declares that table. ``config/seg_ros.param.yaml``, the node reference and the options of the commands are
+generated from it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import Enum
-from typing import Any
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from typing import Annotated, Any
 
+from msgspec import Meta
+
+from seg_ros import schema
 from seg_ros.errors import ParameterError
 from seg_ros.inference.backends.registry import BACKENDS
+from seg_ros.inference.parameter import (
+    Choices,
+    Mutability,
+    OrZero,
+    Parameter,
+    PhysicalUnit,
+    Scope,
+    Value,
+    field_of,
+)
 from seg_ros.quantization.levels import QUANTIZATIONS
-from seg_ros.segments.segments import MERGES
-from seg_ros.segments.superpixels import SUPERPIXELS
+from seg_ros.segments.registry import MERGES, SUPERPIXELS
 
-Value = bool | int | float | str
-
-
-class Mutability(Enum):
-    """When a new value is accepted."""
-
-    ANY_TIME = 'any time'
-    UNCONFIGURED = 'before configure'
-    NEVER = 'only at start'
+UNCONFIGURED, NEVER, MODEL, OR_ZERO = Mutability.UNCONFIGURED, Mutability.NEVER, Scope.MODEL, OrZero(True)
 
 
 @dataclass(frozen=True)
-class Parameter:
-    """One parameter.
+class Settings:
+    """Values of all parameters. Dots in their names are underscores here.
 
-    Attributes:
-        name: snake_case.
-        default: its type is the parameter's.
-        doc: a sentence or two.
-        unit: of the value, empty for none.
-        minimum: smallest value allowed, None for no range.
-        maximum: largest value allowed.
-        zero_too: whether 0, which then has a meaning of its own, is allowed below the minimum.
-        choices: the strings allowed, None for any.
-        change: when a new value is accepted.
+    Raises:
+        ParameterError: A value is refused by :func:`check`.
     """
 
-    name: str
-    default: Value
-    doc: str
-    unit: str = ''
-    minimum: float | None = None
-    maximum: float | None = None
-    zero_too: bool = False
-    choices: tuple[str, ...] | None = None
-    change: Mutability = Mutability.ANY_TIME
+    model: Annotated[
+        str, Meta(description='Model file: a path, or the name of a shipped model.'), UNCONFIGURED, MODEL
+    ] = 'lite_camvid'
+    quantization: Annotated[
+        str,
+        Choices(('auto', *QUANTIZATIONS)),
+        Meta(description='Numerical precision; auto = the level of the model file.'),
+        UNCONFIGURED,
+        MODEL,
+    ] = 'auto'
+    backend: Annotated[
+        str,
+        Choices(('auto', *BACKENDS)),
+        Meta(description='Inference backend; auto times the available backends and uses the fastest.'),
+        UNCONFIGURED,
+        MODEL,
+    ] = 'auto'
+    device: Annotated[
+        str,
+        Meta(description='Device: auto, cpu or cuda:N; auto = the first GPU, or the CPU without one.'),
+        UNCONFIGURED,
+        MODEL,
+    ] = 'auto'
+    n_threads: Annotated[
+        int,
+        Meta(ge=0, le=256, description='Number of CPU threads for the network; 0 = one thread per core.'),
+        UNCONFIGURED,
+        MODEL,
+    ] = 0
+    input_height: Annotated[
+        int,
+        Meta(ge=0, le=4096, description='Height of the network input; 0 = the setting in the model file.'),
+        PhysicalUnit('px'),
+        UNCONFIGURED,
+        MODEL,
+    ] = 0
+    input_width: Annotated[
+        int,
+        Meta(ge=0, le=4096, description='Width of the network input; 0 = the setting in the model file.'),
+        PhysicalUnit('px'),
+        UNCONFIGURED,
+        MODEL,
+    ] = 0
+    image_transport: Annotated[
+        str,
+        Choices(('raw', 'compressed')),
+        Meta(description='Subscribed topic: raw = image; compressed = image/compressed (JPEG or PNG).'),
+        UNCONFIGURED,
+    ] = 'raw'
+    input_reliability: Annotated[
+        str,
+        Choices(('auto', 'best_effort', 'reliable')),
+        Meta(description='Reliability of the subscription; auto = reliable if all publishers offer it.'),
+        UNCONFIGURED,
+    ] = 'auto'
+    max_age_ms: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=3.6e6,
+            description='Maximum age of a frame by its stamp; older frames are dropped before and after '
+            'inference; 0 = no limit.',
+        ),
+        PhysicalUnit('ms'),
+    ] = 0.0
+    max_rate_hz: Annotated[
+        float,
+        Meta(
+            ge=0, le=1000, description='Maximum rate of processed frames; others are skipped; 0 = no limit.'
+        ),
+        PhysicalUnit('Hz'),
+    ] = 0.0
+    confidence_threshold: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description='Minimum confidence of a labelled pixel; pixels below it become 255, unlabelled.',
+        ),
+        MODEL,
+    ] = 0.0
+    overlay_opacity: Annotated[
+        float,
+        Meta(ge=0, le=1, description='Opacity of the class colours in the overlay; 0 = the image alone.'),
+    ] = 0.5
+    overlay_legend: Annotated[
+        bool, Meta(description='Whether the overlay has a legend of the classes in the image.')
+    ] = True
+    embedding_filter_enabled: Annotated[
+        bool,
+        Meta(
+            description='Whether probabilities are averaged over pixels with similar embeddings, which '
+            'sharpens object edges; needs a model with embeddings.'
+        ),
+        UNCONFIGURED,
+        MODEL,
+    ] = False
+    embedding_filter_window: Annotated[
+        int,
+        Meta(
+            ge=3,
+            le=99,
+            description='Width and height of the filter window in embeddings, odd; 0 = the setting in the '
+            'model file.',
+        ),
+        OR_ZERO,
+        UNCONFIGURED,
+        MODEL,
+    ] = 0
+    embedding_filter_iterations: Annotated[
+        int,
+        Meta(ge=0, le=50, description='Number of filter iterations; 0 = the setting in the model file.'),
+        MODEL,
+    ] = 0
+    embedding_filter_hardness: Annotated[
+        float,
+        Meta(
+            ge=0.001,
+            le=1000,
+            description="Decay of a pixel's weight with embedding distance; 0 = the setting in the model "
+            'file.',
+        ),
+        OR_ZERO,
+        MODEL,
+    ] = 0.0
+    segments_refinement: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1000,
+            description="Weight of a segment's mean scores against the scores of a pixel when labels are "
+            'computed; 0 = none; needs a model with codes.',
+        ),
+        MODEL,
+    ] = 0.0
+    segments_superpixels: Annotated[
+        str,
+        Choices(('auto', *SUPERPIXELS)),
+        Meta(description='Superpixel algorithm; auto = the setting in the model file.'),
+        MODEL,
+    ] = 'auto'
+    segments_region_size: Annotated[
+        int,
+        Meta(
+            ge=2,
+            le=256,
+            description='Size of a superpixel in the network input; 0 = the setting in the model file.',
+        ),
+        PhysicalUnit('px'),
+        OR_ZERO,
+        MODEL,
+    ] = 0
+    segments_merge: Annotated[
+        str,
+        Choices(tuple(MERGES)),
+        Meta(
+            description='Rule for merging superpixels: alike merges the two most similar neighbours, again '
+            'and again; components merges all similar neighbours at once.'
+        ),
+        MODEL,
+    ] = 'alike'
+    segments_merge_limit: Annotated[
+        float,
+        Meta(
+            ge=-1,
+            le=1,
+            description='Maximum fraction of differing bits for merging adjacent segments; -1 = the setting '
+            'in the model file.',
+        ),
+        MODEL,
+    ] = -1.0
+    segments_max_count: Annotated[
+        int,
+        Meta(ge=1, le=65535, description='Maximum number of segments in a message; the largest are kept.'),
+    ] = 500
+    segments_history: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=10_000_000,
+            description='Number of codes that ~/find_similar searches; the oldest frames are dropped first.',
+        ),
+        UNCONFIGURED,
+    ] = 20000
+    diagnostics_period_s: Annotated[
+        float, Meta(ge=0.1, le=60, description='Time between diagnostics.'), PhysicalUnit('s'), NEVER
+    ] = 1.0
+    autostart: Annotated[
+        bool,
+        Meta(description='Whether the node configures and activates itself, without a lifecycle manager.'),
+        NEVER,
+    ] = False
 
-    @property
-    def constraint(self) -> str:
-        """Range, choices and unit in words, as descriptors and the README show them."""
-        parts = []
-        if self.choices:
-            parts.append(' | '.join(self.choices))
-        if self.minimum is not None:
-            parts.append(f'{"0, " if self.zero_too else ""}{self.minimum:g} .. {self.maximum:g}')
-        return ' '.join([*parts, self.unit]).strip()
-
-
-PARAMETERS: tuple[Parameter, ...] = (
-    Parameter(
-        'model',
-        'lite_camvid',
-        'Model file: a path, or the name of a shipped model.',
-        change=Mutability.UNCONFIGURED,
-    ),
-    Parameter(
-        'quantization',
-        'auto',
-        "Numerical precision; auto is the model file's own level.",
-        choices=('auto', *QUANTIZATIONS),
-        change=Mutability.UNCONFIGURED,
-    ),
-    Parameter(
-        'backend',
-        'auto',
-        'What runs the network; auto measures those that this computer has and takes the fastest.',
-        choices=('auto', *BACKENDS),
-        change=Mutability.UNCONFIGURED,
-    ),
-    Parameter(
-        'device',
-        'auto',
-        'auto, cpu, or cuda:N; auto is the first GPU where there is one.',
-        change=Mutability.UNCONFIGURED,
-    ),
-    Parameter(
-        'n_threads',
-        0,
-        'CPU threads for the network; 0 is one a core.',
-        minimum=0,
-        maximum=256,
-        change=Mutability.UNCONFIGURED,
-    ),
-    Parameter(
-        'input_height',
-        0,
-        "Height of the network's input; 0 is the model's own.",
-        unit='px',
-        minimum=0,
-        maximum=4096,
-        change=Mutability.UNCONFIGURED,
-    ),
-    Parameter(
-        'input_width',
-        0,
-        "Width of the network's input; 0 is the model's own.",
-        unit='px',
-        minimum=0,
-        maximum=4096,
-        change=Mutability.UNCONFIGURED,
-    ),
-    Parameter(
-        'image_transport',
-        'raw',
-        'raw subscribes to image; compressed to <image>/compressed (JPEG or PNG).',
-        choices=('raw', 'compressed'),
-        change=Mutability.UNCONFIGURED,
-    ),
-    Parameter(
-        'input_reliability',
-        'auto',
-        'Reliability asked of the camera; auto asks what all its publishers offer.',
-        choices=('auto', 'best_effort', 'reliable'),
-        change=Mutability.UNCONFIGURED,
-    ),
-    Parameter(
-        'max_age_ms',
-        0.0,
-        'Frames whose stamp is older are dropped before and after inference; 0 keeps all.',
-        unit='ms',
-        minimum=0.0,
-        maximum=3.6e6,
-    ),
-    Parameter(
-        'max_rate_hz',
-        0.0,
-        'Frames beyond this rate are skipped; 0 is as fast as they come.',
-        unit='Hz',
-        minimum=0.0,
-        maximum=1000.0,
-    ),
-    Parameter(
-        'confidence_threshold',
-        0.0,
-        'Pixels less confident than this become 255, unlabelled; 0 labels every pixel.',
-        minimum=0.0,
-        maximum=1.0,
-    ),
-    Parameter(
-        'overlay_opacity',
-        0.5,
-        'How strongly the overlay covers the image with the class colours.',
-        minimum=0.0,
-        maximum=1.0,
-    ),
-    Parameter('overlay_legend', True, 'Whether the overlay names the classes in sight.'),
-    Parameter(
-        'embedding_filter.enabled',
-        False,
-        'Whether probabilities are averaged over pixels whose learned embeddings are alike, which follows '
-        "objects' edges; needs a model with embeddings.",
-        change=Mutability.UNCONFIGURED,
-    ),
-    Parameter(
-        'embedding_filter.window',
-        0,
-        "Width and height of the filter's window in embeddings, odd; 0 is the model's own.",
-        minimum=3,
-        maximum=99,
-        zero_too=True,
-        change=Mutability.UNCONFIGURED,
-    ),
-    Parameter(
-        'embedding_filter.iterations',
-        0,
-        "How often the filter is applied; 0 is the model's own.",
-        minimum=0,
-        maximum=50,
-    ),
-    Parameter(
-        'embedding_filter.hardness',
-        0.0,
-        "How fast a pixel's weight falls with the distance of its embedding; 0 is the model's own.",
-        minimum=0.001,
-        maximum=1000.0,
-        zero_too=True,
-    ),
-    Parameter(
-        'segments.refinement',
-        0.0,
-        "Weight of a segment's mean scores against a pixel's own in labels; needs a model with codes.",
-        minimum=0.0,
-        maximum=1000.0,
-    ),
-    Parameter(
-        'segments.superpixels',
-        'auto',
-        "What segments are made of; auto is the model's own.",
-        choices=('auto', *SUPERPIXELS),
-    ),
-    Parameter(
-        'segments.region_size',
-        0,
-        "Size of a superpixel in the network's input; 0 is the model's own.",
-        unit='px',
-        minimum=2,
-        maximum=256,
-        zero_too=True,
-    ),
-    Parameter(
-        'segments.merge',
-        'alike',
-        'How superpixels become segments: alike joins the two that are most alike, again and again; '
-        'components joins all that touch and are alike at once.',
-        choices=tuple(MERGES),
-    ),
-    Parameter(
-        'segments.merge_limit',
-        -1.0,
-        "Share of bits up to which touching segments are joined; -1 is the model's own.",
-        minimum=-1.0,
-        maximum=1.0,
-    ),
-    Parameter(
-        'segments.max_count',
-        500,
-        'Segments in a message; the largest are kept, the others counted.',
-        minimum=1,
-        maximum=65535,
-    ),
-    Parameter(
-        'segments.history',
-        20000,
-        'Codes that ~/find_similar searches; the oldest frames are forgotten first.',
-        minimum=1,
-        maximum=10_000_000,
-        change=Mutability.UNCONFIGURED,
-    ),
-    Parameter(
-        'diagnostics_period_s',
-        1.0,
-        'Time between diagnostics.',
-        unit='s',
-        minimum=0.1,
-        maximum=60.0,
-        change=Mutability.NEVER,
-    ),
-    Parameter(
-        'autostart',
-        False,
-        'Configure and activate at start, without a lifecycle manager.',
-        change=Mutability.NEVER,
-    ),
-)
-
-BY_NAME: dict[str, Parameter] = {p.name: p for p in PARAMETERS}
-
-
-@dataclass
-class Settings:
-    """Values of all parameters, dots in their names as underscores; see PARAMETERS for their meaning."""
-
-    model: str = 'lite_camvid'
-    quantization: str = 'auto'
-    backend: str = 'auto'
-    device: str = 'auto'
-    n_threads: int = 0
-    input_height: int = 0
-    input_width: int = 0
-    image_transport: str = 'raw'
-    input_reliability: str = 'auto'
-    max_age_ms: float = 0.0
-    max_rate_hz: float = 0.0
-    confidence_threshold: float = 0.0
-    overlay_opacity: float = 0.5
-    overlay_legend: bool = True
-    embedding_filter_enabled: bool = False
-    embedding_filter_window: int = 0
-    embedding_filter_iterations: int = 0
-    embedding_filter_hardness: float = 0.0
-    segments_refinement: float = 0.0
-    segments_superpixels: str = 'auto'
-    segments_region_size: int = 0
-    segments_merge: str = 'alike'
-    segments_merge_limit: float = -1.0
-    segments_max_count: int = 500
-    segments_history: int = 20000
-    diagnostics_period_s: float = 1.0
-    autostart: bool = False
+    def __post_init__(self) -> None:
+        for parameter in PARAMETERS:
+            value = check(parameter.name, getattr(self, parameter.field))
+            object.__setattr__(self, parameter.field, value)
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> 'Settings':
-        """Defaults, with ``values`` instead where given.
+        """Settings from parameter values by name; parameters that are not given have their defaults.
 
         Raises:
-            ParameterError: a name is unknown or a value is refused by :func:`check`.
+            ParameterError: A name is unknown, or a value is refused by :func:`check`.
         """
         return cls(**{field_of(name): check(name, value) for name, value in values.items()})
 
 
-def field_of(name: str) -> str:
-    """The attribute of :class:`Settings` that holds a parameter."""
-    return name.replace('.', '_')
+PARAMETERS: tuple[Parameter, ...] = tuple(
+    Parameter.of_field(field.name, field.default, schema.field_types(Settings)[field.name])
+    for field in fields(Settings)
+)
+"""All parameters, in the order of the fields of :class:`Settings`."""
+
+BY_NAME: dict[str, Parameter] = {p.name: p for p in PARAMETERS}
+
+MODEL_PARAMETERS = tuple(p.name for p in PARAMETERS if p.scope is Scope.MODEL)
+"""Names of the parameters of every command that runs a model."""
 
 
 def check(name: str, value: Any) -> Any:
-    """The value if the parameter accepts it (an int where a float is due becomes one).
+    """The value of a parameter if it is accepted; an int becomes a float where the parameter is a float.
 
     Raises:
-        ParameterError: naming what came and what is accepted.
+        ParameterError: The name is unknown, or the value has the wrong type or is out of range.
     """
-    if name not in BY_NAME:
-        raise ParameterError(f"unknown parameter '{name}'; known: {', '.join(BY_NAME)}")
-    parameter = BY_NAME[name]
-    kind = type(parameter.default)
-    if kind is float and type(value) is int:
-        value = float(value)
-    if type(value) is not kind:
-        raise ParameterError(f'{name} is {value!r}; expected a {kind.__name__}')
+    parameter = BY_NAME.get(name)
+    if parameter is None:
+        near = get_close_matches(name, BY_NAME, 1)
+        advice = f"did you mean '{near[0]}'?" if near else f'known: {", ".join(BY_NAME)}'
+        raise ParameterError(f"unknown parameter '{name}'; {advice}")
+    value = schema.check_value(type(parameter.default), value, name, ParameterError)
     if parameter.choices and value not in parameter.choices:
         raise ParameterError(f"{name} is '{value}'; expected one of {', '.join(parameter.choices)}")
     low, high = parameter.minimum, parameter.maximum
-    in_range = low is None or high is None or low <= float(value) <= high  # NaN is in no range
+    in_range = low is None or high is None or low <= value <= high
     if not in_range and not (parameter.zero_too and value == 0):
-        raise ParameterError(f'{name} is {value}; expected {parameter.constraint}')
+        raise ParameterError(f'{name} is {schema.shown(value)}; expected {parameter.constraint}')
     return value
 
 
-MODEL_PARAMETERS = (
-    'model',
-    'quantization',
-    'backend',
-    'device',
-    'confidence_threshold',
-    'input_height',
-    'input_width',
-    'n_threads',
-    'embedding_filter.enabled',
-    'embedding_filter.window',
-    'embedding_filter.iterations',
-    'embedding_filter.hardness',
-    'segments.refinement',
-    'segments.superpixels',
-    'segments.region_size',
-    'segments.merge',
-    'segments.merge_limit',
-)
-"""Parameters that concern the model and not the node."""
-
-
-def parameters_from(settings: Settings) -> dict[str, bool | int | float | str]:
-    """Those values as a node takes them."""
+def parameters_from(settings: Settings) -> dict[str, Value]:
+    """Values of the parameters in MODEL_PARAMETERS, by name."""
     return {name: getattr(settings, field_of(name)) for name in MODEL_PARAMETERS}

@@ -11,7 +11,8 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 
 from seg_ros.errors import ParameterError
-from seg_ros.inference.settings import BY_NAME, PARAMETERS, Mutability, Parameter, Settings, check, field_of
+from seg_ros.inference.parameter import Mutability, Parameter, field_of
+from seg_ros.inference.settings import BY_NAME, PARAMETERS, Settings, check
 
 _FOREIGN_PREFIXES = ('qos_overrides.', 'use_sim_time', 'start_type_description_service')
 """Prefixes of parameters that rclpy declares."""

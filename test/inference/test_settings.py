@@ -1,4 +1,7 @@
-from dataclasses import asdict
+import subprocess
+import sys
+from dataclasses import FrozenInstanceError, asdict, replace
+from typing import Any
 
 import pytest
 import yaml
@@ -6,7 +9,8 @@ import yaml
 from seg_ros.cli.main import main
 from seg_ros.cli.params import as_markdown, as_yaml
 from seg_ros.errors import ParameterError
-from seg_ros.inference.settings import BY_NAME, PARAMETERS, Settings, check, field_of
+from seg_ros.inference.parameter import Parameter, field_of, name_of
+from seg_ros.inference.settings import BY_NAME, PARAMETERS, Settings, check
 from seg_ros.resources import resource
 
 
@@ -22,13 +26,16 @@ def test_every_default_is_accepted(name: str) -> None:
 @pytest.mark.parametrize(
     ('name', 'value', 'words'),
     [
-        ('colour', 1, 'unknown parameter'),
+        ('colour', 1, 'unknown parameter .*known: model'),
+        ('n_thread', 1, "did you mean 'n_threads'"),
+        ('model', 3, 'model is 3; expected str'),
+        ('n_threads', 10**400, 'n_threads'),
         ('backend', 'abacus', 'expected one of auto, torch'),
         ('max_age_ms', -1.0, r'expected 0 \.\. 3\.6e\+06 ms'),
         ('max_age_ms', float('nan'), 'is nan'),
-        ('n_threads', 1.5, 'expected a int'),
-        ('n_threads', True, 'expected a int'),
-        ('overlay_legend', 1, 'expected a bool'),
+        ('n_threads', 1.5, 'expected int'),
+        ('n_threads', True, 'expected int'),
+        ('overlay_legend', 1, 'expected bool'),
         ('segments.region_size', 1, r'segments.region_size is 1; expected 0, 2 \.\. 256 px'),
         ('segments.region_size', -1, 'is -1'),
         ('segments.merge', 'none', 'expected one of alike, components'),
@@ -37,6 +44,43 @@ def test_every_default_is_accepted(name: str) -> None:
 def test_refusals(name: str, value: object, words: str) -> None:
     with pytest.raises(ParameterError, match=words):
         check(name, value)
+
+
+@pytest.mark.parametrize(
+    ('values', 'words'),
+    [
+        ({'n_threads': 300}, r'n_threads is 300; expected 0 \.\. 256'),
+        ({'segments_merge': 'no'}, r'segments\.merge'),
+    ],
+)
+def test_settings_refuse_wrong_values(values: dict[str, Any], words: str) -> None:
+    with pytest.raises(ParameterError, match=words):
+        Settings(**values)
+    with pytest.raises(ParameterError, match=words):
+        replace(Settings(), **values)
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(FrozenInstanceError):
+        Settings().model = 'other'  # type: ignore[misc]
+
+
+def test_names_are_unique_and_map_to_fields() -> None:
+    assert len(BY_NAME) == len(PARAMETERS)
+    assert all(field_of(p.name) == p.field and name_of(p.field) == p.name for p in PARAMETERS)
+    assert BY_NAME['segments.merge_limit'].minimum == -1
+
+
+@pytest.mark.parametrize('parameter', PARAMETERS, ids=lambda p: p.name)
+def test_every_parameter_has_a_description(parameter: Parameter) -> None:
+    assert parameter.doc.endswith('.')
+    assert len(parameter.doc.split()) <= 25
+
+
+def test_importing_the_settings_is_cheap() -> None:
+    code = 'import sys, seg_ros.inference.settings; print({"torch", "numba", "rclpy"} & {*sys.modules})'
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    assert done.stdout == 'set()\n'
 
 
 def test_zero_may_mean_something_below_the_minimum() -> None:

@@ -6,7 +6,8 @@ from rcl_interfaces.srv import DescribeParameters, SetParametersAtomically
 from rclpy.parameter import Parameter
 
 from seg_ros.errors import ParameterError
-from seg_ros.inference.settings import PARAMETERS, Mutability
+from seg_ros.inference.parameter import Mutability
+from seg_ros.inference.settings import PARAMETERS
 from seg_ros.ros.parameters import unknown_overrides
 
 
