@@ -11,17 +11,18 @@ import torch
 from torch.nn import functional as F
 
 from seg_ros.arrays import UNLABELLED, UInt8Array
+from seg_ros.images.files import read_image
 from seg_ros.images.resize import resize_image
 from seg_ros.modelfile.golden import Golden
 from seg_ros.networks.filtered_network import FilteredNetwork
 from seg_ros.networks.frame_network import FrameNetwork
 from seg_ros.networks.image_network import ImageNetwork, Normalisation
+from seg_ros.resources import resource
 from seg_ros.segments.code_pooling import CodePooling
-from seg_ros.synthetic import RenderedDrive
 
 GOLDEN_SIZE = (54, 72)
 N_SCENES = 2
-_N_DRIVES, _N_FRAMES, _FRAMES_APART = 4, 6, 10
+SCENES_FILE = 'config/golden_scenes.png'
 
 _NORMALISATIONS = (Normalisation(), Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)))
 """What a network is most often fed by mistake: ImageNet's mean and spread, or plain 0..1."""
@@ -51,9 +52,15 @@ def label_image(
 
 @cache
 def candidate_scenes() -> UInt8Array:
-    """Frames to choose golden scenes from, (24, 54, 72, 3) uint8 RGB, of four streets."""
-    drives = (RenderedDrive(seed, _N_FRAMES * _FRAMES_APART, *GOLDEN_SIZE) for seed in range(_N_DRIVES))
-    return np.stack([drive[k * _FRAMES_APART][0] for drive in drives for k in range(_N_FRAMES)])
+    """Scenes to choose golden images from, (24, 54, 72, 3) uint8 RGB: six frames of each of four rendered
+    streets.
+
+    They come with the package as one image, four rows of six, since rendering them takes seconds.
+    """
+    height, width = GOLDEN_SIZE
+    sheet = read_image(resource(SCENES_FILE))
+    rows, columns = sheet.shape[0] // height, sheet.shape[1] // width
+    return sheet.reshape(rows, height, columns, width, 3).swapaxes(1, 2).reshape(-1, height, width, 3)
 
 
 def choose_scenes(network: ImageNetwork, input_size: tuple[int, int], n_scenes: int = N_SCENES) -> UInt8Array:

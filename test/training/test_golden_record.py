@@ -8,6 +8,7 @@ from seg_ros.arrays import UInt8Array
 from seg_ros.errors import ModelFileError
 from seg_ros.modelfile.golden import GOLDEN_LIMIT_BYTES
 from seg_ros.networks.image_network import ImageNetwork, Normalisation
+from seg_ros.synthetic import RenderedDrive
 from seg_ros.training.golden_record import (
     GOLDEN_SIZE,
     agreement,
@@ -78,3 +79,12 @@ def test_agreement_is_a_share_of_pixels() -> None:
     labels = np.array([[[0, 1], [2, 255]]], np.uint8)
     assert agreement(labels, labels) == 1
     assert agreement(labels, np.array([[[0, 1], [2, 3]]], np.uint8)) == 0.75
+
+
+def test_shipped_scenes_are_rendered_streets() -> None:
+    scenes = candidate_scenes()
+    assert scenes.shape == (24, *GOLDEN_SIZE, 3)
+    for seed in range(4):
+        drive = RenderedDrive(seed, 60, *GOLDEN_SIZE)
+        rendered = np.stack([drive[10 * k][0] for k in range(6)])
+        assert (rendered == scenes[6 * seed : 6 * seed + 6]).mean() > 0.999  # but for rounding of processors
