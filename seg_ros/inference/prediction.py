@@ -1,9 +1,13 @@
 """Result of segmenting one image."""
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-from seg_ros.arrays import UInt8Array
-from seg_ros.segments.segments import Segments
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from seg_ros.arrays import UInt8Array
+    from seg_ros.segments.segments import Segments
 
 
 @dataclass(frozen=True)

@@ -52,10 +52,10 @@ def label_image(
 
 @cache
 def candidate_scenes() -> UInt8Array:
-    """Scenes to choose golden images from, (24, 54, 72, 3) uint8 RGB: six frames of each of four rendered
-    streets.
+    """Scenes to choose golden images from, (24, 54, 72, 3) uint8 RGB.
 
-    They come with the package as one image, four rows of six, since rendering them takes seconds.
+    They are six frames of each of four rendered streets. They come with the package as one picture, four
+    rows of six, since rendering them takes seconds.
     """
     height, width = GOLDEN_SIZE
     sheet = read_image(resource(SCENES_FILE))
