@@ -1,8 +1,8 @@
 """From scores to labels: bilinear upsampling, argmax and softmax in one pass over the image.
 
-Pixel centres are aligned as by ``torch.nn.functional.interpolate(mode='bilinear', align_corners=False)``.
-A pixel is unlabelled, with confidence 0, if a score that it is interpolated from is infinite or not a number:
-a network that overflows must not look certain.
+Pixel centres are aligned as in ``torch.nn.functional.interpolate(mode='bilinear', align_corners=False)``. A
+pixel is unlabelled, with confidence 0, if one of the interpolated scores is infinite or NaN: a network that
+overflows must not look certain.
 """
 
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from seg_ros.errors import ImageError, ParameterError
 from seg_ros.images.interpolation import neighbours_1d
 
 _VALUES_PER_THREAD = 200_000
-"""Interpolated scores below which another thread costs more than it saves."""
+"""Number of interpolated scores below which another thread costs more than it saves."""
 
 _KERNELS = (
     'seg_ros.inference.argmax_kernels',
@@ -46,21 +46,21 @@ def argmax_labels(
     confidence_threshold: float = 0.0,
     n_threads: int = 0,
 ) -> Labelled:
-    """Labels, and on demand confidence, of one image at the image's size.
+    """Labels of one image at the image's size, with confidence on demand.
 
     Args:
         scores: (K, h, w) floating point, K in 1..255, in any memory format, on any device.
-        height: of the result, in pixels, 1 or more.
-        width: of the result, in pixels, 1 or more.
-        with_confidence: fill ``Labelled.confidence`` too.
-        confidence_threshold: 0..1; a pixel whose largest softmax probability is lower becomes unlabelled.
-        n_threads: at most that many threads; 0 = one for every core. Scores on the CPU only.
+        height: Height of the result in pixels, 1 or more.
+        width: Width of the result in pixels, 1 or more.
+        with_confidence: Whether to compute the confidence too.
+        confidence_threshold: Softmax probability, 0..1, below which a pixel becomes unlabelled.
+        n_threads: Maximum number of threads, on the CPU only; 0 = one per core.
 
     Returns:
-        (height, width) labels, the lowest class where several have the same score, and confidence or None.
+        (height, width) labels, and confidence or None. Of classes with equal scores the lowest id wins.
 
     Raises:
-        ImageError: scores or size have an impossible shape.
+        ImageError: Scores or size have an impossible shape.
         ParameterError: ``confidence_threshold`` or ``n_threads`` is out of range.
     """
     _check(scores, height, width, confidence_threshold, n_threads)
@@ -95,7 +95,7 @@ def argmax_labels_reference(
     with_confidence: bool = False,
     confidence_threshold: float = 0.0,
 ) -> Labelled:
-    """What ``argmax_labels`` does, in torch's own operations: for scores on a GPU, and to compare with."""
+    """The same as ``argmax_labels`` in torch's own operations: for scores on a GPU, and as the reference."""
     _check(scores, height, width, confidence_threshold)
     scores = scores.detach().float()
     if scores.shape[1:] != (height, width):
@@ -132,10 +132,10 @@ def _check(scores: Tensor, height: int, width: int, threshold: float, n_threads:
 
 
 def dense(scores: Tensor) -> Tensor:
-    """``scores`` without gaps in memory, copied only if need be: (K, h, w) or (h, w, K) order may stay."""
+    """Contiguous scores in (K, h, w) or (h, w, K) order, copied only if needed."""
     return scores if is_by_pixel(scores) else scores.contiguous()
 
 
 def is_by_pixel(scores: Tensor) -> bool:
-    """Whether the scores (K, h, w) of a pixel lie side by side in memory, without gaps."""
+    """Whether the scores (K, h, w) of each pixel are contiguous in memory."""
     return scores.permute(1, 2, 0).is_contiguous()

@@ -38,7 +38,7 @@ class Choices:
 
 @dataclass(frozen=True)
 class PhysicalUnit:
-    """PhysicalUnit of a parameter; '' = none."""
+    """Unit of a parameter; '' = none."""
 
     symbol: str = ''
 
@@ -97,8 +97,8 @@ class Parameter:
             default,
             bounds.description or '',
             _find(notes, PhysicalUnit()).symbol,
-            bounds.ge,
-            bounds.le,
+            None if bounds.ge is None else type(default)(bounds.ge),
+            None if bounds.le is None else type(default)(bounds.le),
             _find(notes, OrZero()).is_accepted,
             _find(notes, Choices()).names or None,
             _find(notes, Mutability.ANY_TIME),

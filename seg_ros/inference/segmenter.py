@@ -16,15 +16,15 @@ from seg_ros.inference.backends.backend import Backend, choose_device
 from seg_ros.inference.backends.select import choose_backend
 from seg_ros.inference.embedding_filter import EmbeddingFilter, load_filter
 from seg_ros.inference.options import FrameOptions
-from seg_ros.inference.prediction import Prediction, StageTimes
+from seg_ros.inference.prediction import Prediction, StageTimes, Stopwatch
 from seg_ros.inference.process import keep_freed_memory
 from seg_ros.inference.self_check import check_golden
 from seg_ros.inference.settings import Settings
-from seg_ros.inference.stopwatch import Stopwatch
 from seg_ros.modelfile.file import Model, load_model
 from seg_ros.modelfile.precision import choose_quantization
 from seg_ros.segments.code_pooling import CodePooling
-from seg_ros.segments.segments import SegmentRules, Segments, find_segments
+from seg_ros.segments.rules import SegmentRules
+from seg_ros.segments.segments import Segments, find_segments
 
 SMALLEST_INPUT = 32
 """Smallest height and width of the network's input, in pixels."""

@@ -1,10 +1,10 @@
-"""Model files: architecture, weights, classes, normalisation, licence and proof of work in one file.
+"""Model files: architecture, weights, classes, normalisation, licence and golden record in one file.
 
-It is a safetensors file. Metadata key ``seg_ros`` holds one JSON object (see :class:`ModelMetadata`); the
-tensors are the network's state, and ``golden.images`` with the ``golden.labels`` that a working copy must
-give for them. Coarse levels keep the state packed, in one tensor ``packed`` (``seg_ros.modelfile.packing``).
-There is no pickle; nothing is allocated before names and shapes agree with the architecture, of which a
-pruned network may lack channels, and the blocks that its description names.
+The format is safetensors; docs/model_file.md describes it byte by byte. Metadata key ``seg_ros`` holds one
+JSON object (:class:`ModelMetadata`). The tensors are the network's state and the golden record: images, and
+the labels that a working copy gives for them. Packed levels keep the state in one tensor ``packed``
+(seg_ros.modelfile.packing). Nothing is pickled, and nothing is allocated before names and shapes agree with
+the architecture; a pruned network may lack channels, and the blocks named in its metadata.
 """
 
 import hashlib
@@ -24,7 +24,6 @@ from seg_ros.errors import ModelFileError, look_up
 from seg_ros.modelfile.find import find_model
 from seg_ros.modelfile.golden import GOLDEN_LIMIT_BYTES, Golden
 from seg_ros.modelfile.metadata import ModelMetadata
-from seg_ros.modelfile.packed import pack_network, unpack_network
 from seg_ros.networks.binary_layer import BinaryLayer
 from seg_ros.networks.embedding_head import EmbeddingHead
 from seg_ros.networks.graph.channels import shrink
@@ -43,15 +42,15 @@ class Model:
     """A model file in memory.
 
     Attributes:
-        metadata: its metadata.
+        metadata: Metadata of the file.
         network: (B, 3, H, W) normalised float -> (B, K, H, W) scores, in evaluation mode, on the CPU; an
-            encoder, which gives its maps, where there are no classes.
-        golden: what it must reproduce.
-        path: where it came from.
+            encoder, which returns its feature maps, for a model without classes.
+        golden: Golden record, which a working copy reproduces.
+        path: Path of the file.
         digest: SHA-256 of the file, hexadecimal.
-        n_bytes: size of the file.
-        codes: the binary layer; None where the model has no codes.
-        embeddings: the head that gives embeddings; None where the model has none.
+        n_bytes: Size of the file in bytes.
+        codes: Binary layer; None for a model without codes.
+        embeddings: Embedding head; None for a model without embeddings.
     """
 
     metadata: ModelMetadata
@@ -65,14 +64,17 @@ class Model:
 
     @property
     def n_parameters(self) -> int:
-        """Learned values of the network; those of binary layer and embeddings are not counted."""
+        """Number of parameters of the network, without binary layer and embedding head."""
         return sum(p.numel() for p in self.network.parameters())
 
     def codebook(self, input_size: tuple[int, int]) -> str:
-        """SHA-256 of all that decides what a code means; '' where the model has no codes.
+        """SHA-256 of everything that decides the meaning of a code; '' for a model without codes.
 
-        That is: encoder and weights, binary layer, input size, normalisation, and the rule by which bits are
-        pooled over a segment. How segments are found is no part of it.
+        It covers encoder and weights, binary layer, input size, normalisation, and the rule by which bits are
+        pooled over a segment. It does not cover the way segments are found.
+
+        Args:
+            input_size: (height, width) of the network's input in pixels.
         """
         metadata = self.metadata
         if self.codes is None or metadata.codes is None:
@@ -102,20 +104,21 @@ def save_model(
     codes: BinaryLayer | None = None,
     embeddings: EmbeddingHead | None = None,
 ) -> None:
-    """Write a model file; one that is there is replaced only when all is on disk.
+    """Write a model file; an existing file is replaced only when everything is on disk.
 
     Args:
-        path: of the file.
-        network: at a packed level, already rounded (seg_ros.modelfile.packed.rounded_to_file).
-        metadata: what the file says of it.
-        golden: its proof.
-        codes: its binary layer.
-        embeddings: its head for embeddings.
+        path: Path of the file.
+        network: Network; at a packed level already rounded (seg_ros.modelfile.packed.rounded_to_file).
+        metadata: Metadata of the file.
+        golden: Golden record.
+        codes: Binary layer, or None.
+        embeddings: Embedding head, or None.
 
     Raises:
-        ModelFileError: a weight is not finite, or not one that the level can hold, or the file cannot be
-            written.
+        ModelFileError: A weight is not finite, or the level cannot hold it, or the file cannot be written.
     """
+    from seg_ros.modelfile.packed import pack_network  # packed levels only
+
     kind = look_up(QUANTIZATIONS, metadata.quantization, 'quantization level').packed_as
     state = _named_state(None if kind else network, codes, embeddings)
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in state.items()}
@@ -138,7 +141,7 @@ def save_model(
         partial.replace(path)
     except (OSError, SafetensorError) as err:
         partial.unlink(missing_ok=True)
-        raise ModelFileError(f'{path} cannot be written, what was there before is as it was: {err}') from err
+        raise ModelFileError(f'{path} cannot be written; an existing file is unchanged: {err}') from err
 
 
 def load_model(name: str | Path) -> Model:
@@ -163,7 +166,7 @@ def load_model(name: str | Path) -> Model:
 
 def _load(path: Path) -> Model:
     if not path.is_file():
-        raise ModelFileError('there is no such file; give a path, or the name of a shipped model')
+        raise ModelFileError('the file does not exist; give a path, or the name of a shipped model')
     with safe_open(path, framework='pt') as file:
         metadata = ModelMetadata.from_json(_metadata(file.metadata()))
         with torch.device('meta'):
@@ -180,6 +183,8 @@ def _load(path: Path) -> Model:
         _compare(file, plain, records, is_packed=is_packed)
         state = {k: file.get_tensor(k) for k in plain}
         if is_packed:
+            from seg_ros.modelfile.packed import unpack_network  # packed levels only
+
             packed = file.get_tensor(PACKED).numpy().tobytes()
             state.update(unpack_network(packed, network, is_pruned=metadata.pruned is not None))
         golden = Golden(
@@ -205,14 +210,14 @@ def _load(path: Path) -> Model:
 def _named_state(
     network: nn.Module | None, codes: BinaryLayer | None, embeddings: EmbeddingHead | None
 ) -> dict[str, torch.Tensor]:
-    """The tensors of a model file but for the golden record and what is packed."""
+    """Tensors of a model file, without golden record and packed tensor."""
     parts = (('', network), (_OF_CODES, codes), (_OF_EMBEDDINGS, embeddings))
     states = {prefix: part.state_dict() for prefix, part in parts if part is not None}
     return {f'{prefix}{name}': v for prefix, state in states.items() for name, v in state.items()}
 
 
 def _shapes(file: Any, network: nn.Module) -> dict[str, list[int]]:
-    """Shapes that a file gives the tensors of a network, of those that it has."""
+    """Shapes in the file of those tensors of a network that it holds."""
     present = set(file.keys())
     return {k: file.get_slice(k).get_shape() for k in network.state_dict() if k in present}
 
@@ -223,11 +228,11 @@ def _metadata(metadata: dict[str, str] | None) -> Any:
     try:
         return json.loads(metadata[METADATA_KEY])
     except (ValueError, RecursionError) as err:  # ValueError also for an int of thousands of digits
-        raise ModelFileError(f"metadata '{METADATA_KEY}' is no JSON: {err}") from err
+        raise ModelFileError(f"metadata '{METADATA_KEY}' is not JSON: {err}") from err
 
 
 def _compare(file: Any, state: dict[str, torch.Tensor], golden: list[str], *, is_packed: bool) -> None:
-    """Refuse a file whose tensors differ from those of ``state`` in name, shape or type, or its record."""
+    """Refuse a file whose tensors differ from ``state`` and the golden record in name, shape or type."""
     expected = {k: (tuple(v.shape), v.dtype) for k, v in state.items()}
     present = set(file.keys())
     wanted = {*expected, *golden, *([PACKED] if is_packed else [])}

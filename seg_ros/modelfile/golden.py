@@ -16,7 +16,7 @@ class Golden:
         images: (N, H, W, 3) uint8 RGB, rendered scenes.
         labels: (N, H, W) uint8; 255 everywhere for a model without classes.
         codes: (N, S, n_bits / 8) uint8, of blocks of the images (seg_ros.segments.code_pooling); or None.
-        filtered: (N, H, W) uint8, the labels with the model's own embedding filter; None without.
+        filtered: (N, H, W) uint8, labels with the model's own embedding filter; None without one.
     """
 
     images: UInt8Array

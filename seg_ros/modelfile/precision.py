@@ -1,4 +1,4 @@
-"""Quantization levels that a model file can be run at, and the network at each."""
+"""Levels of precision that a model file can run at, and the network at each level."""
 
 import copy
 
@@ -15,11 +15,15 @@ from seg_ros.quantization.levels import QUANTIZATIONS
 
 
 def choose_quantization(model: Model, level: str) -> str:
-    """The level behind 'auto', or the one asked for.
+    """Choose the level that a model runs at.
+
+    Args:
+        model: Model file in memory.
+        level: Name of a level, or 'auto' for the level of the file.
 
     Raises:
-        UnavailableError: it cannot be derived from what the file holds.
-        UnknownNameError: there is no such level.
+        UnavailableError: The level cannot be derived from the file; the message lists those that can.
+        UnknownNameError: The level does not exist.
     """
     stored = model.metadata.quantization
     if level == 'auto':
@@ -36,25 +40,25 @@ def choose_quantization(model: Model, level: str) -> str:
 
 
 def is_derivable(model: Model, level: str) -> bool:
-    """Whether a file gives a level."""
+    """Whether a level can be derived from a file."""
     metadata = model.metadata
     has_ranges = QUANTIZATIONS[level].dtype != torch.int8 or metadata.calibration is not None
     return has_ranges and metadata.quantization in QUANTIZATIONS[level].derivable_from
 
 
 def frame_network(model: Model, level: str, *, with_embeddings: bool = False) -> FrameNetwork:
-    """A copy of a model's network, and of what reads its maps, that computes at a level.
+    """Copy of a model's network that computes at a level, with everything that reads its feature maps.
 
     Args:
-        model: not changed.
-        level: one that :func:`choose_quantization` gave.
-        with_embeddings: whether it shall give embeddings, of a model that has them.
+        model: Model file in memory; not changed.
+        level: Level chosen by :func:`choose_quantization`.
+        with_embeddings: Whether the network returns embeddings; needs a model with embeddings.
 
     Returns:
-        In evaluation mode, on the CPU.
+        Network in evaluation mode, on the CPU.
 
     Raises:
-        CalibrationError: the record of activations lacks a layer.
+        CalibrationError: The calibration record lacks a layer.
     """
     metadata = model.metadata
     frames = FrameNetwork(
@@ -69,18 +73,18 @@ def frame_network(model: Model, level: str, *, with_embeddings: bool = False) ->
 
 
 def network_at(network: nn.Module, metadata: ModelMetadata, level: str) -> ImageNetwork:
-    """A network that computes at a level, on the CPU.
+    """Copy of a network that computes at a level, on the CPU.
 
-    Normalisations are folded into the convolutions that they follow. At int8 the network has its reference
-    form: float operations that give what integers would, which backends replace.
+    Batch normalisation is folded into the preceding convolutions. At int8 the network has its reference form:
+    float operations with the results of integers, which backends replace.
 
     Args:
-        network: float; not changed.
-        metadata: gives normalisation and calibration.
-        level: name in seg_ros.quantization.levels.QUANTIZATIONS.
+        network: Float network; not changed.
+        metadata: Metadata with normalisation and calibration.
+        level: Name in seg_ros.quantization.levels.QUANTIZATIONS.
 
     Raises:
-        CalibrationError: the record of activations lacks a layer.
+        CalibrationError: The calibration record lacks a layer.
     """
     dtype, example = QUANTIZATIONS[level].dtype, example_input()
     if dtype == torch.int8:
@@ -92,5 +96,5 @@ def network_at(network: nn.Module, metadata: ModelMetadata, level: str) -> Image
 
 
 def example_input() -> torch.Tensor:
-    """(1, 3, 64, 64) float zeros: what is passed through a network to see how it is made."""
+    """Input for tracing a network: (1, 3, 64, 64) float32 zeros."""
     return torch.zeros(1, 3, 64, 64)

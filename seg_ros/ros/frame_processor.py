@@ -10,10 +10,9 @@ from seg_ros.errors import ImageError
 from seg_ros.images.messages import image_of
 from seg_ros.inference.drops import Drop, Statistics
 from seg_ros.inference.options import FrameOptions
-from seg_ros.inference.prediction import Prediction
+from seg_ros.inference.prediction import Prediction, Stopwatch
 from seg_ros.inference.segmenter import Segmenter
 from seg_ros.inference.settings import Settings
-from seg_ros.inference.stopwatch import Stopwatch
 from seg_ros.ros.messages import ID_LIMIT, segment_array, segment_ids
 from seg_ros.ros.publishers import OF_SEGMENTS
 from seg_ros.segments.history import CodeHistory

@@ -1,4 +1,4 @@
-"""What every backend offers, and the device it runs on."""
+"""The protocol of inference backends, and the choice of the device."""
 
 from typing import Protocol
 
@@ -12,8 +12,9 @@ from seg_ros.networks.frame_network import FrameNetwork
 class Backend(Protocol):
     """Runs one network at one input size.
 
-    A backend is built from a FrameNetwork in evaluation mode that already computes in the wanted precision,
-    the (height, width) of its input, a device and a number of threads.
+    A backend is built from a FrameNetwork in evaluation mode that already computes at the wanted level, the
+    (height, width) of its input, a device and a number of threads. It is registered in
+    seg_ros.inference.backends.registry.
     """
 
     def __init__(
@@ -22,26 +23,26 @@ class Backend(Protocol):
 
     @staticmethod
     def why_not(device: torch.device, dtype: torch.dtype) -> str | None:
-        """Why this computer cannot run it, with what to do about it; None where it can."""
+        """Reason why this computer cannot run the backend, with the remedy; None if it can."""
         ...
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
-        """What the network says about images.
+        """Run the network.
 
         Args:
             images: (1, height, width, 3) uint8 RGB on the CPU, contiguous.
 
         Returns:
-            As ``FrameNetwork.forward``, on the device.
+            Tensors by name as ``FrameNetwork.forward`` returns them, on the device.
         """
         ...
 
 
 def choose_device(name: str) -> torch.device:
-    """The device behind 'auto', 'cpu' or 'cuda:N'.
+    """Device by name: 'auto' (the first GPU, else the CPU), 'cpu', 'cuda' or 'cuda:N'.
 
     Raises:
-        UnavailableError: there is no such device; the message lists those there are.
+        UnavailableError: The device does not exist; the message lists those that do.
     """
     n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     present = ['cpu', *(f'cuda:{n}' for n in range(n_gpus))]
@@ -49,5 +50,5 @@ def choose_device(name: str) -> torch.device:
         return torch.device(present[1] if n_gpus else 'cpu')
     wanted = 'cuda:0' if name == 'cuda' else name
     if wanted not in present:
-        raise UnavailableError(f"device '{name}' is not here; available: auto, {', '.join(present)}")
+        raise UnavailableError(f"device '{name}' does not exist here; available: auto, {', '.join(present)}")
     return torch.device(wanted)

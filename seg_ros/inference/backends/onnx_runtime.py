@@ -1,4 +1,4 @@
-"""ONNX Runtime: exports the network once, then runs without a compiler."""
+"""ONNX Runtime: exports the network once, then runs it without a compiler."""
 
 import importlib.util
 import logging
@@ -24,7 +24,7 @@ class OnnxRuntimeBackend:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = n_threads
         options.log_severity_level = 3
-        # Its threads would spin on where labels are computed next.
+        # Otherwise its threads keep spinning while labels are computed.
         options.add_session_config_entry('session.force_spinning_stop', '1')
         provider: str | tuple[str, dict[str, int]] = 'CPUExecutionProvider'
         if device.type == 'cuda':
@@ -57,7 +57,7 @@ class OnnxRuntimeBackend:
 
 
 def answer_names(network: FrameNetwork) -> list[str]:
-    """Names of what the network gives, in its order."""
+    """Names of the network's outputs, in order."""
     return [
         *(['scores'] if network.has_scores else []),
         *(['embeddings'] if network.embeddings is not None else []),
@@ -66,11 +66,11 @@ def answer_names(network: FrameNetwork) -> list[str]:
 
 
 def export_onnx(network: FrameNetwork, input_size: tuple[int, int]) -> bytes:
-    """An ONNX model of fixed size: ``images`` (1, H, W, 3) uint8 to what ``FrameNetwork.forward`` gives."""
+    """ONNX model of fixed size: ``images`` (1, H, W, 3) uint8 -> outputs of ``FrameNetwork.forward``."""
     network = network.cpu()
     images = torch.zeros(1, *input_size, 3, dtype=torch.uint8)
-    for talkative in ('onnx_ir', 'onnxscript', 'torch.onnx'):  # hundreds of lines about their own internals
-        logging.getLogger(talkative).setLevel(logging.ERROR)
+    for name in ('onnx_ir', 'onnxscript', 'torch.onnx'):  # hundreds of lines about their own internals
+        logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         program = torch.onnx.export(

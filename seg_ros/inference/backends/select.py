@@ -1,4 +1,4 @@
-"""Which precision and which backend: what was asked for if it can be had, else the fastest, by measuring."""
+"""Choice of the backend: the one asked for, or the fastest of those available, by measuring."""
 
 import hashlib
 import json
@@ -34,14 +34,25 @@ def choose_backend(
     *,
     with_embeddings: bool = False,
 ) -> tuple[str, Backend]:
-    """The backend of that name, or for 'auto' the fastest of those that this computer has.
+    """Build the backend of a name, or for 'auto' the fastest one available on this computer.
 
-    Measuring takes a compilation, so its result is remembered on disk until the model, the settings or the
-    software change. ``with_embeddings`` is as for :func:`frame_network`.
+    Timing compiles each backend, so the result is cached on disk until model, settings or software change.
+
+    Args:
+        model: Model file in memory.
+        name: Name in seg_ros.inference.backends.registry.BACKENDS, or 'auto'.
+        level: Level that the network computes at.
+        size: (height, width) of the network's input in pixels.
+        device: Device to run on.
+        n_threads: Number of CPU threads; 0 = one per core.
+        with_embeddings: Whether the network returns embeddings.
+
+    Returns:
+        Name of the backend, and the backend.
 
     Raises:
-        UnavailableError: it is not available; says why, and lists those that are.
-        UnknownNameError: there is no such backend.
+        UnavailableError: The backend is not available; the message says why and lists those that are.
+        UnknownNameError: The backend does not exist.
     """
     dtype = QUANTIZATIONS[level].dtype
     obstacles = {key: kind.why_not(device, dtype) for key, kind in BACKENDS.items()}
@@ -61,17 +72,17 @@ def choose_backend(
         return name, build(name)
     if not available:
         raise UnavailableError(_no_backend(model, level, device, obstacles))
-    memory = _memory_file(model.digest, level, size, str(device), n_threads, available, with_embeddings)
-    remembered = _recall(memory)
-    if remembered in available:
-        return remembered, build(remembered)
+    cache = _cache_file(model.digest, level, size, str(device), n_threads, available, with_embeddings)
+    cached = _read_cache(cache)
+    if cached in available:
+        return cached, build(cached)
     best, backend = _fastest(dict.fromkeys(available, build), size)
-    _remember(memory, best)
+    _write_cache(cache, best)
     return best, backend
 
 
 def _no_backend(model: Model, level: str, device: torch.device, obstacles: dict[str, str | None]) -> str:
-    """Why a level cannot be had on a device, and which can."""
+    """Message: the reasons why no backend runs a level on a device, and the levels that one runs."""
     others = [
         other
         for other in QUANTIZATIONS
@@ -89,7 +100,7 @@ def _fastest(builders: dict[str, Callable[[str], Backend]], size: tuple[int, int
     for key, build in builders.items():
         try:
             backend = build(key)
-            # The shortest: whatever else the computer does only ever adds.
+            # The shortest time: other load on the computer only adds to it.
             timed[key] = (min(_seconds(backend, images) for _ in range(_TIMED_RUNS)), backend)
         except Exception as err:  # noqa: BLE001 - one broken candidate must not stop the others
             log.warning('backend %s is left out: %s', key, err)
@@ -107,24 +118,24 @@ def _seconds(backend: Backend, images: torch.Tensor) -> float:
     return time.perf_counter() - started
 
 
-def _memory_file(*what: object) -> Path:
-    """Where the result for this model, these settings and this computer is kept."""
-    where = (__version__, torch.__version__, platform.processor(), platform.node(), os.cpu_count())
-    key = hashlib.sha256(repr((what, where)).encode()).hexdigest()[:16]
-    cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
-    return cache / 'seg_ros' / f'backend-{key}.json'
+def _cache_file(*settings: object) -> Path:
+    """Path of the cached result for this model, these settings and this computer."""
+    computer = (__version__, torch.__version__, platform.processor(), platform.node(), os.cpu_count())
+    key = hashlib.sha256(repr((settings, computer)).encode()).hexdigest()[:16]
+    folder = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
+    return folder / 'seg_ros' / f'backend-{key}.json'
 
 
-def _recall(memory: Path) -> str:
+def _read_cache(path: Path) -> str:
     try:
-        return str(json.loads(memory.read_text())['fastest'])
+        return str(json.loads(path.read_text())['fastest'])
     except (OSError, ValueError, KeyError, TypeError):
         return ''
 
 
-def _remember(memory: Path, best: str) -> None:
+def _write_cache(path: Path, best: str) -> None:
     try:
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        memory.write_text(json.dumps({'fastest': best}))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({'fastest': best}))
     except OSError as err:
-        log.info('the choice of backend is not remembered: %s', err)
+        log.info('the choice of backend is not cached: %s', err)

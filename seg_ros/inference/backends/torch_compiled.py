@@ -1,6 +1,6 @@
-"""PyTorch compiled by Inductor: weights frozen and packed, batch norm folded, the rest fused.
+"""PyTorch compiled by Inductor: weights frozen and packed, the remaining operations fused.
 
-Compiling takes tens of seconds the first time and half as long afterwards, from Inductor's cache.
+Compiling takes tens of seconds the first time, and half as long later, from Inductor's cache.
 """
 
 import shutil
@@ -28,8 +28,8 @@ class CompiledBackend(TorchBackend):
     ) -> None:
         super().__init__(network, input_size, device, n_threads)
         self._shape = (1, *input_size, 3)
-        # As an option of torch.compile, freezing would come after weights have been made inputs of the graph:
-        # they would be packed anew for every frame, and 8-bit convolutions not be found.
+        # As an option of torch.compile, freezing would come after the weights became inputs of the graph:
+        # they would be packed anew for every frame, and 8-bit convolutions would not be recognised.
         halves = device.type == 'cpu' and has_float_work(network) and computes_bfloat16()
         run = _with_own_code(self._run, torch.bfloat16 if halves else None)
         with torch._inductor.config.patch(freezing=True, cpp_wrapper=device.type == 'cpu'):
@@ -37,10 +37,10 @@ class CompiledBackend(TorchBackend):
             self(torch.zeros(self._shape, dtype=torch.uint8))
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
-        """As the protocol says.
+        """Run the network; see seg_ros.inference.backends.backend.Backend.
 
         Raises:
-            ImageError: the images are not what the network was compiled for.
+            ImageError: The images differ in shape or type from those that the network was compiled for.
         """
         if images.shape != self._shape or images.dtype != torch.uint8 or not images.is_contiguous():
             raise ImageError(
@@ -61,7 +61,7 @@ class CompiledBackend(TorchBackend):
 
 
 def computes_bfloat16() -> bool:
-    """Whether the processor has instructions for bfloat16, by which it is no slower than float32."""
+    """Whether the processor has bfloat16 instructions, so that bfloat16 is not slower than float32."""
     asked = getattr(torch.cpu, '_is_avx512_bf16_supported', None)  # torch 2.5
     return bool(asked and asked())
 
@@ -69,15 +69,15 @@ def computes_bfloat16() -> bool:
 def _with_own_code(
     network: nn.Module, float_type: torch.dtype | None
 ) -> Callable[[Tensor], dict[str, Tensor]]:
-    """A function that runs the network, with a code object of its own.
+    """Function that runs the network, with a code object of its own.
 
-    What torch.compile made of a function it keeps with the function's code. That of ``FrameNetwork.forward``
-    belongs to all networks and, without guards, each would be run as the first that is found there.
+    torch.compile keeps its result with the code object of a function. All networks share that of
+    ``FrameNetwork.forward``; without guards, each of them would run as the first result found there.
 
     Args:
-        network: gives answers about images.
-        float_type: what an 8-bit network computes in where it has no integers, on large maps above all, which
-            take as long as it takes to move them; None for float32.
+        network: Network from images to tensors by name.
+        float_type: Type of the float operations of an 8-bit network; None = float32. Most of these work on
+            large maps, where memory bandwidth decides the time.
     """
 
     def run(images: Tensor) -> dict[str, Tensor]:
@@ -89,9 +89,9 @@ def _with_own_code(
 
 
 def _without_guards() -> dict[str, Any] | None:
-    """Options of torch.compile that drop its checks, for each frame, of all that the code depends on.
+    """Options of torch.compile that drop its checks of each call.
 
-    The network is this backend's own and does not change, and what comes in is checked by the backend.
+    The network belongs to this backend and does not change, and the backend checks the images itself.
     """
     skip = getattr(torch.compiler, 'skip_all_guards_unsafe', None)  # torch 2.8
     return {'guard_filter_fn': skip} if skip else None
