@@ -1,29 +1,126 @@
-"""What the pages say can be typed: commands with their options, recipes, parameters, links."""
+"""What the documents say can be typed: commands, options, recipes, parameters, Python, links.
+
+Every command of a shell block is run at small size, in the order of its page, or is named in NOT_RUN with the
+reason. Every Python block is executed. Both happen in a folder with a little data (fixture ``sandbox``).
+"""
 
 import argparse
 import ast
 import importlib
 import re
 import shlex
-from collections.abc import Iterator
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import yaml
 
 from seg_ros.classes import ClassSet
-from seg_ros.cli.main import COMMANDS
+from seg_ros.cli.main import COMMANDS, main
 from seg_ros.cli.train import find_recipe
 from seg_ros.compression.chain import CompressionRecipe
 from seg_ros.inference.settings import BY_NAME
+from seg_ros.resources import resource
+from seg_ros.synthetic import RenderedDrive
 from seg_ros.training.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([ROOT / 'README.md', *(ROOT / 'docs').rglob('*.md'), *(ROOT / 'models').glob('*.md')])
-WHOLE = [ROOT / 'README.md', ROOT / 'docs/own_robot.md']
-"""Pages in whose blocks each command is one to type."""
+PAGES = sorted(
+    page
+    for pattern in ('*.md', 'docs/**/*.md', 'models/*.md', 'benchmarks/weights/README.md')
+    for page in ROOT.glob(pattern)
+    if '_build' not in page.parts and '{include}' not in page.read_text()
+)
+README, OWN_ROBOT = ROOT / 'README.md', ROOT / 'docs/own_robot.md'
 
-pytestmark = pytest.mark.skipif(not WHOLE[0].exists(), reason='an installed package has no pages')
+NOT_RUN = {
+    './scripts/test': 'it runs this test',
+    'SEG_ROS_DATA=DIR ./scripts/test': 'it runs this test',
+    'SEG_ROS_SLOW=1 ./scripts/test': 'it runs this test',
+    './scripts/demo': 'test/cli/test_demo.py runs the command behind it; the script sets up an environment',
+    './scripts/docs': 'test_the_documents_build runs the command behind it',
+    'mkdir': 'part of a ROS workspace; test/test_package.py builds with colcon',
+    'git clone': 'needs the address of the repository',
+    'cd ..': 'part of a ROS workspace',
+    'cd ~/ws/src': 'part of a ROS workspace',
+    'rosdep install': 'needs a ROS distribution',
+    'pip install': 'changes the environment; test/test_package.py installs with pip',
+    'colcon build': 'test/test_package.py builds with colcon',
+    'source install/setup.bash': 'part of a ROS workspace',
+    'ros2 launch': 'needs the command line of ROS; test/test_launch.py tests the launch file',
+    'ros2 topic': 'needs the command line of ROS',
+    'ros2 service': 'needs the command line of ROS; test/ros/test_segments.py calls the service',
+    'ros2 param': 'needs the command line of ROS; test/ros/test_parameters.py sets parameters',
+    'ros2 bag': 'needs the command line of ROS and a camera',
+    'ros2 run': 'needs a camera driver',
+    'export': 'sets a variable from the command line of ROS; test/test_launch.py tests the variables',
+    'seg_ros fit-codes bsds500': 'needs BSDS500 and ImageNet weights, which are not in the repository',
+}
+"""Beginning of a command -> why it is not run here."""
+
+PLACEHOLDERS = {
+    'DIR': 'camvid',
+    'CAMVID': '{sandbox}/camvid',
+    'MODEL': 'small.safetensors',
+    'A.png': 'photos/a.png',
+    'B.png': 'photos/b.png',
+    'mine.safetensors': 'lite_camvid',
+    'monday': 'drive.mcap',
+    'encoder_weights=FILE': 'encoder_weights=null',
+}
+"""Words of the documents that stand for something of the reader -> that thing in the sandbox."""
+
+FAST = ['--backend', 'torch']
+FEW = ['--images', '2']
+TWO_IMAGES = '[{dataset: camvid, split: train}]'
+SHORT = [
+    *('--set', 'epochs=1', '--set', 'batch_size=2', '--set', 'workers=0', '--set', 'compile=false'),
+    *('--set', 'augment.crop=[96, 128]', '--set', 'precision=fp32'),
+]
+LEARN_LITTLE = '{batch_size: 2, workers: 0, compile: false, augment: {crop: [96, 128]}}'
+SMALL: dict[str, list[str]] = {
+    'seg_ros segment': FAST,
+    'seg_ros segment to_label': [*FAST, '--model', 'lite_camvid'],
+    'seg_ros evaluate': FAST,
+    'seg_ros evaluate-segments': ['--limit', '1', '--methods', 'slic', 'codes'],
+    'seg_ros match': FAST,
+    'seg_ros replay': [*FAST, '--every-frame', '--timeout', '60', '--limit', '2'],
+    'seg_ros compare': [*FAST, '--rounds', '1', '--limit', '1', '--markdown', '{sandbox}/table.md'],
+    'seg_ros quantize': FEW,
+    'seg_ros prune': [*FEW, '--epochs', '1', '--learn', LEARN_LITTLE],
+    'seg_ros share': [*FEW, '--learn', LEARN_LITTLE],
+    'seg_ros fit-codes': ['--epochs', '1', '--bits', '16'],
+    'seg_ros visualize': ['--limit', '2', '--units', '2'],
+    'seg_ros train': SHORT,
+    'seg_ros train squares': [
+        *SHORT,
+        *('--set', 'train=[{dataset: squares, split: train, options: {n_images: 4}}]'),
+        *('--set', 'validation={dataset: squares, split: validation, options: {n_images: 2}}'),
+        *('--set', 'test={dataset: squares, split: test, options: {n_images: 2}}'),
+    ],
+    'seg_ros train lite_camvid_8_pasted': [*SHORT, '--set', 'augment.crop=[360, 480]'],
+    'seg_ros compress': [
+        *('--set', 'learning.batch_size=2', '--set', 'learning.compile=false'),
+        *('--set', 'learning.augment.crop=[96, 128]'),
+    ],
+    'seg_ros compress small.yaml': [
+        *('--set', 'learning.batch_size=2', '--set', 'learning.compile=false'),
+        *('--set', 'steps.0.prune.learn.epochs=1', '--set', 'steps.0.prune.images=2'),
+    ],
+    'seg_ros show-data soccer': ['--options', '{n_images: 4}'],
+}
+"""Beginning of a command -> words added at its end, where they win. The longest beginning counts."""
+
+SLOW = {'another_drive.md', 'networks.md', 'own_robot.md', 'smaller_models.md'}
+"""Pages whose commands take longer than a minute."""
+
+pytestmark = pytest.mark.skipif(not README.exists(), reason='an installed package has no pages')
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -33,10 +130,14 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 def typed(page: Path) -> Iterator[list[str]]:
-    """Words of every command line of a page's shell blocks."""
+    """Words of every command of a page's shell blocks."""
     for block in blocks(page, 'sh'):
-        for line in block.replace('\\\n', ' ').splitlines():
-            yield from split_at_and(shlex.split(line, comments=True))
+        yield from commands_of(block)
+
+
+def commands_of(block: str) -> Iterator[list[str]]:
+    for line in block.replace('\\\n', ' ').splitlines():
+        yield from (words for words in split_at_and(shlex.split(line, comments=True)) if words)
 
 
 def split_at_and(words: list[str]) -> Iterator[list[str]]:
@@ -46,37 +147,45 @@ def split_at_and(words: list[str]) -> Iterator[list[str]]:
     yield words
 
 
+def longest_beginning(words: Sequence[str], table: Iterable[str]) -> str | None:
+    text = ' '.join(words)
+    return max((key for key in table if f'{text} '.startswith(f'{key} ')), key=len, default=None)
+
+
 def parser_of(command: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f'seg_ros {command}', exit_on_error=False, allow_abbrev=False)
     importlib.import_module(COMMANDS[command][0]).add_arguments(parser)
     return parser
 
 
-@pytest.mark.parametrize('page', WHOLE, ids=lambda page: page.name)
+PAGES_WITH_COMMANDS = [page for page in PAGES if any(words[0] == 'seg_ros' for words in typed(page))]
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+@pytest.mark.parametrize('page', PAGES_WITH_COMMANDS, ids=name_of)
 def test_commands_in_blocks_are_complete(page: Path) -> None:
-    n_checked = 0
     for words in typed(page):
-        if words[:1] != ['seg_ros']:
+        if words[0] != 'seg_ros':
             continue
-        n_checked += 1
         arguments = parser_of(words[1]).parse_args(words[2:])
         recipe = getattr(arguments, 'recipe', None)
         if recipe and not recipe.endswith('.yaml'):
             assert find_recipe(recipe, words[1]).is_file()
-    assert n_checked >= 8
 
 
-@pytest.mark.parametrize('page', PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize('page', PAGES, ids=name_of)
 def test_commands_in_the_text_and_their_options_exist(page: Path) -> None:
-    for text in re.findall(r'`seg_ros ([^`]+)`', page.read_text()):
+    for text in re.findall(r'`seg_ros ([a-z][^`]*)`', page.read_text()):
         command, *words = text.split()
         assert command in COMMANDS, text
         known = {option for action in parser_of(command)._actions for option in action.option_strings}
         assert {word for word in words if re.match(r'-[-a-zA-Z]', word)} <= known, text
 
 
-@pytest.mark.parametrize('page', WHOLE, ids=lambda page: page.name)
-def test_launch_arguments_exist(page: Path) -> None:
+def test_launch_arguments_exist() -> None:
     tree = ast.parse((ROOT / 'launch/segmentation.launch.py').read_text())
     (table,) = (
         node.value
@@ -85,8 +194,8 @@ def test_launch_arguments_exist(page: Path) -> None:
     )
     assert isinstance(table, ast.Dict)
     known = {ast.literal_eval(key) for key in table.keys if key}
-    launches = [words for words in typed(page) if words[:2] == ['ros2', 'launch']]
-    assert launches
+    launches = [words for page in PAGES for words in typed(page) if words[:2] == ['ros2', 'launch']]
+    assert len(launches) >= 3
     for words in launches:
         assert words[2:4] == ['seg_ros', 'segmentation.launch.py']
         assert {word.partition(':=')[0] for word in words[4:]} <= known
@@ -94,7 +203,7 @@ def test_launch_arguments_exist(page: Path) -> None:
 
 def test_files_on_the_page_about_robots_are_accepted(tmp_path: Path) -> None:
     kinds = []
-    for block in blocks(WHOLE[1], 'yaml'):
+    for block in blocks(OWN_ROBOT, 'yaml'):
         path = tmp_path / 'file.yaml'
         path.write_text(block)
         content = yaml.safe_load(block)
@@ -116,7 +225,7 @@ def test_files_on_the_page_about_robots_are_accepted(tmp_path: Path) -> None:
     assert sorted(kinds) == ['classes', 'compression', 'parameters', 'training']
 
 
-@pytest.mark.parametrize('page', PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize('page', PAGES, ids=name_of)
 def test_links_lead_somewhere(page: Path) -> None:
     text = re.sub(r'```.*?```', '', page.read_text(), flags=re.DOTALL)
     for target in re.findall(r'\]\(([^)\s]+)\)', text):
@@ -128,3 +237,124 @@ def test_links_lead_somewhere(page: Path) -> None:
         if anchor:
             titles = re.findall(r'^#+ (.*)$', aim.read_text(), re.MULTILINE)
             assert anchor in {re.sub(r'[^\w -]', '', title.lower()).replace(' ', '-') for title in titles}
+
+
+# --------------------------------------------------------------------------------------------- small runs
+
+
+def test_every_command_is_run_or_has_a_reason_why_not() -> None:
+    found = {longest_beginning(words, NOT_RUN) for page in PAGES for words in typed(page)}
+    unused = set(NOT_RUN) - found
+    assert not unused, 'these reasons are for commands that no page has'
+    for page in PAGES:
+        for words in typed(page):
+            is_run = words[0] == 'seg_ros' or words[:2] == ['cd', 'benchmarks/weights']
+            assert is_run or longest_beginning(words, NOT_RUN), ' '.join(words)
+
+
+def pages_to_run() -> list[Any]:
+    pages = [page for page in PAGES if blocks(page, 'python') or any(runs(words) for words in typed(page))]
+    return [
+        pytest.param(page, id=name_of(page), marks=[pytest.mark.slow] if page.name in SLOW else [])
+        for page in pages
+    ]
+
+
+def runs(words: Sequence[str]) -> bool:
+    return longest_beginning(words, NOT_RUN) is None
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path, model_file: Path) -> Path:
+    """A folder with a little of everything that the documents speak of."""
+    write_camvid(tmp_path / 'camvid')
+    drive = RenderedDrive(5, 2, 120, 160)
+    (tmp_path / 'photos').mkdir()
+    video = cv2.VideoWriter(str(tmp_path / 'drive.mp4'), cv2.VideoWriter.fourcc(*'mp4v'), 10, (160, 120))
+    for name, (image, _) in zip('ab', (drive[0], drive[1]), strict=True):
+        cv2.imwrite(str(tmp_path / f'photos/{name}.png'), image[..., ::-1])
+        video.write(np.ascontiguousarray(image[..., ::-1]))
+    video.release()
+    assert main(['make-bag', str(tmp_path / 'photos'), '-o', str(tmp_path / 'drive.mcap')]) == 0
+    shutil.copy(model_file, tmp_path / 'small.safetensors')
+    (tmp_path / 'table.md').write_text('<!-- compression -->\n<!-- /compression -->\n')
+    (tmp_path / 'benchmarks').symlink_to(ROOT / 'benchmarks')
+    for name, key in (('mine.yaml', 'epochs'), ('small.yaml', 'steps')):
+        found = [block for block in blocks(OWN_ROBOT, 'yaml') if key in yaml.safe_load(block)]
+        (tmp_path / name).write_text(found[0])
+    return tmp_path
+
+
+def write_camvid(root: Path) -> None:
+    """Two images for each split, in the layout of CamVid and in that of a folder data set."""
+    for split, seed in (('train', 1), ('val', 2)):
+        drive = RenderedDrive(seed, 2, 120, 160)
+        for kind in (split, f'{split}annot', f'images/{split}', f'labels/{split}'):
+            (root / kind).mkdir(parents=True)
+        for name, (image, labels) in zip(('0006R0_1', '0001TP_1'), (drive[0], drive[1]), strict=True):
+            void = np.where(labels == 255, 11, labels)
+            for kind, value in ((split, image[..., ::-1]), (f'{split}annot', void)):
+                cv2.imwrite(str(root / kind / f'{name}.png'), value)
+            for kind, value in (('images', image[..., ::-1]), ('labels', labels)):
+                cv2.imwrite(str(root / kind / split / f'{name}.png'), value)
+    shutil.copy(resource('config/labels/camvid11.yaml'), root / 'classes.yaml')
+
+
+@pytest.mark.timeout(1500)
+@pytest.mark.parametrize('page', pages_to_run())
+def test_commands_and_python_of_a_page_run(
+    page: Path, sandbox: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = RenderedDrive(5, 1, 120, 160)[0][0]
+    for language, block in re.findall(
+        r'^```(sh|python)\n(.*?)^```', page.read_text(), re.DOTALL | re.MULTILINE
+    ):
+        monkeypatch.chdir(sandbox)
+        if language == 'python':
+            prepare_masks(sandbox)
+            exec(compile(block, name_of(page), 'exec'), {'image': image})  # noqa: S102
+            continue
+        for words in filter(runs, commands_of(block)):
+            if words[0] == 'cd':
+                monkeypatch.chdir(words[1])
+                continue
+            if words[1] == 'replay':
+                pytest.importorskip('rclpy')
+            small = made_small(words, sandbox)
+            assert main(small[1:]) == 0, f'{shlex.join(small)}\n{capsys.readouterr().err}'
+
+
+def made_small(words: Sequence[str], sandbox: Path) -> list[str]:
+    """A command with things of the sandbox in it, and with the options that make it small."""
+    added = SMALL.get(longest_beginning(words, SMALL) or '', [])
+    replaced = [PLACEHOLDERS.get(word, word) for word in words]
+    return [word.replace('{sandbox}', str(sandbox)) for word in [*replaced, *added]]
+
+
+def prepare_masks(sandbox: Path) -> None:
+    """A mask in colours, for the page about labels."""
+    (sandbox / 'masks').mkdir(exist_ok=True)
+    cv2.imwrite(str(sandbox / 'masks/train_1.png'), np.zeros((4, 4, 3), np.uint8))
+
+
+@pytest.mark.slow
+def test_the_documents_build(tmp_path: Path) -> None:
+    pytest.importorskip('furo')
+    command = [sys.executable, '-m', 'sphinx', '-W', '--keep-going', '-n', '-q']
+    subprocess.run(
+        [*command, '-d', str(tmp_path / 'trees'), str(ROOT / 'docs'), str(tmp_path / 'html')], check=True
+    )
+
+
+@pytest.mark.parametrize('page', PAGES, ids=name_of)
+def test_modules_and_files_that_the_text_names_exist(page: Path) -> None:
+    text = re.sub(r'^```.*?^```', '', page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    roots = ('seg_ros', 'config', 'benchmarks', 'scripts', 'test', 'docs', 'msg', 'launch', 'models')
+    for name in re.findall(rf'`((?:{"|".join(roots)})/(?![A-Z])[\w/.-]+)`', text):
+        assert (ROOT / name).exists() or list(ROOT.glob(f'{name}*')), name
+    for name in re.findall(r'`([\w/]+\.py)`', text):
+        assert list((ROOT / 'seg_ros').rglob(name)) or (ROOT / name).exists(), name
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.read_text().splitlines()) <= 120
