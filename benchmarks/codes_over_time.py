@@ -22,14 +22,14 @@ from seg_ros.images.resize import resize_image
 from seg_ros.inference.segmenter import Segmenter
 from seg_ros.segments.code_pooling import CodePooling
 from seg_ros.segments.colour import lab_planes
-from seg_ros.segments.regions import Regions, connected
+from seg_ros.segments.regions import Regions, connected_parts
 
 Float64Array = npt.NDArray[np.float64]
 
 
 def things(labels: UInt8Array, min_area: int) -> tuple[Regions, list[int]]:
     """Connected parts of the labels, and those of them that are large enough and of a class."""
-    regions = connected(labels.astype(np.int32))
+    regions = connected_parts(labels.astype(np.int32))
     sizes = np.bincount(regions.ids.ravel())
     first = np.unique(regions.ids.ravel(), return_index=True)[1]
     classes = labels.ravel()[first]
@@ -62,7 +62,9 @@ def roc(same: Float64Array, different: Float64Array) -> tuple[Float64Array, Floa
 
 def main() -> None:
     """Measure, print, draw."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('--data', type=Path, required=True)
     parser.add_argument('--split', default='val')
     parser.add_argument('--min-area', type=int, default=150, help='in pixels')

@@ -22,8 +22,8 @@ from seg_ros.images.resize import resize_image
 from seg_ros.inference.segmenter import Segmenter
 from seg_ros.ros.messages import segment_array, segment_ids
 from seg_ros.segments.colour import colour_moments, lab_planes
-from seg_ros.segments.merging import join_alike
-from seg_ros.segments.regions import describe, find_borders, pool
+from seg_ros.segments.greedy_merging import merge_most_similar
+from seg_ros.segments.regions import find_borders, region_means, region_shapes
 from seg_ros.segments.registry import SUPERPIXELS
 from seg_ros.segments.segments import find_segments
 from seg_ros.synthetic import RenderedDrive
@@ -74,7 +74,7 @@ def main() -> None:
     identities = np.ones(segments.n, np.uint64)
 
     def join() -> Any:
-        return join_alike(borders.pairs, borders.lengths, sums.copy(), shares.copy(), True, *numbers)
+        return merge_most_similar(borders.pairs, borders.lengths, sums.copy(), shares.copy(), True, *numbers)
 
     def message() -> Any:
         segment_ids(segments)
@@ -92,14 +92,16 @@ def main() -> None:
         'superpixels': lambda: SUPERPIXELS[rules.superpixels](image, region_size=rules.region_size),
         'lab': lambda: lab_planes(image),
         'colour': lambda: colour_moments(planes, superpixels),
-        'bits': lambda: pool(logits.numpy(), superpixels),
+        'bits': lambda: region_means(logits.numpy(), superpixels),
         'borders': lambda: find_borders(superpixels),
         'join': join,
         'scores': lambda: (
-            None if scores is None else pool(scores.permute(1, 2, 0).contiguous().numpy(), segments.regions)
+            None
+            if scores is None
+            else region_means(scores.permute(1, 2, 0).contiguous().numpy(), segments.regions)
         ),
         'all segments': lambda: find_segments(image, logits, scores, code_pooling, rules),
-        'describe': lambda: describe(segments.regions),
+        'describe': lambda: region_shapes(segments.regions),
         'message': message,
     }
     report = {

@@ -18,7 +18,7 @@ from seg_ros.evaluation.figures import table, write_json
 from seg_ros.images.messages import image_of
 from seg_ros.inference.segmenter import Segmenter
 from seg_ros.segments.hamming import hamming
-from seg_ros.segments.regions import Shapes, describe
+from seg_ros.segments.regions import Shapes, region_shapes
 from seg_ros.segments.segments import Segments
 
 
@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
         for path, index in zip((arguments.a, arguments.b), arguments.frame, strict=True)
     ]
     found = [_segments(segmenter, image) for image in images]
-    shapes = [describe(segments.regions) for segments in found]
+    shapes = [region_shapes(segments.regions) for segments in found]
     matches = match(found[0], found[1], shapes, radius=arguments.radius, min_area=arguments.min_area)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     picture = draw_matches(images, found, shapes, matches)

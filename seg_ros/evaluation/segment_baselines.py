@@ -18,9 +18,9 @@ from seg_ros.errors import UnavailableError
 from seg_ros.networks.frame_network import FrameNetwork
 from seg_ros.segments.code_pooling import CodePooling
 from seg_ros.segments.colour import lab_planes
-from seg_ros.segments.merging import join_alike
-from seg_ros.segments.regions import Borders, Regions, connected, find_borders
-from seg_ros.segments.superpixels import slic
+from seg_ros.segments.greedy_merging import merge_most_similar
+from seg_ros.segments.regions import Borders, Regions, connected_parts, find_borders
+from seg_ros.segments.slic import slic
 
 Settings = Mapping[str, float]
 
@@ -73,7 +73,7 @@ class Cutter:
         return found
 
     def codes(self, settings: Settings) -> Int32Array:
-        """Superpixels joined by their codes; ``region_size`` and those of ``join_alike``."""
+        """Superpixels joined by their codes; ``region_size`` and those of ``merge_most_similar``."""
         described = self._describe(int(settings['region_size']))
         return self._join(described, described.means, True, settings)
 
@@ -99,12 +99,12 @@ class Cutter:
             1,
             cv2.KMEANS_PP_CENTERS,
         )
-        return connected(cluster.ravel().astype(np.int32)[described.superpixels.ids]).ids
+        return connected_parts(cluster.ravel().astype(np.int32)[described.superpixels.ids]).ids
 
     def _join(
         self, described: Described, means: Float32Array, binary: bool, settings: Settings
     ) -> Int32Array:
-        of_superpixel, _ = join_alike(
+        of_superpixel, _ = merge_most_similar(
             described.borders.pairs,
             described.borders.lengths,
             np.asarray(means * described.shares[:, None], np.float32),

@@ -17,7 +17,7 @@ from seg_ros.errors import ImageError
 from seg_ros.inference.health import Verdict
 from seg_ros.inference.segmenter import Segmenter
 from seg_ros.msg import ClassInfo, ModelInfo, SegmentCode, SegmentCodeArray
-from seg_ros.segments.regions import describe
+from seg_ros.segments.regions import region_shapes
 from seg_ros.segments.segments import Segments
 
 ID_LIMIT = 65535
@@ -71,7 +71,7 @@ def segment_array(
         max_count: Maximum number of segments in the message.
         header: Header of the frame.
     """
-    shapes, runs = describe(segments.regions), segments.regions.runs
+    shapes, runs = region_shapes(segments.regions), segments.regions.runs
     of_runs = np.add.reduceat(confidence.ravel(), runs.starts[:-1], dtype=np.uint32)
     sums = np.bincount(runs.ids, of_runs, segments.n)
     confidences = (sums / (255 * shapes.areas)).tolist()

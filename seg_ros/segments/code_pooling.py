@@ -10,10 +10,10 @@ import torch
 
 from seg_ros.arrays import Float32Array, UInt8Array
 from seg_ros.networks.binary_layer import BinaryLayer
+from seg_ros.segments.blocks import blocks
 from seg_ros.segments.colour import colour_moments, lab_planes
 from seg_ros.segments.hamming import pack
-from seg_ros.segments.regions import Regions, pool
-from seg_ros.segments.superpixels import blocks
+from seg_ros.segments.regions import Regions, region_means
 
 _GOLDEN_GRID = 6
 
@@ -51,7 +51,7 @@ class CodePooling:
         Returns:
             (S, n_bits) float32.
         """
-        means = pool(logits.detach().cpu().numpy(), regions, n_threads)
+        means = region_means(logits.detach().cpu().numpy(), regions, n_threads)
         if self.colour is not None:
             means += colour_moments(planes, regions, n_threads) @ self.colour
         return means

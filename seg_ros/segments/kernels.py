@@ -292,7 +292,7 @@ def pool_pixels(
 
 
 @compiled
-def describe(
+def sum_shapes(
     rows: Int32Array, starts: Int32Array, ids: Int32Array, boxes: Int32Array, sums: npt.NDArray[np.int64]
 ) -> None:
     """Box, area and sums of coordinates of every region.

@@ -10,7 +10,8 @@ from seg_ros._numba import import_kernels, n_cores, run_in_parts
 from seg_ros.arrays import Float32Array, Int32Array
 from seg_ros.errors import ImageError
 from seg_ros.images.interpolation import neighbours_1d
-from seg_ros.segments.run_lengths import Runs, connect, touching
+from seg_ros.segments.run_lengths import Runs, touching_runs
+from seg_ros.segments.union_find import connected_components
 
 KERNELS = (
     'seg_ros.segments.kernels',
@@ -80,11 +81,11 @@ class Shapes:
     centroids: npt.NDArray[np.float64]
 
 
-def connected(labels: Int32Array) -> Regions:
+def connected_parts(labels: Int32Array) -> Regions:
     """The connected parts of equal labels, (H, W) int32, numbered in the order in which they are met."""
     runs = Runs.of(labels)
-    alike, _, _ = touching(runs.rows, runs.starts, runs.ids)
-    of_run, n = connect(len(runs.ids), alike)
+    alike, _, _ = touching_runs(runs.rows, runs.starts, runs.ids)
+    of_run, n = connected_components(len(runs.ids), alike)
     return Regions.of(runs.renamed(of_run), n)
 
 
@@ -94,7 +95,7 @@ def find_borders(regions: Regions) -> Borders:
     if kernels is None:
         return _find_borders(regions)
     runs = regions.runs
-    _, unlike, lengths_of_runs = touching(runs.rows, runs.starts, runs.ids)
+    _, unlike, lengths_of_runs = touching_runs(runs.rows, runs.starts, runs.ids)
     room = 3 * regions.n  # the graph of connected parts is planar, and has no more edges than that
     while True:
         pairs, lengths = np.empty((room, 2), np.int32), np.empty(room, np.int32)
@@ -113,16 +114,16 @@ def boundary(ids: Int32Array) -> npt.NDArray[np.bool_]:
     return edge
 
 
-def describe(regions: Regions) -> Shapes:
+def region_shapes(regions: Regions) -> Shapes:
     """Area, box and centroid of every region."""
     runs = regions.runs
     boxes, sums = np.empty((regions.n, 4), np.int32), np.zeros((regions.n, 3), np.int64)
     kernels = import_kernels(*KERNELS)
-    (kernels.describe if kernels else _describe)(runs.rows, runs.starts, runs.ids, boxes, sums)
+    (kernels.sum_shapes if kernels else _sum_shapes)(runs.rows, runs.starts, runs.ids, boxes, sums)
     return Shapes(sums[:, 0], boxes, sums[:, :0:-1] / sums[:, :1])
 
 
-def pool(values: Float32Array, regions: Regions, n_threads: int = 0) -> Float32Array:
+def region_means(values: Float32Array, regions: Regions, n_threads: int = 0) -> Float32Array:
     """Mean of each region's pixels of values that are interpolated bilinearly to the image's size.
 
     Args:
@@ -168,7 +169,7 @@ def _find_borders(regions: Regions) -> Borders:
     return Borders(pairs.astype(np.int32), lengths.astype(np.int32))
 
 
-def _describe(
+def _sum_shapes(
     rows: Int32Array, starts: Int32Array, ids: Int32Array, boxes: Int32Array, sums: npt.NDArray[np.int64]
 ) -> None:
     """What the compiled loop of this name does."""

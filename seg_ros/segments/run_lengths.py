@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from seg_ros._numba import compiled_where_possible
 from seg_ros.arrays import Int32Array
-from seg_ros.segments.merging import number_trees, root_of
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class Runs:
 
 
 @compiled_where_possible
-def touching(
+def touching_runs(
     rows: Int32Array, starts: Int32Array, ids: Int32Array
 ) -> tuple[Int32Array, Int32Array, Int32Array]:
     """Runs that touch.
@@ -98,21 +97,3 @@ def touching(
             upper += end_of_upper == end
             lower += end_of_lower == end
     return alike[:n_alike], unlike[:n_unlike], lengths[:n_unlike]
-
-
-@compiled_where_possible
-def connect(n_runs: int, alike: Int32Array) -> tuple[Int32Array, int]:
-    """Number the connected parts of equal ids.
-
-    Args:
-        n_runs: R.
-        alike: (M, 2) int32, runs of equal ids that touch.
-
-    Returns:
-        (R,) int32, the part of each run, numbered in the order of their first runs; their number.
-    """
-    parent = np.arange(n_runs).astype(np.int32)
-    for k in range(alike.shape[0]):
-        one, other = root_of(parent, alike[k, 0]), root_of(parent, alike[k, 1])
-        parent[max(one, other)] = min(one, other)
-    return number_trees(parent)

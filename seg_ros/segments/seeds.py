@@ -8,11 +8,56 @@ end.
 
 import numpy as np
 
-from seg_ros._numba import compiled_where_possible
-from seg_ros.arrays import Float32Array, Int32Array
+from seg_ros._numba import compiled_where_possible, import_kernels
+from seg_ros.arrays import Float32Array, Int32Array, UInt8Array
+from seg_ros.segments.blocks import blocks, check_arguments
+from seg_ros.segments.colour import lab_planes
+from seg_ros.segments.regions import KERNELS, Regions
+from seg_ros.segments.small_parts import clean_parts
 
 N_LEVELS = 6
 """Steps that a colour channel is divided into for histograms."""
+
+
+def seeds(
+    image: UInt8Array,
+    *,
+    region_size: int = 20,
+    n_iterations: int = 4,
+    min_size: float = 0.25,
+    n_threads: int = 0,
+    planes: Float32Array | None = None,
+) -> Regions:
+    """SEEDS superpixels, see ``seg_ros.segments.seeds``.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        region_size: side of the blocks that superpixels begin as, in pixels, 2 or more.
+        n_iterations: at each size of the pieces, 1 or more.
+        min_size: connected parts smaller than this share of ``region_size`` squared join another one.
+        n_threads: not used; here so that all superpixels are called alike.
+        planes: the image from ``lab_planes``, if that is known.
+
+    Raises:
+        ImageError: the image has another shape or type.
+        ParameterError: an argument is out of range.
+    """
+    import_kernels(*KERNELS)  # warns where loops run uncompiled
+    check_arguments(image, region_size, n_iterations, min_size)
+    start = blocks(image, region_size=region_size)
+    planes, labels = lab_planes(image) if planes is None else planes, start.ids.copy()
+    bins = quantise(planes)
+    histograms = np.zeros((start.n, N_LEVELS**3), np.float32)
+    sizes = np.zeros(start.n, np.float32)
+    count_colours(bins, labels, histograms, sizes)
+    block = region_size // 2
+    while block > 1:
+        for _ in range(n_iterations):
+            exchange_blocks(bins, labels, block, histograms, sizes)
+        block //= 2
+    for _ in range(n_iterations):
+        exchange_pixels(bins, labels, histograms, sizes)
+    return clean_parts(labels, planes, round(min_size * region_size**2))
 
 
 def quantise(planes: Float32Array) -> Int32Array:

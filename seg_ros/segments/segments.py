@@ -9,33 +9,10 @@ import torch
 from seg_ros.arrays import UNLABELLED, Float32Array, Int32Array, UInt8Array
 from seg_ros.segments.code_pooling import CodePooling
 from seg_ros.segments.colour import lab_planes
-from seg_ros.segments.hamming import hamming_pairs, pack
-from seg_ros.segments.merging import join_alike, join_pairs
-from seg_ros.segments.regions import Regions, find_borders, pool
+from seg_ros.segments.hamming import pack
+from seg_ros.segments.regions import Regions, region_means
 from seg_ros.segments.registry import MERGES, SUPERPIXELS
-
-
-@dataclass(frozen=True)
-class SegmentRules:
-    """How segments are found.
-
-    Attributes:
-        superpixels: Name in seg_ros.segments.registry.SUPERPIXELS.
-        region_size: Size of a superpixel, in pixels of the network's input.
-        merge: Name in seg_ros.segments.registry.MERGES. 'alike' merges the two most similar segments, again
-            and again. 'components' merges all adjacent, similar superpixels at once, as in M. Ravanbakhsh et
-            al., "Efficient convolutional neural network with binary quantization layer", 2016.
-        merge_limit: Maximum fraction of differing bits for merging adjacent segments, 0..1; 0 = equal codes.
-        size_power: Preference of 'alike' for merging small segments, 0 = none.
-        border_share: Weight of the codes along a border against those of whole segments, 0..1; 'alike' only.
-    """
-
-    superpixels: str = 'slic'
-    region_size: int = 16
-    merge: str = 'alike'
-    merge_limit: float = 0.1
-    size_power: float = 0.0
-    border_share: float = 0.0
+from seg_ros.segments.rules import SegmentRules
 
 
 @dataclass(frozen=True)
@@ -129,35 +106,12 @@ def find_segments(
     regions = superpixels.renamed(of_superpixel, n)
     class_ids, of_segment = np.full(n, UNLABELLED, np.uint8), None
     if scores is not None:
-        of_segment = pool(scores.detach().permute(1, 2, 0).contiguous().cpu().numpy(), regions, n_threads)
+        of_segment = region_means(
+            scores.detach().permute(1, 2, 0).contiguous().cpu().numpy(), regions, n_threads
+        )
         is_known = np.isfinite(of_segment).all(1)
         class_ids = np.where(is_known, of_segment.argmax(1), UNLABELLED).astype(np.uint8)
     return Segments(regions, pack(means > 0), means, class_ids, of_segment)
-
-
-def merge_alike(superpixels: Regions, means: Float32Array, rules: SegmentRules) -> tuple[Int32Array, int]:
-    """Join the two that are most alike, again and again; see ``join_alike``."""
-    borders = find_borders(superpixels)
-    shares = (superpixels.sizes / superpixels.ids.size).astype(np.float32)
-    return join_alike(
-        borders.pairs,
-        borders.lengths,
-        means * shares[:, None],
-        shares,
-        True,
-        np.float32(rules.merge_limit),
-        np.float32(rules.size_power),
-        np.float32(rules.border_share),
-    )
-
-
-def merge_components(
-    superpixels: Regions, means: Float32Array, rules: SegmentRules
-) -> tuple[Int32Array, int]:
-    """Merge connected components of superpixels whose codes differ in few bits, as in the paper."""
-    pairs = find_borders(superpixels).pairs
-    distances = hamming_pairs(pack(means > 0), pairs)
-    return join_pairs(superpixels.n, pairs[distances <= rules.merge_limit * means.shape[1]])
 
 
 def _sum_up(group: Int32Array, values: Float32Array, n: int) -> Float32Array:

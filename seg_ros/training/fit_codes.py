@@ -27,7 +27,7 @@ from seg_ros.networks.frame_network import FrameNetwork
 from seg_ros.segments.colour import colour_moments, lab_planes
 from seg_ros.segments.itq import ITQ
 from seg_ros.segments.regions import Regions, find_borders
-from seg_ros.segments.superpixels import slic
+from seg_ros.segments.slic import slic
 
 log = logging.getLogger(__name__)
 
@@ -211,7 +211,7 @@ class CodeTuner:
 
 
 def pooling_matrix(regions: Regions, height: int, width: int) -> Tensor:
-    """What ``seg_ros.segments.regions.pool`` does, as a sparse matrix, (S, height * width) float32."""
+    """``seg_ros.segments.regions.region_means`` as a sparse matrix, (S, height * width) float32."""
     ids = regions.ids
     rows, below = neighbours_1d(height, ids.shape[0])
     columns, right = neighbours_1d(width, ids.shape[1])

@@ -9,7 +9,7 @@ import pytest
 
 from seg_ros.cli.main import main
 from seg_ros.cli.match import match
-from seg_ros.segments.regions import Regions, describe
+from seg_ros.segments.regions import Regions, region_shapes
 from seg_ros.segments.segments import Segments
 from seg_ros.synthetic import RenderedDrive
 
@@ -67,7 +67,7 @@ def test_only_mutual_neighbours_within_reach_match() -> None:
         return Segments(Regions(ids, n), packed, np.zeros((n, 8), np.float32), np.full(n, 255, np.uint8))
 
     one, other = segments(0b0, 0b1, 0b11110000), segments(0b1, 0b11111111)
-    shapes = [describe(one.regions), describe(other.regions)]
+    shapes = [region_shapes(one.regions), region_shapes(other.regions)]
     found = match(one, other, shapes, radius=0.5, min_area=0.01)
     assert [(pair.a, pair.b, pair.distance) for pair in found] == [(2, 1, 0), (3, 2, 4)]
     assert [(p.a, p.b) for p in match(one, other, shapes, radius=0.4, min_area=0.01)] == [(2, 1)]

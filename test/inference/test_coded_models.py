@@ -16,7 +16,7 @@ from seg_ros.modelfile.file import METADATA_KEY, load_model
 from seg_ros.segments.code_pooling import CodePooling
 from seg_ros.segments.colour import colour_moments, lab_planes
 from seg_ros.segments.hamming import unpack
-from seg_ros.segments.regions import Regions, connected
+from seg_ros.segments.regions import Regions, connected_parts
 from seg_ros.synthetic import RenderedDrive
 
 IMAGE = RenderedDrive(9, 2, 96, 128)[1][0]
@@ -54,7 +54,7 @@ def test_a_code_is_pooled_over_its_pixels(coded_model_file: Path) -> None:
     planes = lab_planes(IMAGE)
     every_pixel = Regions(np.arange(96 * 128, dtype=np.int32).reshape(96, 128), 96 * 128)
     per_pixel = wide.flatten(1).T.numpy() + colour_moments(planes, every_pixel) @ code_pooling.colour
-    regions = connected(
+    regions = connected_parts(
         np.random.default_rng(0).integers(0, 2, (6, 8)).astype(np.int32).repeat(16, 0).repeat(16, 1)
     )
     want = np.stack([per_pixel[regions.ids.ravel() == k].mean(0) for k in range(regions.n)])

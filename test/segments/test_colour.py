@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from seg_ros.segments import colour
-from seg_ros.segments.regions import connected
+from seg_ros.segments.regions import connected_parts
 
 
 def test_moments_are_means_over_the_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(2)
     image = rng.integers(0, 255, (23, 31, 3)).astype(np.uint8)
-    regions = connected(rng.integers(0, 3, (23, 31)).astype(np.int32))
+    regions = connected_parts(rng.integers(0, 3, (23, 31)).astype(np.int32))
     planes = colour.lab_planes(image)
     scaled = (planes - 128) / np.array([64, 32, 32])[:, None, None]
     light, a, b = scaled

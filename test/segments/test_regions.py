@@ -4,7 +4,7 @@ import torch
 
 from seg_ros.errors import ImageError
 from seg_ros.segments import regions as geometry
-from seg_ros.segments.regions import Regions, connected, describe, find_borders, pool
+from seg_ros.segments.regions import Regions, connected_parts, find_borders, region_means, region_shapes
 
 
 def random_regions(seed: int, shape: tuple[int, int] = (23, 31), n: int = 9) -> Regions:
@@ -38,7 +38,7 @@ def parts(mask: np.ndarray) -> int:
 @pytest.mark.parametrize('seed', range(30))
 def test_parts_are_connected_and_numbered_as_they_are_met(seed: int) -> None:
     labels = np.random.default_rng(seed).integers(0, 3, (12, 15)).astype(np.int32)
-    regions = connected(labels)
+    regions = connected_parts(labels)
     assert regions.n == sum(parts(labels == k) for k in range(3))
     for k in range(regions.n):
         inside = regions.ids == k
@@ -68,7 +68,7 @@ def test_borders_are_all_pairs_that_touch(n: int) -> None:
 @pytest.mark.usefixtures('way')
 def test_shapes_are_those_of_the_pixels() -> None:
     regions = random_regions(3)
-    shapes = describe(regions)
+    shapes = region_shapes(regions)
     for k in range(regions.n):
         y, x = np.nonzero(regions.ids == k)
         assert shapes.areas[k] == len(y)
@@ -85,7 +85,7 @@ def test_means_are_those_of_the_upsampled_values(size: tuple[int, int]) -> None:
     full = torch.nn.functional.interpolate(maps, (23, 31), mode='bilinear')[0].numpy()
     expected = np.stack([full[:, regions.ids == k].mean(1) for k in range(regions.n)])
     for n_threads in (1, 3):
-        np.testing.assert_allclose(pool(values, regions, n_threads), expected, atol=1e-5)
+        np.testing.assert_allclose(region_means(values, regions, n_threads), expected, atol=1e-5)
 
 
 @pytest.mark.usefixtures('way')
@@ -94,7 +94,7 @@ def test_means_over_long_runs(n_channels: int) -> None:
     ids = (np.arange(7)[:, None] // 3 * 2 + (np.arange(61) > 19)).astype(np.int32)
     values = np.random.default_rng(1).standard_normal((7, 61, n_channels)).astype(np.float32)
     expected = np.stack([values[ids == k].mean(0) for k in range(6)])
-    np.testing.assert_allclose(pool(values, Regions(ids, 6), 2), expected, atol=1e-5)
+    np.testing.assert_allclose(region_means(values, Regions(ids, 6), 2), expected, atol=1e-5)
 
 
 def test_renamed_regions_are_as_if_made_anew() -> None:
@@ -107,4 +107,4 @@ def test_renamed_regions_are_as_if_made_anew() -> None:
 
 def test_values_of_another_kind_are_refused() -> None:
     with pytest.raises(ImageError, match='float64'):
-        pool(np.zeros((2, 2, 3)), random_regions(0))  # type: ignore[arg-type]
+        region_means(np.zeros((2, 2, 3)), random_regions(0))  # type: ignore[arg-type]

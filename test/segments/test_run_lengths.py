@@ -17,7 +17,7 @@ def image_of(seed: int, n: int = 3) -> np.ndarray:
 
 @pytest.fixture(params=['compiled', 'plain'])
 def runs(request: pytest.FixtureRequest, plain_modules: Callable[..., ModuleType]) -> ModuleType:
-    return compiled_runs if request.param == 'compiled' else plain_modules('merging', 'run_lengths')
+    return compiled_runs if request.param == 'compiled' else plain_modules('run_lengths')
 
 
 @pytest.mark.parametrize('n', [1, 2, 9])
@@ -50,13 +50,7 @@ def test_runs_that_touch_share_pixel_edges(runs: ModuleType, n: int) -> None:
     edges: Counter[tuple[int, int]] = Counter()
     for one, other in ((of_pixel[:, :-1], of_pixel[:, 1:]), (of_pixel[:-1], of_pixel[1:])):
         edges.update((int(a), int(b)) for a, b in zip(one.ravel(), other.ravel(), strict=True) if a != b)
-    alike, unlike, lengths = runs.touching(found.rows, found.starts, found.ids)
+    alike, unlike, lengths = runs.touching_runs(found.rows, found.starts, found.ids)
     got = {(int(a), int(b)): int(k) for (a, b), k in zip(unlike, lengths, strict=True)}
     assert got == {pair: k for pair, k in edges.items() if found.ids[pair[0]] != found.ids[pair[1]]}
     assert {tuple(pair) for pair in alike.tolist()} == set(edges) - set(got)
-
-
-def test_parts_are_numbered_as_they_are_met(runs: ModuleType) -> None:
-    alike = np.array([(3, 5), (1, 4), (4, 3)], np.int32)
-    of_run, n = runs.connect(7, alike)
-    assert (of_run.tolist(), n) == ([0, 1, 2, 1, 1, 1, 3], 4)

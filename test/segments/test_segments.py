@@ -6,12 +6,13 @@ import pytest
 import torch
 
 from seg_ros.arrays import UNLABELLED
+from seg_ros.segments.blocks import blocks
 from seg_ros.segments.code_pooling import CodePooling
 from seg_ros.segments.hamming import unpack
 from seg_ros.segments.regions import find_borders
 from seg_ros.segments.registry import MERGES
-from seg_ros.segments.segments import SegmentRules, find_segments
-from seg_ros.segments.superpixels import blocks
+from seg_ros.segments.rules import SegmentRules
+from seg_ros.segments.segments import find_segments
 
 SIZE, N_BITS = (48, 64), 16
 RNG = np.random.default_rng(0)

@@ -3,10 +3,12 @@ import pytest
 
 from seg_ros.arrays import UInt8Array
 from seg_ros.errors import ImageError, ParameterError
-from seg_ros.segments import regions as geometry
-from seg_ros.segments import superpixels
+from seg_ros.segments import slic as slic_module
+from seg_ros.segments import small_parts
+from seg_ros.segments.blocks import blocks
 from seg_ros.segments.registry import SUPERPIXELS
-from seg_ros.segments.superpixels import blocks, seeds, slic
+from seg_ros.segments.seeds import seeds
+from seg_ros.segments.slic import slic
 
 
 def scene(height: int = 60, width: int = 80) -> UInt8Array:
@@ -80,7 +82,7 @@ def test_threads_change_nothing(n_threads: int) -> None:
 def test_numpy_does_what_the_compiled_loops_do(monkeypatch: pytest.MonkeyPatch) -> None:
     image = scene(50, 70)
     compiled = slic(image, region_size=8, n_threads=1)
-    for module in (geometry, superpixels):
+    for module in (slic_module, small_parts):
         monkeypatch.setattr(module, 'import_kernels', lambda *_: None)
     plain = slic(image, region_size=8, n_threads=1)
     assert plain.n == pytest.approx(compiled.n, abs=2)

@@ -18,8 +18,8 @@ from seg_ros.networks.image_network import ImageNetwork, Normalisation
 from seg_ros.networks.squeezenet import SqueezeNetFeatures
 from seg_ros.segments.code_pooling import CodePooling
 from seg_ros.segments.colour import lab_planes
-from seg_ros.segments.regions import connected, find_borders, pool
-from seg_ros.segments.superpixels import slic
+from seg_ros.segments.regions import connected_parts, find_borders, region_means
+from seg_ros.segments.slic import slic
 from seg_ros.training.fit_codes import CodeTuner, FineTuning, _targets, fit_itq, pooling_matrix
 
 TAPS = {'features.1': 64, 'features.4': 128}
@@ -57,11 +57,11 @@ def make_frames(n_bits: int = 16) -> FrameNetwork:
 
 def test_the_matrix_pools_as_the_kernel_does() -> None:
     rng = np.random.default_rng(0)
-    regions = connected(rng.integers(0, 3, (23, 31)).astype(np.int32))
+    regions = connected_parts(rng.integers(0, 3, (23, 31)).astype(np.int32))
     values = rng.standard_normal((6, 8, 5)).astype(np.float32)
     matrix = pooling_matrix(regions, 6, 8)
     got = torch.sparse.mm(matrix, torch.from_numpy(values).reshape(48, 5))
-    np.testing.assert_allclose(got.numpy(), pool(values, regions), atol=1e-4)
+    np.testing.assert_allclose(got.numpy(), region_means(values, regions), atol=1e-4)
 
 
 def test_training_sees_what_running_sees() -> None:
@@ -77,7 +77,7 @@ def test_training_sees_what_running_sees() -> None:
 
 
 def test_targets_are_shares_of_annotations() -> None:
-    regions = connected(np.array([[0, 0, 1, 1, 2, 2]], np.int32))
+    regions = connected_parts(np.array([[0, 0, 1, 1, 2, 2]], np.int32))
     annotations = [np.array([[0, 0, 0, 0, 1, 1]], np.int32), np.array([[0, 0, 1, 1, 1, -1]], np.int32)]
     pairs = np.array([[0, 1], [1, 2]], np.int32)
     target, weight = _targets(regions, annotations, pairs, FineTuning(balance=0.0, separation=2.0))

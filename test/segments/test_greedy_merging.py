@@ -1,3 +1,5 @@
+"""Greedy merging, against a slow search for the best pair, compiled and plain."""
+
 import itertools
 from collections.abc import Callable
 from types import ModuleType
@@ -5,14 +7,14 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from seg_ros.segments import merging as compiled_graph
+from seg_ros.segments import greedy_merging as compiled_module
 
 Pairs = list[tuple[int, int]]
 
 
 @pytest.fixture(params=['compiled', 'plain'])
-def graph(request: pytest.FixtureRequest, plain_modules: Callable[..., ModuleType]) -> ModuleType:
-    return compiled_graph if request.param == 'compiled' else plain_modules('merging')
+def greedy_merging(request: pytest.FixtureRequest, plain_modules: Callable[..., ModuleType]) -> ModuleType:
+    return compiled_module if request.param == 'compiled' else plain_modules('union_find', 'greedy_merging')
 
 
 def random_pairs(seed: int, n: int, share: float) -> np.ndarray:
@@ -21,34 +23,10 @@ def random_pairs(seed: int, n: int, share: float) -> np.ndarray:
     return np.array(pairs, np.int32).reshape(-1, 2)
 
 
-@pytest.mark.parametrize('seed', range(8))
-def test_components_are_what_can_be_reached(graph, seed: int) -> None:
-    n, pairs = 14, random_pairs(seed, 14, 0.09)
-    component, count = graph.join_pairs(n, pairs)
-    reach = np.eye(n, dtype=bool)
-    for one, other in pairs:
-        reach[one, other] = reach[other, one] = True
-    for _ in range(n):
-        reach = (reach.astype(int) @ reach.astype(int)) > 0
-    assert np.array_equal(component[:, None] == component, reach)
-    assert list(dict.fromkeys(component.tolist())) == list(range(count))
-
-
-def test_small_regions_join_their_likest_neighbour(graph) -> None:
-    pairs = np.array([(0, 1), (1, 2), (2, 3)], np.int32)
-    sizes, colours = np.array([9, 1, 9, 2], np.int32), np.zeros((4, 3), np.float32)
-    colours[:, 1] = 9, 4, 45, 2  # means 1, 4, 5, 1
-    region, n = graph.join_small(pairs, np.arange(4, dtype=np.int32), sizes, colours, 3)
-    assert (region.tolist(), n) == ([0, 1, 1, 1], 2)
-
-
-def test_alone_nothing_joins(graph) -> None:
-    none = np.zeros((0, 2), np.int32)
-    one, colour = np.ones(1, np.int32), np.ones((1, 3), np.float32)
-    assert graph.join_small(none, np.zeros(1, np.int32), one, colour, 50)[1] == 1
-    assert graph.join_pairs(3, none)[1] == 3
-    sizes, limit, zero = one.astype(np.float32), np.float32(1), np.float32(0)
-    assert graph.join_alike(none, none[:, 0], colour, sizes, True, limit, zero, zero)[1] == 1
+def test_a_region_without_neighbours_stays(greedy_merging: ModuleType) -> None:
+    none, sums, size = np.zeros((0, 2), np.int32), np.ones((1, 3), np.float32), np.ones(1, np.float32)
+    limit, zero = np.float32(1), np.float32(0)
+    assert greedy_merging.merge_most_similar(none, none[:, 0], sums, size, True, limit, zero, zero)[1] == 1
 
 
 def slow_join(
@@ -92,7 +70,7 @@ def slow_join(
 @pytest.mark.parametrize('power', [0.0, 0.5])
 @pytest.mark.parametrize('share', [0.0, 0.3, 1.0])
 @pytest.mark.parametrize('binary', [False, True])
-def test_the_likest_join_first(graph, seed: int, power: float, binary: bool, share: float) -> None:
+def test_the_likest_join_first(greedy_merging, seed: int, power: float, binary: bool, share: float) -> None:
     rng = np.random.default_rng(seed)
     pairs, n = random_pairs(seed, 9, 0.4), 9
     sizes = rng.uniform(0.05, 0.2, n).astype(np.float32)
@@ -102,5 +80,7 @@ def test_the_likest_join_first(graph, seed: int, power: float, binary: bool, sha
     lengths = rng.integers(1, 9, len(pairs)).astype(np.int32)
     expected = slow_join(pairs.tolist(), lengths, sums, sizes, binary, limit, power, share)
     numbers = np.float32(limit), np.float32(power), np.float32(share)
-    region, count = graph.join_alike(pairs, lengths, sums.copy(), sizes.copy(), binary, *numbers)
+    region, count = greedy_merging.merge_most_similar(
+        pairs, lengths, sums.copy(), sizes.copy(), binary, *numbers
+    )
     assert sorted(map(sorted, expected)) == [np.flatnonzero(region == k).tolist() for k in range(count)]
