@@ -91,7 +91,7 @@ def report(before: Model, after: Model) -> None:
         'level': lambda model: model.metadata.quantization,
         'bytes': lambda model: f'{model.n_bytes:,}',
         'parameters': lambda model: f'{model.n_parameters:,}',
-        'MACs': lambda model: f'{count_macs(model.network.float(), example_of(model)):,}',
+        'MACs': lambda model: f'{count_macs(model.network, example_of(model)):,}',
     }
     print(f'{before.path} -> {after.path}')
     for name, value in rows.items():

@@ -24,7 +24,7 @@ from torch.func import functional_call
 
 from seg_ros.errors import ParameterError, UnavailableError, UnknownNameError
 from seg_ros.networks.graph.channels import ChannelMap, Unit, remove_block
-from seg_ros.networks.graph.cost import savings
+from seg_ros.networks.graph.savings import savings
 from seg_ros.networks.image_network import ImageNetwork, Normalisation
 
 
@@ -186,7 +186,7 @@ def random(scoring: Scoring) -> Tensor:
 def energy(scoring: Scoring) -> Tensor:
     """Importance, by ``taylor`` where there are images and ``l1`` otherwise, for each picojoule saved.
 
-    Importance is compared by layer before it is divided; see :func:`seg_ros.networks.graph.cost.savings`.
+    Importance is compared by layer before it is divided; see :func:`seg_ros.networks.graph.savings.savings`.
     """
     score = taylor(scoring) if scoring.task is not None and scoring.task.batches else l1(scoring)
     saved = savings(scoring.network, scoring.channels, 'energy')

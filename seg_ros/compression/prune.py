@@ -23,15 +23,9 @@ from seg_ros.networks.graph.channels import (
     remove_block,
     trace_channels,
 )
-from seg_ros.networks.graph.cost import (
-    LatencyModel,
-    count_bytes,
-    count_macs,
-    count_parameters,
-    layer_costs,
-    measure_layers,
-    savings,
-)
+from seg_ros.networks.graph.cost import count_bytes, count_macs, count_parameters, layer_costs
+from seg_ros.networks.graph.measure import LatencyModel, measure_layers
+from seg_ros.networks.graph.savings import savings
 from seg_ros.networks.graph.trace import on_meta
 
 

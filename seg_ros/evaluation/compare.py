@@ -28,7 +28,6 @@ from seg_ros.metrics.labels import (
     mean_iou,
 )
 from seg_ros.networks.graph.cost import LEVELS, Cost, LevelCost, network_cost
-from seg_ros.networks.graph.trace import on_meta
 from seg_ros.quantization.levels import QUANTIZATIONS
 
 log = logging.getLogger(__name__)
@@ -323,7 +322,7 @@ def _measure(candidate: Candidate, dataset: Dataset, watch: _Watch) -> Row:
         accuracy,
         watch.boundary,
         watch.agreement,
-        network_cost(on_meta(segmenter.model.network).float(), example, cost_level(segmenter.quantization)),
+        network_cost(segmenter.model.network, example, cost_level(segmenter.quantization)),
         watch.worst,
     )
 

@@ -23,7 +23,7 @@ from seg_ros.errors import SegRosError, UnavailableError
 from seg_ros.images.resize import resize_image
 from seg_ros.inference.segmenter import Segmenter
 from seg_ros.inference.settings import Settings
-from seg_ros.networks.graph.cost import process_memory
+from seg_ros.networks.graph.measure import process_memory
 
 log = logging.getLogger(__name__)
 

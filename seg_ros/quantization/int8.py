@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from seg_ros.errors import CalibrationError, UnknownNameError
-from seg_ros.networks.graph.trace import record
+from seg_ros.networks.graph.trace import trace_network
 from seg_ros.networks.layers import Float32Conv2d
 from seg_ros.quantization.batch_norm_folding import canonical_batch_norms, find_pairs
 from seg_ros.quantization.int8_layers import QuantizedConv2d, Rounding, affine
@@ -238,7 +238,7 @@ def quantize(network: nn.Module, ranges: Mapping[str, Range], example: Tensor) -
 
 def _rounded_sources(network: nn.Module, example: Tensor) -> dict[str, str]:
     """Name of each convolution that reads what a ReLU gives -> name of that ReLU."""
-    calls = record(network, example).calls
+    calls = trace_network(network, example).calls
     often = {name for name, count in Counter(call.name for call in calls).items() if count > 1}
     modules, sources = dict(network.named_modules()), {}
     given: dict[int, str] = {}

@@ -11,7 +11,8 @@ from seg_ros.compression.prune import Budget, prune_to, remove_blocks_to
 from seg_ros.errors import BudgetError, ParameterError, UnknownNameError
 from seg_ros.networks.enet import ENet
 from seg_ros.networks.graph.channels import removable_blocks, trace_channels
-from seg_ros.networks.graph.cost import LatencyModel, count_bytes, count_macs, count_parameters
+from seg_ros.networks.graph.cost import count_bytes, count_macs, count_parameters
+from seg_ros.networks.graph.measure import LatencyModel
 from seg_ros.networks.image_network import ImageNetwork, Normalisation
 
 EXAMPLE = torch.zeros(1, 3, 16, 16)

@@ -1,6 +1,6 @@
-"""Which channels of a network hang together, and the network without some of them.
+"""Removal of channels and residual blocks from a network.
 
-The channels under one mark (see ``marks``) are a *unit*: they leave together or stay together.
+A *unit* is one dependency group of channels (``dependencies``): they are removed together or kept together.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -10,21 +10,21 @@ import torch
 from torch import Tensor, nn
 
 from seg_ros.errors import ModelFileError, ParameterError, UnavailableError
-from seg_ros.networks.graph.dependencies import Follower, Place
-from seg_ros.networks.graph.trace import record
+from seg_ros.networks.graph.dependencies import DependencyGraph, Place
+from seg_ros.networks.graph.trace import trace_network
 
 LARGEST_SIDE = 64
-"""Marks are followed on an image of at most so many pixels each way; channels do not depend on the size."""
+"""Maximum height and width of the image that dependencies are traced on; they do not depend on its size."""
 
 
 @dataclass(frozen=True)
 class Unit:
-    """Channels that hang together.
+    """Channels that depend on each other.
 
     Attributes:
-        layer: name of its layer.
-        makers: what makes the channels: kernels, biases, normalisations, slopes.
-        readers: the inputs of convolutions that read them; without these the channels do nothing.
+        layer: Name of its layer, see :class:`ChannelMap`.
+        makers: Slices of all tensors that compute the channels: kernels, biases, normalisations, slopes.
+        readers: Input slices of the convolutions that read them; without these the channels have no effect.
     """
 
     layer: str
@@ -39,15 +39,15 @@ class Unit:
 
 @dataclass(frozen=True)
 class ChannelMap:
-    """The channels of a network that can be taken out of it.
+    """The channels that can be removed from a network.
 
     Attributes:
-        units: in the order in which a forward pass makes them.
-        layers: name -> numbers of its units, in order. The units of a layer are outputs of the same
-            convolutions; it is called like the first of them, and ``name#2`` if another layer is, too.
-        macs_per_value: name of a convolution's weight -> how often one image uses each of its values.
-        traffic: bytes that a forward pass, not fused, reads and writes for each unit, (n_units,) float64;
-            estimated from a small image.
+        units: Units in order of execution.
+        layers: Name -> numbers of its units, in order. The units of a layer are outputs of the same
+            convolutions. It has the name of the first of them, with ``#2`` etc. if that name is taken.
+        macs_per_value: Name of a convolution's weight -> number of uses of each of its values for one image.
+        traffic: (n_units,) float64, number of bytes that a forward pass reads and writes for each unit with
+            nothing fused; estimated from a small image.
     """
 
     units: tuple[Unit, ...]
@@ -57,39 +57,40 @@ class ChannelMap:
 
 
 def trace_channels(network: nn.Module, example: Tensor, *, keep: Collection[str] = ()) -> ChannelMap:
-    """The channels of a network that can be taken out of it.
+    """Find the channels that can be removed from a network.
+
+    Channels behind an unknown operation are left out without an error.
 
     Args:
-        network: any; it is not changed. What hinders a channel is not an error: the channel is left out.
-        example: (B, 3, H, W) input of the size that costs are to be counted for; its values do not count.
-        keep: names of sub-modules whose results must keep their channels, such as those that codes are read
-            from.
+        network: Any network; it is not changed.
+        example: (B, 3, H, W) input of the size to count costs for; its values do not matter.
+        keep: Names of sub-modules whose results must keep their channels, such as the taps of codes.
 
     Raises:
-        UnavailableError: the network cannot be run without values.
-        ParameterError: ``keep`` names no sub-module.
+        UnavailableError: The network cannot be traced on the meta device.
+        ParameterError: ``keep`` holds a name that is not a sub-module.
     """
     _check_names(network, keep)
     example = example[:1]
-    macs_per_value = record(network, example).macs_per_value()
+    macs_per_value = trace_network(network, example).macs_per_value()
     scale = example.numel() / _small(example).numel()
-    return _map_of(_follow(network, example, keep), macs_per_value, scale)
+    return _channel_map(_dependencies(network, example, keep), macs_per_value, scale)
 
 
 def removable_blocks(network: nn.Module, example: Tensor) -> list[str]:
-    """Names of the sub-modules that may be left out: they give what they take, in shape and channels.
+    """Names of the sub-modules that may be removed, because they keep shape and channels of their input.
 
-    These are residual blocks, found by what they do: a module made of several, with a kernel inside, whose
-    result has been added to its input by the time it returns. A chain of such blocks is not named itself.
+    These are residual blocks, recognised by their effect: compound modules with a kernel whose result has
+    been added to their input when they return. A chain of such blocks is not named itself.
     """
-    return _follow(network, example).blocks()
+    return _dependencies(network, example).blocks()
 
 
 def remove_block(network: nn.Module, name: str) -> None:
-    """Put ``nn.Identity`` in the place of a sub-module, in place.
+    """Replace a sub-module by ``nn.Identity``, in place.
 
     Raises:
-        ParameterError: there is no sub-module of that name.
+        ParameterError: The network has no sub-module of that name.
     """
     _check_names(network, [name])
     parent, _, leaf = name.rpartition('.')
@@ -97,29 +98,29 @@ def remove_block(network: nn.Module, name: str) -> None:
 
 
 def remove(network: nn.Module, units: Iterable[Unit]) -> None:
-    """Take units out of a network: smaller tensors, and modules that say so. In place.
+    """Remove units from a network, in place: its tensors and the sizes that its modules state get smaller.
 
-    Parameters are replaced by new ones, so an optimizer must be made afterwards, and so must a ChannelMap.
+    Parameters are replaced by new ones. Make optimizers and ChannelMaps after this.
 
     Args:
-        network: the one that the units are of.
-        units: of its present ChannelMap.
+        network: The network that the units were traced from.
+        units: Units of its present ChannelMap.
 
     Raises:
-        ParameterError: nothing would be left of a tensor, or it has no such channel; nothing is changed.
+        ParameterError: A tensor would be left empty, or lacks the channel. The network is not changed then.
     """
-    gone: dict[tuple[str, int], set[int]] = {}
+    removed: dict[tuple[str, int], set[int]] = {}
     for unit in units:
         for place in unit.places:
-            gone.setdefault((place.name, place.dim), set()).add(place.channel)
+            removed.setdefault((place.name, place.dim), set()).add(place.channel)
     state = _tensors(network)
     smaller: dict[str, Tensor] = {}
-    for (name, dim), indices in gone.items():
+    for (name, dim), indices in removed.items():
         tensor = smaller.get(name, state.get(name))
         if tensor is None or dim >= tensor.ndim or max(indices) >= tensor.shape[dim]:
             raise ParameterError(
-                f'{name} has no channel {max(indices)} in dimension {dim}; are the units those of another '
-                'network, or of this one before channels left it?'
+                f'{name} has no channel {max(indices)} in dimension {dim}; the units belong to another '
+                'network, or to this one before other channels were removed: trace its channels again'
             )
         kept = [i for i in range(tensor.shape[dim]) if i not in indices]
         if not kept:
@@ -131,15 +132,15 @@ def remove(network: nn.Module, units: Iterable[Unit]) -> None:
 
 
 def shrink(network: nn.Module, shapes: Mapping[str, Sequence[int]]) -> None:
-    """Make the tensors of a freshly built network as small as those of a pruned one. In place.
+    """Give the tensors of a new network the shapes of a pruned one, in place.
 
     Args:
-        network: built by its architecture, perhaps on the meta device; removed blocks are out already.
-        shapes: name in the state dict -> shape, for every tensor of the network.
+        network: New network of the architecture, on any device, without the removed blocks.
+        shapes: Name in the state dict -> shape, for every tensor of the network.
 
     Raises:
-        ModelFileError: a name is missing or unknown, a shape is larger than the architecture's, empty, or of
-            another number of dimensions, or the network does not work with these shapes.
+        ModelFileError: A name is missing or unknown; a shape is empty, larger than in the architecture or has
+            another number of dimensions; or the network does not run with these shapes.
     """
     state = network.state_dict()
     if shapes.keys() != state.keys():
@@ -152,7 +153,7 @@ def shrink(network: nn.Module, shapes: Mapping[str, Sequence[int]]) -> None:
         shape, largest = tuple(shapes[name]), tuple(tensor.shape)
         if len(shape) != len(largest) or any(not 0 < n <= m for n, m in zip(shape, largest, strict=True)):
             raise ModelFileError(
-                f'{name} has shape {shape}; its architecture has {largest}, of which channels may be missing'
+                f'{name} has shape {shape}; expected at most the {largest} of its architecture, and no 0'
             )
         if shape != largest:
             smaller[name] = tensor[tuple(slice(n) for n in shape)].clone()
@@ -160,14 +161,14 @@ def shrink(network: nn.Module, shapes: Mapping[str, Sequence[int]]) -> None:
         return
     example = torch.empty(1, 3, LARGEST_SIDE, LARGEST_SIDE, device='meta')
     try:
-        wanted = [t.shape for t in record(network, example).outputs]
+        wanted = [t.shape for t in trace_network(network, example).outputs]
         _replace(network, smaller)
-        found = [t.shape for t in _follow(network, example).recording.outputs]
+        found = [t.shape for t in _dependencies(network, example).trace.outputs]
     except UnavailableError as err:
-        raise ModelFileError(f'shapes of tensors do not fit together: {err}') from err
+        raise ModelFileError(f'the shapes of the tensors do not fit together: {err}') from err
     if found != wanted:
         raise ModelFileError(
-            f'the network gives {[tuple(s) for s in found]} with these shapes; '
+            f'with these shapes the network gives {[tuple(s) for s in found]}; '
             f'its architecture gives {[tuple(s) for s in wanted]}'
         )
 
@@ -183,16 +184,16 @@ def _small(example: Tensor) -> Tensor:
     return example[:1, ..., :LARGEST_SIDE, :LARGEST_SIDE]
 
 
-def _follow(network: nn.Module, example: Tensor, keep: Collection[str] = ()) -> Follower:
-    return Follower(record(network, _small(example)), keep)
+def _dependencies(network: nn.Module, example: Tensor, keep: Collection[str] = ()) -> DependencyGraph:
+    return DependencyGraph(trace_network(network, _small(example)), keep)
 
 
-def _map_of(follower: Follower, macs_per_value: dict[str, int], scale: float) -> ChannelMap:
-    """Units and layers; traffic is multiplied by ``scale``."""
+def _channel_map(graph: DependencyGraph, macs_per_value: dict[str, int], scale: float) -> ChannelMap:
+    """One unit for each dependency group; traffic is multiplied by ``scale``."""
     names: dict[tuple[str, ...], str] = {}
     layers: dict[str, list[int]] = {}
     units = []
-    groups = follower.groups(scale)
+    groups = graph.groups(scale)
     for number, group in enumerate(groups):
         first = group.producers[0]
         if group.producers not in names:
@@ -210,7 +211,7 @@ def _map_of(follower: Follower, macs_per_value: dict[str, int], scale: float) ->
 
 
 def _tensors(network: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers by name; of several names for one tensor each."""
+    """Parameters and buffers by name; a tensor with several names occurs under each."""
     return {
         **dict(network.named_parameters(remove_duplicate=False)),
         **dict(network.named_buffers(remove_duplicate=False)),
@@ -218,7 +219,7 @@ def _tensors(network: nn.Module) -> dict[str, Tensor]:
 
 
 def _replace(network: nn.Module, smaller: Mapping[str, Tensor]) -> None:
-    """Put smaller tensors in the place of those with these names, under all names that they have."""
+    """Replace the tensors with these names, under all names that they have."""
     state = _tensors(network)
     by_identity = {id(state[name]): value for name, value in smaller.items()}
     made: dict[int, Tensor] = {}
@@ -240,16 +241,16 @@ def _replace(network: nn.Module, smaller: Mapping[str, Tensor]) -> None:
 
 
 def _adapt(module: nn.Module) -> None:
-    """Let a module say the numbers of channels that its tensors have."""
+    """Set the numbers of channels that a module states to those of its tensors."""
     if isinstance(module, nn.modules.conv._ConvNd):
         n_first, n_second = module.weight.shape[:2]
-        of_one_channel = module.groups > 1 and module.in_channels == module.groups
+        is_depthwise = module.groups > 1 and module.in_channels == module.groups
         if module.transposed:
-            module.groups = n_first if of_one_channel else module.groups
+            module.groups = n_first if is_depthwise else module.groups
             module.in_channels, module.out_channels = n_first, n_second * module.groups
         else:
             multiple = module.out_channels // module.in_channels
-            module.groups = n_first // multiple if of_one_channel else module.groups
+            module.groups = n_first // multiple if is_depthwise else module.groups
             module.in_channels, module.out_channels = n_second * module.groups, n_first
     elif isinstance(module, nn.modules.batchnorm._NormBase):
         sized = module.weight if module.weight is not None else module.running_mean

@@ -1,50 +1,43 @@
-"""What a network costs, layer by layer: parameters, operations, bytes, memory, energy, time.
+"""Counted cost of a network and its layers: parameters, MACs, bytes, traffic, memory, energy.
 
-Energy is an estimate from published figures for 45 nm (M. Horowitz, "Computing's energy problem", ISSCC 2014,
-figure 1.1.9) under a simple model of memory, in the manner of T.-J. Yang, Y.-H. Chen, V. Sze, "Designing
-energy-efficient convolutional neural networks using energy-aware pruning", CVPR 2017:
+MACs are multiply-accumulate operations. Energy is an estimate from published figures for 45 nm (M. Horowitz,
+"Computing's energy problem", ISSCC 2014, figure 1.1.9) with a simple model of memory, after T.-J. Yang,
+Y.-H. Chen, V. Sze, "Designing energy-efficient convolutional neural networks using energy-aware pruning",
+CVPR 2017:
 
-- each multiplication and addition costs its arithmetic and the fetch of two operands from 8 KB of SRAM;
-- each weight comes from DRAM once an image;
-- each value between layers is written once and read by each that needs it, in 1 MB of SRAM where weights,
-  inputs and results of the operation fit into that together, in DRAM otherwise;
-- normalisations and operations on values of one tensor are taken as fused, and so as free.
+- A MAC costs its arithmetic and the fetch of two operands from 8 KB of SRAM.
+- A weight is fetched from DRAM once per image.
+- An activation is written once and read once by each operation that needs it. It lies in 1 MB of SRAM if
+  weights, inputs and results of the operation fit into that together, else in DRAM.
+- Normalisations and pointwise operations on one tensor count as fused and cost nothing.
 
-It ranks networks and layers; a computer of today needs less, and shares it out differently.
+The estimate ranks networks and layers. Present computers need less energy, in other proportions.
 """
 
 import math
-import statistics
-import sys
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from seg_ros.errors import UnknownNameError
-from seg_ros.networks.graph.channels import ChannelMap
-from seg_ros.networks.graph.trace import NetworkTrace, Operation, record
+from seg_ros.networks.graph.trace import NetworkTrace, Operation, memory_of, on_meta, trace_network
 
 DRAM_PJ, SRAM_1MB_PJ, SRAM_8KB_PJ = 640.0, 50.0, 5.0
-"""Energy of reading or writing 32 bits, in picojoule (Horowitz 2014)."""
+"""Energy in picojoule of reading or writing 32 bits (Horowitz 2014)."""
 
 SRAM_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
 class LevelCost:
-    """What a level of precision means for costs.
+    """Cost of a level of quantization.
 
     Attributes:
-        weight_bits: of a value of a kernel.
-        vector_bits: of a value of a bias, normalisation or slope.
-        activation_bits: of a value between layers.
-        mac_pj: energy of one multiplication and one addition, in picojoule (Horowitz 2014).
+        weight_bits: Number of bits of a value of a kernel.
+        vector_bits: Number of bits of a value of a bias, normalisation or slope.
+        activation_bits: Number of bits of an activation, a value between layers.
+        mac_pj: Energy in picojoule of one multiplication and one addition (Horowitz 2014).
     """
 
     weight_bits: float
@@ -57,25 +50,25 @@ LEVELS: dict[str, LevelCost] = {
     'fp32': LevelCost(32, 32, 32, 3.7 + 0.9),
     'fp16': LevelCost(16, 16, 16, 1.1 + 0.4),
     'bf16': LevelCost(16, 16, 16, 1.1 + 0.4),
-    'int8': LevelCost(8, 32, 8, 0.2 + 0.1),  # sums are 32-bit integers
-    'int4': LevelCost(4, 32, 32, 3.7 + 0.9),  # weights alone, computed in fp32
+    'int8': LevelCost(8, 32, 8, 0.2 + 0.1),  # 32-bit sums
+    'int4': LevelCost(4, 32, 32, 3.7 + 0.9),  # only weights are rounded; the network computes in fp32
 }
-"""Levels by name; any other :class:`LevelCost` will do where one is asked for."""
+"""Levels by name. Functions that take a level also accept any other :class:`LevelCost`."""
 
 
 @dataclass(frozen=True)
 class LayerCost:
-    """What a module costs for one image, without the modules in it.
+    """Cost of one module for one image, without its sub-modules.
 
     Attributes:
-        name: of the module, '' for the network itself.
-        kind: its class.
-        n_parameters: learned values.
-        n_macs: multiplications with an addition.
-        n_bytes: of its parameters and statistics, at the level asked for.
-        traffic_bytes: read and written between layers at the level asked for, nothing fused.
-        energy_uj: in microjoule; an estimate, see the top of this file.
-        latency_ms: measured; None where it was not.
+        name: Name of the module; '' = the network itself.
+        kind: Name of its class.
+        n_parameters: Number of learned values.
+        n_macs: Number of multiply-accumulate operations.
+        n_bytes: Number of bytes of its parameters and statistics at the given level.
+        traffic_bytes: Number of bytes read and written between layers at the given level, nothing fused.
+        energy_uj: Estimated energy in microjoule, see the top of this file.
+        latency_ms: Measured time in milliseconds; None = not measured.
     """
 
     name: str
@@ -90,14 +83,14 @@ class LayerCost:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a network costs for one image.
+    """Cost of a network for one image.
 
     Attributes:
-        n_parameters: learned values.
-        n_macs: multiplications with an addition.
-        n_bytes: of parameters and statistics at the level asked for, without a file's overhead.
-        peak_activation_bytes: see :func:`peak_activation_bytes`.
-        energy_uj: in microjoule; an estimate, see the top of this file.
+        n_parameters: Number of learned values.
+        n_macs: Number of multiply-accumulate operations.
+        n_bytes: Number of bytes of parameters and statistics at the given level, without file overhead.
+        peak_activation_bytes: Number of bytes, see :func:`peak_activation_bytes`.
+        energy_uj: Estimated energy in microjoule, see the top of this file.
     """
 
     n_parameters: int
@@ -108,31 +101,31 @@ class Cost:
 
 
 def network_cost(network: nn.Module, example: Tensor, level: str | LevelCost = 'fp32') -> Cost:
-    """Costs of a whole network.
+    """Cost of a whole network.
 
     Args:
-        network: its own types do not count; ``level`` does.
-        example: (1, 3, H, W), the input that is to be counted for; its values do not count.
-        level: name in LEVELS, or a level.
+        network: The network, of any dtype; ``level`` decides the precision. It is not changed.
+        example: (1, 3, H, W) float input of the size to count for; its values do not matter.
+        level: Name in LEVELS, or a level.
     """
-    recording, level = record(network, example), _level(level)
+    trace, level = _trace(network, example), _level(level)
     return Cost(
         count_parameters(network),
-        sum(operation.n_macs for operation in recording.operations),
+        sum(operation.n_macs for operation in trace.operations),
         count_bytes(network, level),
-        _peak(recording, level),
-        sum(_energy_pj(operation, recording, level) for operation in recording.operations) / 1e6,
+        _peak(trace, level),
+        sum(_energy_pj(operation, trace, level) for operation in trace.operations) / 1e6,
     )
 
 
 def layer_costs(network: nn.Module, example: Tensor, level: str | LevelCost = 'fp32') -> list[LayerCost]:
-    """Costs of the modules that own parameters or compute something, in the order in which they run.
+    """Cost of each module that owns parameters or computes something, in order of execution.
 
-    Arguments as of :func:`network_cost`. The sums over all layers are those of the network.
+    Arguments as in :func:`network_cost`. The sums over all layers are the costs of the network.
     """
-    recording, level = record(network, example), _level(level)
+    trace, level = _trace(network, example), _level(level)
     operations: dict[str, list[Operation]] = {}
-    for operation in recording.operations:
+    for operation in trace.operations:
         operations.setdefault(operation.module, []).append(operation)
     modules = dict(network.named_modules())
     order = [*operations, *(name for name in modules if name not in operations)]
@@ -151,198 +144,52 @@ def layer_costs(network: nn.Module, example: Tensor, level: str | LevelCost = 'f
                     sum(p.numel() for p in parameters),
                     sum(operation.n_macs for operation in ran),
                     sum(_bytes_of(t, level) for t in tensors),
-                    sum(_traffic(operation, recording, level) for operation in ran if not operation.is_view),
-                    sum(_energy_pj(operation, recording, level) for operation in ran) / 1e6,
+                    sum(_traffic(operation, trace, level) for operation in ran if not operation.is_view),
+                    sum(_energy_pj(operation, trace, level) for operation in ran) / 1e6,
                 )
             )
     return costs
 
 
-def with_latency(costs: list[LayerCost], latency_ms: dict[str, float]) -> list[LayerCost]:
-    """The same layers with what :func:`measure_layers` has measured."""
-    return [replace(cost, latency_ms=latency_ms.get(cost.name, 0.0)) for cost in costs]
-
-
 def count_parameters(network: nn.Module) -> int:
-    """Learned values."""
+    """Number of learned values."""
     return sum(p.numel() for p in network.parameters())
 
 
 def count_macs(network: nn.Module, example: Tensor) -> int:
-    """Multiplications with an addition: half of what ``torch.utils.flop_counter`` counts."""
-    return sum(operation.n_macs for operation in record(network, example).operations)
+    """Number of multiply-accumulate operations: half of the count of ``torch.utils.flop_counter``.
+
+    Args:
+        network: The network, of any dtype; it is not changed.
+        example: (1, 3, H, W) float input of the size to count for; its values do not matter.
+    """
+    return sum(operation.n_macs for operation in _trace(network, example).operations)
 
 
 def count_bytes(network: nn.Module, level: str | LevelCost = 'fp32') -> int:
-    """Bytes of parameters and statistics at a level: kernels at its weight_bits, the rest at vector_bits."""
+    """Number of bytes of parameters and statistics: kernels have weight_bits, the others vector_bits."""
     level = _level(level)
     return sum(_bytes_of(t, level) for t in (*network.parameters(), *network.buffers()))
 
 
 def energy_uj(network: nn.Module, example: Tensor, level: str | LevelCost = 'fp32') -> float:
-    """Estimated energy of one image in microjoule; see the top of this file."""
-    recording, level = record(network, example), _level(level)
-    return sum(_energy_pj(operation, recording, level) for operation in recording.operations) / 1e6
+    """Estimated energy in microjoule for one image; see the top of this file."""
+    trace, level = _trace(network, example), _level(level)
+    return sum(_energy_pj(operation, trace, level) for operation in trace.operations) / 1e6
 
 
 def peak_activation_bytes(network: nn.Module, example: Tensor, level: str | LevelCost = 'fp32') -> int:
-    """Most bytes of inputs, results and what is between them that must be in memory at one time.
+    """Maximum number of bytes of inputs, results and activations in memory at one time.
 
     Operations run one by one, in order and not fused, and each tensor is freed after its last use. Floats
-    take the level's activation_bits, integers (positions of maxima) what PyTorch gives them.
+    have the activation_bits of the level; integers (positions of maxima) have the size of their dtype.
     """
-    return _peak(record(network, example), _level(level))
+    return _peak(_trace(network, example), _level(level))
 
 
-def measure_layers(network: nn.Module, example: Tensor, *, repeats: int = 10) -> dict[str, float]:
-    """Time that each module takes for itself, without the modules in it, in ms: median of eager runs.
-
-    Args:
-        network: in evaluation mode, on a device that computes before it returns, such as the CPU.
-        example: (1, 3, H, W), on the same device.
-        repeats: runs that count, after one that does not.
-
-    Returns:
-        Module name -> milliseconds; '' is what the network does itself. Add those of ``name`` and of what
-        begins with ``name.`` for all that a module takes.
-    """
-    runs: list[dict[str, float]] = []
-    stack: list[list[Any]] = []
-
-    def enter(name: str) -> None:
-        stack.append([name, time.perf_counter(), 0.0])
-
-    def leave() -> None:
-        name, started, inside = stack.pop()
-        taken = time.perf_counter() - started
-        if stack:
-            stack[-1][2] += taken
-        runs[-1][name] = runs[-1].get(name, 0.0) + (taken - inside) * 1000
-
-    hooks = []
-    for name, module in network.named_modules():
-        hooks.append(module.register_forward_pre_hook(lambda _m, _x, name=name: enter(name)))
-        hooks.append(module.register_forward_hook(lambda _m, _x, _y: leave()))
-    try:
-        with torch.no_grad():
-            for _ in range(repeats + 1):
-                runs.append({})
-                network(example)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return {name: statistics.median(run[name] for run in runs[1:]) for name in runs[0]}
-
-
-def measure_latency(run: Callable[[], Any], *, repeats: int = 20) -> float:
-    """Milliseconds that one call of ``run`` takes, the median after two calls that do not count."""
-    times = []
-    for _ in range(repeats + 2):
-        started = time.perf_counter()
-        run()
-        times.append((time.perf_counter() - started) * 1000)
-    return statistics.median(times[2:])
-
-
-def process_memory() -> int:
-    """Most bytes of memory that this process has had resident so far."""
-    status = Path('/proc/self/status')
-    if status.is_file():  # getrusage would count what the process was before exec, too
-        for line in status.read_text().splitlines():
-            if line.startswith('VmHWM:'):
-                return int(line.split()[1]) * 1024
-    import resource  # not on Windows
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == 'darwin' else peak * 1024
-
-
-@dataclass(frozen=True)
-class LatencyModel:
-    """Time as a weighted sum of operations and traffic, for what cannot be measured one by one.
-
-    Attributes:
-        ms_per_mac: of multiplications with an addition.
-        ms_per_byte: of ``traffic_bytes`` at fp32.
-    """
-
-    ms_per_mac: float
-    ms_per_byte: float
-
-    @classmethod
-    def fit(cls, costs: list[LayerCost]) -> 'LatencyModel':
-        """The weights, 0 or more, that explain measured layers best (least squares).
-
-        Args:
-            costs: at fp32, with latency.
-        """
-        known = np.array([[c.n_macs, c.traffic_bytes, c.latency_ms or 0.0] for c in costs], float)
-        scale = np.maximum(known.max(0), 1e-12)
-        causes, times = (known / scale)[:, :2], known[:, 2]
-        both = np.linalg.lstsq(causes, times, rcond=None)[0]
-        if both.min() < 0:
-            singles = [float(np.dot(c, times) / max(np.dot(c, c), 1e-12)) for c in causes.T]
-            errors = [float(np.square(c * w - times).sum()) for c, w in zip(causes.T, singles, strict=True)]
-            best = int(np.argmin(errors))
-            both = np.array([singles[i] if i == best else 0.0 for i in range(2)])
-        return cls(float(both[0] / scale[0]), float(both[1] / scale[1]))
-
-    @classmethod
-    def measure(cls, network: nn.Module, example: Tensor) -> 'LatencyModel':
-        """Fitted to the layers of a network on this machine; a few seconds."""
-        return cls.fit(with_latency(layer_costs(network, example), measure_layers(network, example)))
-
-
-def savings(
-    network: nn.Module, channels: ChannelMap, kind: str, *, model: LatencyModel | None = None
-) -> Tensor:
-    """What is saved for one image when a unit alone leaves the network.
-
-    Args:
-        network: the one that the map is of.
-        channels: its present map.
-        kind: one of SAVINGS: 'macs'; 'parameters'; 'bytes' at fp32; 'energy', in picojoule at fp32 with
-            values between layers in DRAM; 'latency', in ms by ``model``.
-        model: needed for 'latency'.
-
-    Returns:
-        (n_units,) float64, 0 or more.
-
-    Raises:
-        UnknownNameError: there is no such kind, or 'latency' lacks its model.
-    """
-    if kind not in SAVINGS or (kind == 'latency' and model is None):
-        raise UnknownNameError('kind of savings', kind, [*SAVINGS[:-1], 'latency (with a model)'])
-    tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
-    values, macs = [], []
-    for unit in channels.units:
-        gone: dict[str, dict[int, int]] = {}
-        for name, dim, _ in unit.places:
-            of_tensor = gone.setdefault(name, {})
-            of_tensor[dim] = of_tensor.get(dim, 0) + 1
-        n_values = n_macs = 0.0
-        for name, of_tensor in gone.items():
-            shape = tensors[name].shape
-            stays = math.prod(1 - n / shape[dim] for dim, n in of_tensor.items())
-            lost = tensors[name].numel() * (1 - stays)
-            n_values += lost if kind == 'bytes' or isinstance(tensors[name], nn.Parameter) else 0
-            n_macs += lost * channels.macs_per_value.get(name, 0)
-        values.append(n_values)
-        macs.append(n_macs)
-    n_values_, n_macs_ = (torch.tensor(v, dtype=torch.float64) for v in (values, macs))
-    if kind == 'macs':
-        return n_macs_
-    if kind in ('parameters', 'bytes'):
-        return n_values_ * (4 if kind == 'bytes' else 1)
-    if kind == 'latency' and model is not None:
-        return n_macs_ * model.ms_per_mac + channels.traffic * model.ms_per_byte
-    fp32 = LEVELS['fp32']
-    of_weights = n_values_ * DRAM_PJ
-    return n_macs_ * (fp32.mac_pj + 2 * SRAM_8KB_PJ) + of_weights + channels.traffic / 4 * DRAM_PJ
-
-
-SAVINGS = ('macs', 'parameters', 'bytes', 'energy', 'latency')
-"""Kinds of :func:`savings`."""
+def _trace(network: nn.Module, example: Tensor) -> NetworkTrace:
+    """Trace of a network at the dtype of the example, whatever dtype its parameters have."""
+    return trace_network(on_meta(network).to(example.dtype), example)
 
 
 def _level(level: str | LevelCost) -> LevelCost:
@@ -360,24 +207,24 @@ def _bytes_of(tensor: Tensor, level: LevelCost) -> int:
 
 
 def _size(tensor: Tensor, level: LevelCost) -> float:
-    """Bytes of a tensor between layers."""
+    """Number of bytes of an activation."""
     if not tensor.is_floating_point():
         return float(tensor.numel() * tensor.element_size())
     return tensor.numel() * level.activation_bits / 8
 
 
-def _activations(tensors: list[Tensor], recording: NetworkTrace) -> list[Tensor]:
-    return [t for t in tensors if id(t) not in recording.names]
+def _activations(tensors: list[Tensor], trace: NetworkTrace) -> list[Tensor]:
+    return [t for t in tensors if id(t) not in trace.names]
 
 
-def _traffic(operation: Operation, recording: NetworkTrace, level: LevelCost) -> int:
-    moved = _activations([*operation.inputs, *operation.results], recording)
+def _traffic(operation: Operation, trace: NetworkTrace, level: LevelCost) -> int:
+    moved = _activations([*operation.inputs, *operation.results], trace)
     return round(sum(_size(t, level) for t in moved))
 
 
-def _energy_pj(operation: Operation, recording: NetworkTrace, level: LevelCost) -> float:
-    inputs = _activations(operation.inputs, recording)
-    weights = [t for t in operation.inputs if id(t) in recording.names]
+def _energy_pj(operation: Operation, trace: NetworkTrace, level: LevelCost) -> float:
+    inputs = _activations(operation.inputs, trace)
+    weights = [t for t in operation.inputs if id(t) in trace.names]
     is_fused = (
         not operation.n_macs
         and len([t for t in inputs if t.ndim > 1]) < 2
@@ -389,32 +236,28 @@ def _energy_pj(operation: Operation, recording: NetworkTrace, level: LevelCost) 
     )
     if operation.is_view or is_fused:
         return 0.0
-    of_values = sum(_size(t, level) for t in (*inputs, *operation.results))
-    of_weights = float(sum(_bytes_of(t, level) for t in weights))
-    per_access = SRAM_1MB_PJ if of_values + of_weights <= SRAM_BYTES else DRAM_PJ
+    value_bytes = sum(_size(t, level) for t in (*inputs, *operation.results))
+    weight_bytes = float(sum(_bytes_of(t, level) for t in weights))
+    per_access = SRAM_1MB_PJ if value_bytes + weight_bytes <= SRAM_BYTES else DRAM_PJ
     operands = level.activation_bits / 32 + max(level.weight_bits, level.activation_bits) / 32
     arithmetic = operation.n_macs * (level.mac_pj + operands * SRAM_8KB_PJ)
-    return arithmetic + of_values / 4 * per_access + of_weights / 4 * DRAM_PJ
+    return arithmetic + value_bytes / 4 * per_access + weight_bytes / 4 * DRAM_PJ
 
 
-def _peak(recording: NetworkTrace, level: LevelCost) -> int:
-    """Largest sum of sizes of memories alive at one time, by the last operation that uses each."""
-
-    def memory(tensor: Tensor) -> int:
-        return int(tensor.untyped_storage()._cdata)
-
-    of_weights = {memory(t) for t in (*recording.network.parameters(), *recording.network.buffers())}
-    last = {memory(t): -1 for t in recording.inputs}
-    for number, operation in enumerate(recording.operations):
+def _peak(trace: NetworkTrace, level: LevelCost) -> int:
+    """Maximum number of bytes alive at one time; a tensor lives until the last operation that uses it."""
+    weights = {memory_of(t) for t in (*trace.network.parameters(), *trace.network.buffers())}
+    last = {memory_of(t): -1 for t in trace.inputs}
+    for number, operation in enumerate(trace.operations):
         for tensor in (*operation.inputs, *operation.results):
-            last[memory(tensor)] = number
-    last |= {memory(t): len(recording.operations) for t in recording.outputs}
-    alive: dict[int, float] = {memory(t): _size(t, level) for t in recording.inputs}
+            last[memory_of(tensor)] = number
+    last |= {memory_of(t): len(trace.operations) for t in trace.outputs}
+    alive: dict[int, float] = {memory_of(t): _size(t, level) for t in trace.inputs}
     peak = sum(alive.values())
-    for number, operation in enumerate(recording.operations):
+    for number, operation in enumerate(trace.operations):
         for tensor in operation.results:
-            if memory(tensor) not in of_weights and memory(tensor) not in alive:
-                alive[memory(tensor)] = _size(tensor, level)
+            if memory_of(tensor) not in weights and memory_of(tensor) not in alive:
+                alive[memory_of(tensor)] = _size(tensor, level)
         peak = max(peak, sum(alive.values()))
         alive = {key: size for key, size in alive.items() if last[key] > number}
     return round(peak)

@@ -1,7 +1,7 @@
-"""Which operations a network runs, on which tensors, in which order: what channels and costs are read from.
+"""Trace of a network: the operations of one forward pass, in order, with their tensors.
 
-The network is run once on torch's meta device, which computes shapes and no values, so that tracing costs
-milliseconds whatever the size of the images.
+Dependencies of channels and costs are derived from a trace. The network runs on torch's meta device, which
+computes shapes but no values. A trace therefore takes milliseconds for images of any size.
 """
 
 import copy
@@ -22,11 +22,11 @@ class Operation:
     """One call of a function of PyTorch.
 
     Attributes:
-        function: the function, one of ``torch.ops.aten``.
-        args: its positional arguments; tensors are on the meta device.
-        kwargs: its arguments by name.
-        results: the tensors that it returned.
-        module: name of the innermost module that it ran in, '' for the network itself.
+        function: The function, one of ``torch.ops.aten``.
+        args: Its positional arguments; tensors are on the meta device.
+        kwargs: Its arguments by name.
+        results: The tensors that it returned.
+        module: Name of the innermost module that called it; '' = the network itself.
     """
 
     function: Any
@@ -37,23 +37,23 @@ class Operation:
 
     @property
     def name(self) -> str:
-        """The function's, without its overload: 'convolution', 'cat', ..."""
+        """Name of the function without its overload: 'convolution', 'cat', ..."""
         return str(self.function.overloadpacket.__name__)
 
     @property
     def inputs(self) -> list[Tensor]:
-        """The tensors among its arguments."""
+        """The tensors among the arguments."""
         return list(tensors_of((self.args, self.kwargs)))
 
     @property
     def is_view(self) -> bool:
-        """Whether it moves no byte: its results lie in the memory of an argument."""
-        own = {_memory(t) for t in self.inputs}
-        return bool(self.results) and all(_memory(t) in own for t in self.results)
+        """Whether its results lie in the memory of an argument, so that no byte is moved."""
+        own = {memory_of(t) for t in self.inputs}
+        return bool(self.results) and all(memory_of(t) in own for t in self.results)
 
     @property
     def n_macs(self) -> int:
-        """Multiplications that are followed by an addition: those of convolutions and matrix products."""
+        """Number of multiply-accumulate operations; 0 for all but convolutions and matrix products."""
         if self.name == 'convolution':
             x, weight = self.args[:2]
             places = x if self.args[6] else self.results[0]
@@ -69,10 +69,10 @@ class Call:
     """One call of a module.
 
     Attributes:
-        name: of the module.
-        inputs: the tensors that it got.
-        outputs: the tensors that it gave.
-        n_before: operations of the whole network that had run when it returned.
+        name: Name of the module.
+        inputs: The tensors among its arguments.
+        outputs: The tensors among its results.
+        n_before: Number of operations of the whole network that had run when it returned.
     """
 
     name: str
@@ -83,15 +83,15 @@ class Call:
 
 @dataclass(eq=False)
 class NetworkTrace:
-    """What happened in one forward pass.
+    """Record of one forward pass.
 
     Attributes:
-        network: the copy that ran.
-        names: id of a parameter or buffer of that copy -> its name.
-        operations: in order.
-        calls: of modules, in the order of their return.
-        inputs: of the network.
-        outputs: of the network.
+        network: The copy on the meta device that ran.
+        names: ``id()`` of a parameter or buffer of that copy -> its name.
+        inputs: Tensors that the network was called with.
+        operations: Operations, in order.
+        calls: Calls of modules, in the order of their return.
+        outputs: Tensors that the network returned.
     """
 
     network: nn.Module
@@ -102,7 +102,7 @@ class NetworkTrace:
     outputs: tuple[Tensor, ...] = ()
 
     def macs_per_value(self) -> dict[str, int]:
-        """Name of each weight of a convolution -> how often one forward pass uses each of its values."""
+        """Name of each weight of a convolution -> number of uses of each of its values in the pass."""
         found: dict[str, int] = {}
         for operation in self.operations:
             if operation.name == 'convolution' and id(operation.args[1]) in self.names:
@@ -112,7 +112,7 @@ class NetworkTrace:
 
 
 def on_meta(network: nn.Module) -> nn.Module:
-    """A copy whose parameters and buffers have shapes and no values."""
+    """A copy of a network on the meta device: its parameters and buffers have shapes but no values."""
     memo: dict[int, Any] = {}
     for parameter in network.parameters():
         memo[id(parameter)] = nn.Parameter(
@@ -123,32 +123,32 @@ def on_meta(network: nn.Module) -> nn.Module:
     return copy.deepcopy(network, memo)
 
 
-def record(network: nn.Module, example: Tensor) -> NetworkTrace:
-    """Run a network in evaluation mode, without values, and write down what it does.
+def trace_network(network: nn.Module, example: Tensor) -> NetworkTrace:
+    """Run a copy of a network in evaluation mode on the meta device and record its operations.
 
     Args:
-        network: stays as it is.
-        example: an input; only its shape and type count.
+        network: The network; it is not changed.
+        example: An input; only its shape and dtype matter.
 
     Raises:
-        UnavailableError: the network needs values to decide what to do, or its shapes do not fit.
+        UnavailableError: The network needs values to choose its operations, or shapes or dtypes do not fit.
     """
     shadow = on_meta(network).eval()
     x = torch.empty_like(example, device='meta')
     names = {id(t): name for name, t in (*shadow.named_parameters(), *shadow.named_buffers())}
-    recording = NetworkTrace(shadow, names, (x,))
+    trace = NetworkTrace(shadow, names, (x,))
     try:
-        with torch.no_grad(), _Recorder(shadow, recording):
-            recording.outputs = tuple(tensors_of(shadow(x)))
+        with torch.no_grad(), _Recorder(shadow, trace):
+            trace.outputs = tuple(tensors_of(shadow(x)))
     except (RuntimeError, ValueError, TypeError, IndexError) as err:
         raise UnavailableError(
-            f'{type(network).__name__} cannot be followed for an input of shape {tuple(example.shape)}: {err}'
+            f'{type(network).__name__} cannot be traced for an input of shape {tuple(example.shape)}: {err}'
         ) from err
-    return recording
+    return trace
 
 
 def tensors_of(value: Any) -> Iterator[Tensor]:
-    """The tensors in nested tuples, lists and dictionaries."""
+    """All tensors in nested tuples, lists and dictionaries."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, dict):
@@ -159,29 +159,30 @@ def tensors_of(value: Any) -> Iterator[Tensor]:
             yield from tensors_of(part)
 
 
-def _memory(tensor: Tensor) -> int:
+def memory_of(tensor: Tensor) -> int:
+    """Identity of the memory of a tensor, which its views share."""
     return int(tensor.untyped_storage()._cdata)
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Writes down operations, and by hooks the modules that they run in."""
+    """Records operations, and through hooks the modules that call them."""
 
-    def __init__(self, network: nn.Module, recording: NetworkTrace) -> None:
+    def __init__(self, network: nn.Module, trace: NetworkTrace) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._recording = recording
+        self._trace = trace
         self._stack = ['']
         for name, module in network.named_modules():
             if name:
                 module.register_forward_pre_hook(lambda _m, _x, name=name: self._stack.append(name))
-                module.register_forward_hook(self._left)
+                module.register_forward_hook(self._on_return)
 
-    def _left(self, _module: nn.Module, inputs: Any, outputs: Any) -> None:
-        self._recording.calls.append(
+    def _on_return(self, _module: nn.Module, inputs: Any, outputs: Any) -> None:
+        self._trace.calls.append(
             Call(
                 self._stack.pop(),
                 tuple(tensors_of(inputs)),
                 tuple(tensors_of(outputs)),
-                len(self._recording.operations),
+                len(self._trace.operations),
             )
         )
 
@@ -191,6 +192,6 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         result = func(*args, **(kwargs or {}))
         results = tuple(tensors_of(result))
         if 'batch_norm' in func.overloadpacket.__name__:
-            results = results[:1]  # the others are a batch's statistics, which real devices leave out
-        self._recording.operations.append(Operation(func, args, kwargs or {}, results, self._stack[-1]))
+            results = results[:1]  # without the statistics of a batch, which real devices do not return
+        self._trace.operations.append(Operation(func, args, kwargs or {}, results, self._stack[-1]))
         return result

@@ -1,4 +1,4 @@
-"""Coupling that can be told by eye, and what must be left alone."""
+"""Dependencies that can be checked by eye, and operations that freeze channels."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from seg_ros.networks.enet import ENet
 from seg_ros.networks.graph.channels import ChannelMap, trace_channels
 
 
-def coupled(network: nn.Module, channels_in: int = 3) -> dict[str, int]:
+def n_units(network: nn.Module, channels_in: int = 3) -> dict[str, int]:
     """Layer -> units."""
     return {name: len(n) for name, n in trace(network, channels_in).layers.items()}
 
@@ -62,7 +62,11 @@ class Net(nn.Module):
         ('softmax', 4, {'b': 4}),
         ('shuffle', 1, {'b': 4}),
         ('flip', 4, {'a': 4}),
-        ('constant', 4, {'a': 3, 'a#2': 1}),  # b's last meets zeros of a fixed number; a's last is not read
+        (
+            'constant',
+            4,
+            {'a': 3, 'a#2': 1},
+        ),  # b's last channel is added to a fixed number of zeros; a's last is not read
         ('mean', 4, {'a': 4}),
         ('image', 4, {'a': 1, 'b': 4}),
         ('attention', 4, {}),
@@ -71,24 +75,24 @@ class Net(nn.Module):
         ('computed kernel', 4, {'b': 4}),
     ],
 )
-def test_what_hangs_together(between: str, n_read: int, expected: dict[str, int]) -> None:
-    assert coupled(Net(between, n_read)) == expected
+def test_dependent_channels(between: str, n_read: int, expected: dict[str, int]) -> None:
+    assert n_units(Net(between, n_read)) == expected
 
 
-def test_channels_that_are_added_go_by_position() -> None:
+def test_added_channels_depend_by_position() -> None:
     units = trace(Net('flip')).units
     for unit in units:
         kernels = {p.name: p.channel for p in unit.makers if p.name in ('a.weight', 'b.weight')}
         assert kernels['a.weight'] == 3 - kernels['b.weight']
 
 
-def test_a_scale_belongs_to_what_it_scales() -> None:
+def test_a_scale_belongs_to_its_channel() -> None:
     unit = trace(Net('scale')).units[0]
     assert ('scale', 1, 0) in unit.makers
     assert unit.readers == (('last.weight', 1, 0),)
 
 
-def test_convolutions_of_single_channels_carry_on() -> None:
+def test_depthwise_convolutions_keep_channels_apart() -> None:
     network = nn.Sequential(
         nn.Conv2d(3, 4, 1),
         nn.Conv2d(4, 8, 3, groups=4),
@@ -109,7 +113,7 @@ def test_convolutions_of_single_channels_carry_on() -> None:
     }
 
 
-def test_groups_stay_of_equal_size() -> None:
+def test_groups_of_a_convolution_stay_equally_large() -> None:
     network = nn.Sequential(nn.Conv2d(3, 6, 1), nn.Conv2d(6, 4, 3, groups=2, bias=False), nn.Conv2d(4, 2, 1))
     channels = trace(network)
     assert {k: len(v) for k, v in channels.layers.items()} == {'0': 3, '1': 2}
@@ -121,8 +125,8 @@ def test_groups_stay_of_equal_size() -> None:
     assert set(channels.units[3].readers) == {('2.weight', 1, 0), ('2.weight', 1, 2)}
 
 
-def test_enet_hangs_together_as_its_paper_draws_it() -> None:
-    """13 channels go from the initial block through all stages, since poolings and sums keep positions."""
+def test_dependencies_of_enet() -> None:
+    """13 channels pass from the initial block through all stages, as poolings and sums keep positions."""
     channels = trace(ENet(5))
     layers = {name: len(numbers) for name, numbers in channels.layers.items()}
     assert (layers['initial.conv'], layers['down1.extension.4'], layers['down2.extension.4']) == (13, 48, 64)
