@@ -20,7 +20,7 @@ from seg_ros.modelfile.file import Model, load_model
 from seg_ros.modelfile.find import shipped_models
 from seg_ros.networks.masked_average import (
     LEAST_PROBABILITY,
-    at_size_of,
+    resize_scores,
     check_window,
     filter_scores,
     is_finer,
@@ -100,9 +100,9 @@ class EmbeddingFilter:
         scores = dense(scores.detach().float())
         finer = is_finer(tuple(scores.shape[-2:]), size)
         if n_iterations == 0:
-            return scores if finer else at_size_of(scores[None], size)[0]
+            return scores if finer else resize_scores(scores[None], size)[0]
         if not finer:
-            scores = at_size_of(scores[None], size)[0]
+            scores = resize_scores(scores[None], size)[0]
         before = _probabilities(_means(kernels, scores, size, n_threads))
         after = _average(kernels, before, embeddings, n_threads, self.window, n_iterations, hardness)
         if not finer:

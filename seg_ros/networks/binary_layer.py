@@ -94,7 +94,7 @@ class BinaryLayer(nn.Module):
             logits = logits + convolved_at(F.normalize(features, dim=1), convolution, size)
         return logits
 
-    def of_colour(self, colours: Tensor) -> Tensor:
+    def colour_logits(self, colours: Tensor) -> Tensor:
         """The colour's part: (S, 9) float colours of pixels, or means over segments, to (S, n_bits)."""
         if self.colour is None:
             return colours.new_zeros(len(colours), self.n_bits)

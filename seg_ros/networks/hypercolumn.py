@@ -174,7 +174,7 @@ class Hypercolumn(nn.Module):
         return torch.cat(parts, dim=1)
 
     @torch.no_grad()
-    def adopt_classifier(self, weight: Tensor, bias: Tensor, mean: Tensor, variance: Tensor) -> None:
+    def load_classifier(self, weight: Tensor, bias: Tensor, mean: Tensor, variance: Tensor) -> None:
         """Take over a linear classifier of hypercolumns, for every cell of the grid the same.
 
         Args:

@@ -47,7 +47,7 @@ def filter_scores(
         ParameterError: the window is even or larger than the map, or the sizes do not fit.
     """
     size = tuple(embeddings.shape[-2:])
-    coarse = at_size_of(scores, size)
+    coarse = resize_scores(scores, size)
     if iterations == 0:
         return scores if is_finer(tuple(scores.shape[-2:]), size) else coarse
     before = coarse.softmax(1).clamp_min(LEAST_PROBABILITY)
@@ -68,7 +68,7 @@ def add_change(scores: Tensor, before: Tensor, after: Tensor) -> Tensor:
     return scores + F.interpolate((after / before).log(), tuple(scores.shape[-2:]), mode='bilinear')
 
 
-def at_size_of(scores: Tensor, size: tuple[int, ...]) -> Tensor:
+def resize_scores(scores: Tensor, size: tuple[int, ...]) -> Tensor:
     """(B, K, H, W) scores at the size (h, w) of embeddings: means over cells, or interpolated.
 
     Raises:
@@ -131,7 +131,7 @@ class _MaskedAverage(torch.autograd.Function):
     def forward(ctx: Any, values: Tensor, embeddings: Tensor, hardness: Tensor, radius: int) -> Tensor:
         total = torch.ones_like(values[:, :1])
         result = values.clone()
-        for here, there in pairs(values.shape, radius):
+        for here, there in window_pairs(values.shape, radius):
             mask = _mask(embeddings[here], embeddings[there], hardness)[0]
             result[here] += mask * values[there]
             result[there] += mask * values[here]
@@ -149,7 +149,7 @@ class _MaskedAverage(torch.autograd.Function):
         own = (share * result).sum(1, keepdim=True)
         to_values, to_embeddings = share.clone(), torch.zeros_like(embeddings)
         to_hardness = torch.zeros_like(hardness)
-        for here, there in pairs(values.shape, ctx.radius):
+        for here, there in window_pairs(values.shape, ctx.radius):
             mask, difference, distance = _mask(embeddings[here], embeddings[there], hardness)
             to_values[there] += mask * share[here]
             to_values[here] += mask * share[there]
@@ -163,7 +163,7 @@ class _MaskedAverage(torch.autograd.Function):
         return to_values, to_embeddings, to_hardness, None
 
 
-def pairs(shape: Sequence[int], radius: int) -> Iterator[tuple[tuple[Any, ...], tuple[Any, ...]]]:
+def window_pairs(shape: Sequence[int], radius: int) -> Iterator[tuple[tuple[Any, ...], tuple[Any, ...]]]:
     """Each two places of a window once, as two views of a map: a pixel, and the one some way behind it.
 
     Args:

@@ -207,7 +207,7 @@ class CodeTuner:
         height, width = logits.shape[:2]
         weights = pooling_matrix(regions, height, width)
         means: Tensor = torch.sparse.mm(weights, logits.reshape(height * width, -1))
-        return means + self.layer.of_colour(torch.from_numpy(colour_moments(lab_planes(image), regions)))
+        return means + self.layer.colour_logits(torch.from_numpy(colour_moments(lab_planes(image), regions)))
 
 
 def pooling_matrix(regions: Regions, height: int, width: int) -> Tensor:

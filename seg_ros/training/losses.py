@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from seg_ros.arrays import UNLABELLED
 from seg_ros.datasets.dataset import Dataset
 from seg_ros.errors import RecipeError
-from seg_ros.networks.masked_average import pairs
+from seg_ros.networks.masked_average import window_pairs
 
 
 def class_counts(dataset: Dataset) -> npt.NDArray[np.int64]:
@@ -112,7 +112,7 @@ def pair_loss(embeddings: Tensor, labels: Tensor, window: int, near: float, far:
     columns = (torch.arange(width, device=labels.device) * 2 + 1) * labels.shape[-1] // (2 * width)
     truth = labels[:, rows][:, :, columns]
     loss, n_pairs = embeddings.new_zeros(()), embeddings.new_zeros(())
-    for here, there in pairs(embeddings.shape, window // 2):
+    for here, there in window_pairs(embeddings.shape, window // 2):
         distance = (embeddings[here] - embeddings[there]).abs().sum(1)
         one, other = truth[here], truth[there]
         counts = (one != UNLABELLED) & (other != UNLABELLED)

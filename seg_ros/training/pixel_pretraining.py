@@ -103,7 +103,7 @@ class Sample(NamedTuple):
     variance: Tensor
 
 
-def start_classifier(
+def pretrain_classifier(
     network: nn.Module, images: Augmented, recipe: Recipe, device: torch.device, *, is_quiet: bool = False
 ) -> None:
     """Pre-train the classifier of a hypercolumn network, in place; its encoder stays as it is.
@@ -134,7 +134,7 @@ def start_classifier(
         weight_decay=how.weight_decay,
         seed=recipe.seed,
     ).fit(sample.columns, sample.labels)
-    network.adopt_classifier(classifier.weight_, classifier.bias_, sample.mean, sample.variance)
+    network.load_classifier(classifier.weight_, classifier.bias_, sample.mean, sample.variance)
     if not is_quiet:
         right = (classifier.scores(sample.columns).argmax(1) == sample.labels).float().mean()
         log.info('classifier: %.1f %% of %d columns right', 100 * right, len(sample.labels))

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seg_ros.networks.layers import doubled, max_pool, max_unpool, pad_to_multiple, unfold_pixels
-from seg_ros.training.workarounds import faults_of_gradients
+from seg_ros.training.workarounds import find_gradient_faults
 
 SHAPES = [(1, 1, 2, 2), (2, 3, 6, 10), (1, 16, 8, 4)]
 
@@ -84,4 +84,4 @@ def test_compiled_gradients_pass_through_layers(unfolds: bool) -> None:
 
     size = (64, 128) if unfolds else (32, 64)
     batch = torch.randn(2, 16, 32, 64), torch.randint(3, (2, *size))
-    assert faults_of_gradients(torch.compile(step), step, network, batch) == ''
+    assert find_gradient_faults(torch.compile(step), step, network, batch) == ''

@@ -91,7 +91,7 @@ def test_several_maps_are_one_column() -> None:
     unit[1] = torch.nn.functional.interpolate(unit[1], (8, 8), mode='bilinear')
     column = torch.cat([part[0].flatten(1).T for part in unit] + [colours], 1)
     with torch.no_grad():
-        logits = layer([fine, coarse], (8, 8))[0].flatten(1).T + layer.of_colour(colours)
+        logits = layer([fine, coarse], (8, 8))[0].flatten(1).T + layer.colour_logits(colours)
     np.testing.assert_allclose(logits.numpy(), itq.transform(column.numpy()), atol=1e-4)
     with torch.no_grad():
         small = layer([fine, coarse], (4, 4))

@@ -20,6 +20,7 @@ from seg_ros.training.distributed import Processes
 from seg_ros.training.loader import Augmented, Draw
 from seg_ros.training.pixel_pretraining import PixelClassifier, collect, draw_places
 from seg_ros.training.recipe import Columns, Recipe
+from seg_ros.training.setup import set_up
 from seg_ros.training.trainer import Trainer
 
 HOW = Columns(per_class=4, images=6)
@@ -57,7 +58,7 @@ def make_trainer(content: dict[str, Any], folder: Path) -> Trainer:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / 'recipe.yaml').write_text(yaml.safe_dump(content))
     alone = Processes(0, 1, torch.device('cpu'))
-    return Trainer(Recipe.from_yaml(folder / 'recipe.yaml'), None, folder, alone)
+    return Trainer(set_up(Recipe.from_yaml(folder / 'recipe.yaml'), None, folder, alone))
 
 
 def test_a_few_pixels_of_each_class_are_drawn() -> None:
@@ -118,7 +119,7 @@ def test_the_network_says_of_pixels_what_the_classifier_says(
     network = Hypercolumn(11, **options).eval()
     sample = collect(network, PREPARE, streets, HOW, seed=3, is_quiet=True)
     classifier = PixelClassifier(11, epochs=3, learning_rate=0.02).fit(sample.columns, sample.labels)
-    network.adopt_classifier(classifier.weight_, classifier.bias_, sample.mean, sample.variance)
+    network.load_classifier(classifier.weight_, classifier.bias_, sample.mean, sample.variance)
     want, got, labels = classifier.scores(sample.columns).float(), [], []
     for number in range(HOW.images):
         image, truth = streets[Draw(0, number, number * 8 // 6)]
@@ -135,7 +136,7 @@ def test_normalised_maps_have_mean_0_and_variance_1(streets: Augmented) -> None:
     torch.manual_seed(0)
     network = Hypercolumn(11, **SMALL_VGG).eval()
     sample = collect(network, PREPARE, streets, Columns(images=8), seed=0, is_quiet=True)
-    network.adopt_classifier(
+    network.load_classifier(
         torch.zeros(11, sample.columns.shape[1]).double(), torch.zeros(11), sample.mean, sample.variance
     )
     with torch.no_grad():
@@ -173,14 +174,14 @@ def test_a_run_starts_from_the_pixel_classifier(sparse: dict[str, Any], tmp_path
         'two': make_trainer(sparse, tmp_path / 'two'),
         'without': make_trainer(sparse | {'columns': None}, tmp_path / 'without'),
     }
-    states = {name: trainer.network.state_dict() for name, trainer in trainers.items()}
+    states = {name: trainer.setup.network.state_dict() for name, trainer in trainers.items()}
     assert all(torch.equal(states['one'][key], states['two'][key]) for key in states['one'])
     for key, value in states['without'].items():
         is_encoder = key.startswith('network.encoder')
         is_trained = key.endswith(('classify.weight', 'classify.bias', 'running_mean', 'running_var'))
         assert is_encoder != is_trained or key.endswith(('normalise.weight', 'normalise.bias', 'tracked'))
         assert torch.equal(value, states['one'][key]) != is_trained, key
-    averages = trainers['one']._average.network.state_dict()
+    averages = trainers['one'].setup.average.network.state_dict()
     assert all(torch.equal(averages[key], value) for key, value in states['one'].items())
 
 
@@ -202,7 +203,7 @@ def test_a_run_that_goes_on_is_not_started_anew(
     monkeypatch.setattr(module, 'collect', lambda *_args, **_options: pytest.fail('columns are taken again'))
     again = make_trainer(sparse, tmp_path)
     assert again.progress.epoch == 1
-    states = [t.network.state_dict() for t in (trainer, again)]
+    states = [t.setup.network.state_dict() for t in (trainer, again)]
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
 
 
