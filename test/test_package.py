@@ -253,6 +253,8 @@ def test_pip_builds_without_messages_when_told_to(checkout, tmp_path):
     assert wheel.name.endswith('-py3-none-any.whl')
     names = zipfile.ZipFile(wheel).namelist()
     assert 'seg_ros/resources.py' in names
+    for path in ('seg_ros/py.typed', *(ROOT / 'seg_ros/reports/templates').iterdir()):
+        assert str(path).removeprefix(f'{ROOT}/') in names
     assert not [name for name in names if name.endswith('.so') or name.startswith('seg_ros/msg')]
 
 

@@ -20,8 +20,9 @@ from seg_ros.inference.backends.registry import BACKENDS
 from seg_ros.inference.settings import Settings
 from seg_ros.modelfile.file import load_model
 from seg_ros.quantization.levels import QUANTIZATIONS
-from seg_ros.reports.compare_page import check_matplotlib, write_page
+from seg_ros.reports.compare_page import write_page
 from seg_ros.reports.compare_tables import as_csv, as_text, check_markdown, write_markdown
+from seg_ros.reports.fronts import check_matplotlib
 
 _SENSITIVITY_IMAGES = 8
 

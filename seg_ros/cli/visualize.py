@@ -23,13 +23,13 @@ from seg_ros.reports import embedding_page, units_page
 from seg_ros.reports.embedding_plates import Painter, Plate
 from seg_ros.reports.unit_portraits import (
     Gallery,
+    Portrait,
     PortraitComparison,
     Subject,
     choose_units,
     load_subjects,
     units_as_json,
 )
-from seg_ros.reports.units_page import Portrait
 
 _N_UNITS, _N_PEAKS, _N_IMAGES = 8, 9, 4
 _OF_LAYERS, _OF_EMBEDDINGS = ('units', 'unit', 'peaks', 'compare'), ('at',)
@@ -103,7 +103,7 @@ def _show_units(arguments: argparse.Namespace) -> dict[str, str]:
         arguments.device,
         arguments.peaks or _N_PEAKS,
     )
-    if first.field is None:
+    if first.receptive_field is None:
         raise UnavailableError(
             f'{first.model.path} computes in whole numbers, which cannot be walked back to pixels; '
             'name its float parent first and this one after --compare'
@@ -115,7 +115,7 @@ def _show_units(arguments: argparse.Namespace) -> dict[str, str]:
     images = EvenSample(dataset, arguments.limit or len(dataset))
     watch([s.watched for s in (first, *others)], (image for image, _ in _each(images)))
     comparisons = [PortraitComparison.of(first, other) for other in others]
-    gallery = Gallery(images, first.field)
+    gallery = Gallery(images, first.receptive_field)
     folder = _made(arguments.output or Path('units'))
     units: dict[int, list[Portrait]] = {}
     chosen = arguments.unit or choose_units(first.watched.record, arguments.units or _N_UNITS)
@@ -123,7 +123,7 @@ def _show_units(arguments: argparse.Namespace) -> dict[str, str]:
         units[unit] = [gallery.portrait(first, unit), *(c.portrait(gallery, unit) for c in comparisons)]
         units_page.write_sheet(folder / f'unit_{unit:04}.png', units[unit])
     page = folder / 'index.html'
-    facts = _facts_of_units(arguments.layer, first, first.field) | _facts_of_images(
+    facts = _facts_of_units(arguments.layer, first, first.receptive_field) | _facts_of_images(
         arguments, images, dataset
     )
     rows = [first.as_row(), *(c.as_row() for c in comparisons)]

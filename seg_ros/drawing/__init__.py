@@ -1,1 +1,1 @@
-"""Pictures of labels and segments."""
+"""Pictures of labels, segments and differences."""

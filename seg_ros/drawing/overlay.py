@@ -1,4 +1,4 @@
-"""Pictures for people: class colours over the camera's image, with a legend, and contact sheets."""
+"""Class colours over an image with a legend, segments over an image, and contact sheets."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,17 +18,17 @@ from seg_ros.segments.segments import Segments
 _DARK, _LIGHT = (22, 24, 28), (235, 237, 240)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _COLOUR_SEED = 5
-_LEAST_SHARE = 0.001
-"""Part of the image below which the legend does not name a class: specks would make it flicker."""
+_LEAST_FRACTION = 0.001
+"""Minimum fraction of the image for a class in the legend; specks would make the legend flicker."""
 
 
 class Overlay:
     """Blends class colours over images.
 
-    The legend names the classes in sight, the largest first, as many as fit; its letters grow with the image.
+    The legend names the visible classes, the largest first, as many as fit. Its letters grow with the image.
 
     Args:
-        classes: what the ids in label images mean.
+        classes: Classes of the ids in label images.
     """
 
     def __init__(self, classes: ClassSet) -> None:
@@ -37,19 +37,19 @@ class Overlay:
     def __call__(
         self, image: UInt8Array, prediction_labels: UInt8Array, *, opacity: float, legend: bool
     ) -> UInt8Array:
-        """The image in the colours of its classes.
+        """Blend the class colours over an image.
 
         Args:
             image: (H, W, 3) uint8 RGB.
-            prediction_labels: (H, W) uint8; pixels of no class keep the colour of the image.
-            opacity: 0 = the image alone, 1 = the colours alone.
-            legend: whether to draw one.
+            prediction_labels: (H, W) uint8; pixels without a class keep the colour of the image.
+            opacity: Opacity of the colours: 0 = only the image, 1 = only the colours.
+            legend: Whether to draw a legend.
 
         Returns:
             (H, W, 3) uint8 RGB, a new array.
 
         Raises:
-            ImageError: the arrays have another type or do not have the same size.
+            ImageError: An array has another data type, or the sizes differ.
             ParameterError: ``opacity`` is outside 0..1.
         """
         _check(image, prediction_labels, opacity)
@@ -62,7 +62,7 @@ class Overlay:
         return picture
 
     def _draw_legend(self, picture: UInt8Array, labels: UInt8Array) -> None:
-        """Darken a panel at the upper left and put the rows of the classes in sight on it."""
+        """Darken a panel at the upper left and draw the rows of the visible classes on it."""
         rows = _legend_rows(self.classes, _letter_height(*labels.shape))
         pitch, margin = rows.shape[1], rows.shape[1] // 2
         n_fitting = max(labels.shape[0] - 3 * margin, 0) // pitch
@@ -77,16 +77,16 @@ class Overlay:
         """Ids of the classes that cover enough of the image, the largest first."""
         counts = cv2.calcHist([labels], [0], None, [256], [0, 256]).ravel()[: len(self.classes)]
         order = np.argsort(-counts, kind='stable')
-        return [int(k) for k in order if counts[k] >= max(_LEAST_SHARE * labels.size, 1)]
+        return [int(k) for k in order if counts[k] >= max(_LEAST_FRACTION * labels.size, 1)]
 
 
 def draw_segments(image: UInt8Array, segments: Segments, *, opacity: float) -> UInt8Array:
-    """Segments over an image, outlined, each in a colour of its code: what looks alike is coloured alike.
+    """Draw outlined segments over an image; segments with similar codes get similar colours.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        segments: of the image's size.
-        opacity: 0 = the image and the outlines, 1 = the colours and the outlines.
+        segments: Segments of an image of this size.
+        opacity: Opacity of the colours between the outlines: 0 = only the image, 1 = only the colours.
 
     Returns:
         (H, W, 3) uint8 RGB, a new array.
@@ -98,7 +98,11 @@ def draw_segments(image: UInt8Array, segments: Segments, *, opacity: float) -> U
 
 
 def code_colours(codes: UInt8Array) -> UInt8Array:
-    """A colour for each code, (S, n_bits / 8) uint8 to (S, 3) uint8 RGB; near codes get near colours."""
+    """Choose a colour for each code, (S, n_bits / 8) uint8; similar codes get similar colours.
+
+    Returns:
+        (S, 3) uint8 RGB.
+    """
     signs = 2.0 * unpack(codes) - 1
     directions = np.random.default_rng(_COLOUR_SEED).standard_normal((signs.shape[1], 3))
     strength = 1.6 * signs @ directions / np.sqrt(signs.shape[1])
@@ -106,33 +110,34 @@ def code_colours(codes: UInt8Array) -> UInt8Array:
 
 
 def colourise(labels: UInt8Array, classes: ClassSet) -> UInt8Array:
-    """Every pixel in the colour of its class.
+    """Draw every pixel in the colour of its class.
 
     Args:
         labels: (H, W) uint8.
-        classes: what the ids mean.
+        classes: Classes of the ids.
 
     Returns:
-        (H, W, 3) uint8 RGB; black where a pixel has no class.
+        (H, W, 3) uint8 RGB; pixels without a class are black.
     """
     colours = cv2.applyColorMap(np.ascontiguousarray(labels), classes.palette[:, None])
     return colours.astype(np.uint8, copy=False)
 
 
 def contact_sheet(rows: Sequence[Sequence[UInt8Array]], titles: Sequence[str], width: int) -> UInt8Array:
-    """Many images in one picture: a grid on a dark ground with a title above every column.
+    """Draw images in a grid on a dark background, with a title above every column.
 
     Args:
-        rows: images from top to bottom and left to right, (H, W, 3) uint8 RGB or (H, W) uint8 grey each, of
-            any size. Cells have the shape of the first one; the others are fitted in.
-        titles: one for each column, cut where it does not fit; '' = none. A row may have fewer images.
-        width: of the picture in pixels.
+        rows: Images of each row, (H, W, 3) uint8 RGB or (H, W) uint8 grey, of any size. Cells have the aspect
+            ratio of the first image; the others are fitted in.
+        titles: Title of each column, cut off where it does not fit; '' = none. A row may have fewer images.
+        width: Width of the picture in pixels.
 
     Returns:
         (height, width, 3) uint8 RGB.
 
     Raises:
-        ImageError: there is no image, an image is of another kind, or a row has more images than titles.
+        ImageError: There are no images, an image has another shape or data type, or a row has more images
+            than titles.
         ParameterError: ``width`` is too small for the columns.
     """
     images = [image for row in rows for image in row]
@@ -158,7 +163,7 @@ def contact_sheet(rows: Sequence[Sequence[UInt8Array]], titles: Sequence[str], w
 
 @dataclass(frozen=True)
 class _Grid:
-    """Where things lie on a contact sheet, all in pixels."""
+    """Sizes of the parts of a contact sheet, all in pixels."""
 
     cell_height: int
     cell_width: int
@@ -182,13 +187,13 @@ class _Grid:
         return cls(cell_height, cell_width, gap, bar, letter, bar + n_rows * (cell_height + gap))
 
     def corner(self, row: int, column: int) -> tuple[int, int]:
-        """Left and top of a cell."""
+        """Left and top of a cell in pixels."""
         left = self.gap + column * (self.cell_width + self.gap)
         return left, self.bar + row * (self.cell_height + self.gap)
 
 
 def _place(cell: UInt8Array, image: UInt8Array) -> None:
-    """Fit ``image`` into the middle of ``cell`` without changing its shape."""
+    """Fit ``image`` into the middle of ``cell`` without changing its aspect ratio."""
     scale = min(cell.shape[0] / image.shape[0], cell.shape[1] / image.shape[1])
     height, width = (max(round(scale * side), 1) for side in image.shape[:2])
     top, left = (cell.shape[0] - height) // 2, (cell.shape[1] - width) // 2
@@ -197,7 +202,7 @@ def _place(cell: UInt8Array, image: UInt8Array) -> None:
 
 
 def _write(picture: UInt8Array, text: str, letter: int, left: int, base: int) -> None:
-    """Write with capitals of ``letter`` pixels; what does not fit is cut off."""
+    """Write text with capitals ``letter`` pixels high; the rest is cut off at the border."""
     scale, thickness = _font(letter)
     canvas = np.ascontiguousarray(picture)
     cv2.putText(canvas, text, (left, base), _FONT, scale, _LIGHT, thickness, cv2.LINE_AA)
@@ -205,18 +210,18 @@ def _write(picture: UInt8Array, text: str, letter: int, left: int, base: int) ->
 
 
 def _font(letter: int) -> tuple[float, int]:
-    """Scale and thickness of OpenCV's font for capitals of ``letter`` pixels."""
+    """Scale and thickness of OpenCV's font for capitals ``letter`` pixels high."""
     return letter / 22, max(round(letter / 11), 1)
 
 
 def _letter_height(height: int, width: int) -> int:
-    """Height of a capital in the legend: readable on small images, in proportion on large ones."""
+    """Height of capitals in the legend in pixels: proportional to the image, but always readable."""
     return max(round(min(height, 0.75 * width) / 50), 7)
 
 
 @lru_cache(maxsize=8)
 def _legend_rows(classes: ClassSet, letter: int) -> UInt8Array:
-    """One row of the legend for each class, a patch and a name: (K, pitch, width, 3) uint8."""
+    """Draw the legend's row of each class, a patch and a name: (K, pitch, width, 3) uint8."""
     scale, thickness = _font(letter)
     pitch, patch = 2 * letter, round(1.3 * letter)
     texts = [name.replace('_', ' ') for name in classes.names]
@@ -239,7 +244,7 @@ def _check(image: UInt8Array, labels: UInt8Array, opacity: float) -> None:
             'expected (H, W) uint8 and (H, W, 3)'
         )
     if not 0 <= opacity <= 1:
-        raise ParameterError(f'opacity is {opacity}; expected 0 (the image alone) to 1 (the colours alone)')
+        raise ParameterError(f'opacity is {opacity}; expected 0 (only the image) to 1 (only the colours)')
 
 
 def _check_picture(image: UInt8Array) -> None:

@@ -1,4 +1,4 @@
-"""A comparison as text: a table for people, Markdown for a README, CSV for other programs."""
+"""A comparison as text: an aligned table, Markdown for a README, CSV for other programs."""
 
 import csv
 import io
@@ -11,55 +11,55 @@ from seg_ros.evaluation.compare import Comparison, Row
 from seg_ros.metrics.labels import class_average
 
 MARKS = ('<!-- compression -->', '<!-- /compression -->')
-"""What encloses the table in a Markdown file."""
+"""Lines before and after the table in a Markdown file."""
 
 NOTHING = '-'
 
 
 @dataclass(frozen=True)
 class Column:
-    """A figure as people read it.
+    """A column of measurements.
 
     Attributes:
-        title: with the unit.
-        value: the number; None where it was not measured.
-        form: format of it.
-        scale: number shown for a value of 1.
-        as_share: whether differences are shares of the first model's value.
-        less_is_better: of two values.
-        in_readme: whether it is worth a column there.
+        title: Name of the measurement with its unit.
+        value: Measurement of a row; None if it was not measured.
+        format_spec: Format of the number.
+        scale: Number shown for a value of 1.
+        is_relative: Whether a difference is shown in percent of the first model's value.
+        less_is_better: Whether the smaller of two values is the better one.
+        in_readme: Whether the table for a README has this column.
     """
 
     title: str
     value: Callable[[Row], float | None]
-    form: str
+    format_spec: str
     scale: float = 1.0
-    as_share: bool = False
+    is_relative: bool = False
     less_is_better: bool = False
     in_readme: bool = True
 
     def text(self, row: Row) -> str:
-        """The number."""
+        """Measurement of a row as text."""
         value = self.value(row)
-        return NOTHING if value is None else format(self.scale * value, self.form)
+        return NOTHING if value is None else format(self.scale * value, self.format_spec)
 
     def difference(self, row: Row, first: Row) -> str:
-        """From the first model: in the unit, or in percent of it; '' where there is none."""
+        """Difference from the first model, in the unit of the column or in percent; '' if there is none."""
         value, before = self.value(row), self.value(first)
-        if value is None or before is None or row is first or (self.as_share and not before):
+        if value is None or before is None or row is first or (self.is_relative and not before):
             return ''
-        if self.as_share:
+        if self.is_relative:
             return f'{100 * (value / before - 1):+.0f} %'
-        return format(self.scale * (value - before), f'+{self.form}')
+        return format(self.scale * (value - before), f'+{self.format_spec}')
 
     def is_worse(self, row: Row, first: Row) -> bool:
-        """Whether a difference is one for the worse."""
+        """Whether a row is worse than the first one."""
         value, before = self.value(row), self.value(first)
         return value is not None and before is not None and (value > before) == self.less_is_better
 
 
-def _cost(title: str, value: Callable[[Row], float | None], form: str, scale: float = 1.0) -> Column:
-    return Column(title, value, form, scale, as_share=True, less_is_better=True)
+def _cost(title: str, value: Callable[[Row], float | None], format_spec: str, scale: float = 1.0) -> Column:
+    return Column(title, value, format_spec, scale, is_relative=True, less_is_better=True)
 
 
 COLUMNS: tuple[Column, ...] = (
@@ -75,18 +75,18 @@ COLUMNS: tuple[Column, ...] = (
     _cost('GMACs', lambda row: row.cost.n_macs, '.3f', 1e-9),
     _cost('energy mJ', lambda row: row.cost.energy_uj, '.3g', 1e-3),
 )
-"""The figures of the tables; model, level and backend stand before them."""
+"""Columns of the tables; the columns NAMES stand before them."""
 
 NAMES = ('model', 'level', 'backend')
 
 
 def names_of(row: Row) -> tuple[str, str, str]:
-    """What NAMES calls."""
+    """Values of the columns NAMES."""
     return row.name, row.quantization, str(row.facts['backend'])
 
 
 def as_text(comparison: Comparison) -> str:
-    """An aligned table, a line a model and level; then what failed."""
+    """Aligned table with one line per model and level, then the failures."""
     head = [*NAMES, *(column.title for column in COLUMNS)]
     cells = [[*names_of(row), *(column.text(row) for column in COLUMNS)] for row in comparison.rows]
     widths = [max(map(len, column)) for column in zip(head, *cells, strict=True)]
@@ -102,7 +102,7 @@ def as_text(comparison: Comparison) -> str:
 
 
 def as_markdown(comparison: Comparison) -> str:
-    """The table of a README."""
+    """Table for a README."""
     columns = [column for column in COLUMNS if column.in_readme]
     head = [*NAMES, *(column.title for column in columns)]
     rule = [*(['---'] * len(NAMES)), *(['--:'] * len(columns))]
@@ -111,7 +111,7 @@ def as_markdown(comparison: Comparison) -> str:
 
 
 def as_csv(comparison: Comparison) -> str:
-    """The figures of the JSON report, a line a model and level; mappings are spread over columns."""
+    """Measurements of the JSON report, one line per model and level; a mapping gets a column for each key."""
     lines = []
     for row in comparison.rows:
         figures = row.as_json()
@@ -132,20 +132,20 @@ def as_csv(comparison: Comparison) -> str:
 
 
 def check_markdown(path: Path) -> None:
-    """Refuse a file in which there is no place for the table, before hours are spent on it.
+    """Check before a long measurement that a Markdown file has a place for the table.
 
     Raises:
-        ParameterError: it exists, and lacks the marks.
+        ParameterError: The file exists and lacks the marks.
     """
     if path.exists():
         _between(path.read_text(encoding='utf-8'), path)
 
 
 def write_markdown(path: Path, comparison: Comparison) -> None:
-    """Put the table between the marks of a Markdown file; a new file gets marks and table alone.
+    """Put the table between the marks of a Markdown file; a new file gets only marks and table.
 
     Raises:
-        ParameterError: the file lacks the marks.
+        ParameterError: The file lacks the marks.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     before, after = '', '\n'
@@ -156,12 +156,12 @@ def write_markdown(path: Path, comparison: Comparison) -> None:
 
 
 def _between(text: str, path: Path) -> tuple[str, str]:
-    """What comes before the first mark and after the second."""
+    """Text before the first mark, and text after the second."""
     before, first, rest = text.partition(MARKS[0])
     _, second, after = rest.partition(MARKS[1])
     if not (first and second):
         raise ParameterError(
-            f'{path} has no lines {MARKS[0]} and {MARKS[1]} for the table to stand between; '
+            f'{path} lacks the lines {MARKS[0]} and {MARKS[1]}, between which the table goes; '
             'add them, or name a new file'
         )
     return before, after

@@ -1,4 +1,4 @@
-"""The pictures of one image: embeddings, masks of the filter that they drive, and what it does to labels."""
+"""Pictures of one image: embeddings, masks of the embedding filter, and the labels that it changes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,16 +9,16 @@ import numpy as np
 import numpy.typing as npt
 
 from seg_ros.arrays import UNLABELLED, Float64Array, UInt8Array
+from seg_ros.drawing.details import cut_out, enlarge
+from seg_ros.drawing.difference import draw_difference
 from seg_ros.drawing.overlay import Overlay
 from seg_ros.evaluation.embedding_pictures import EmbeddingColours, Spot, mask_at, window_of
 from seg_ros.evaluation.embedding_views import EmbeddedModel, LabelChanges, View
-from seg_ros.reports.compare_page import difference
-from seg_ros.reports.units_page import cut_out
 
 NOT_JUDGED = (60, 140, 255)
-"""Colour of pixels whose label changed and whose true label is not known."""
+"""Colour of pixels whose label changed and whose true label is unknown."""
 MASK = (255, 168, 24)
-"""Colour of what counts fully in the filter's average."""
+"""Colour of pixels with the full weight in the average of the filter."""
 
 _WIDTH, _WIDTH_WITH_NUMBERS, _WIDTH_OF_CLOSE_UPS = 480, 960, 240
 _LINE, _SHADOW, _GAP = (235, 237, 240), (22, 24, 28), 4
@@ -29,14 +29,14 @@ Scalar = TypeVar('Scalar', bound=np.generic)
 
 @dataclass(frozen=True)
 class Plate:
-    """What is shown of one image; all pictures are (H, W, 3) uint8 RGB.
+    """Pictures of one image, (H, W, 3) uint8 RGB each.
 
     Attributes:
-        name: of the image.
-        change: of its labels.
-        pictures: of all of it, by title.
-        close_ups: of the pixels whose masks are shown, by title: image, embeddings and mask, one below
-            another.
+        name: Name of the image.
+        change: Change of its labels.
+        pictures: Pictures of the whole image, by title.
+        close_ups: Surroundings of each pixel whose mask is shown, by title. Image, embeddings and mask stand
+            one below another.
     """
 
     name: str
@@ -50,15 +50,15 @@ class Painter:
     """Draws plates.
 
     Attributes:
-        model: whose embeddings are shown.
-        colours: fitted on the embeddings of all images that are shown.
+        model: Model whose embeddings are shown.
+        colours: Colours that were fitted on the embeddings of all images.
     """
 
     model: EmbeddedModel
     colours: EmbeddingColours
 
     def plate(self, view: View, spots: Sequence[Spot]) -> Plate:
-        """All pictures of an image, with the masks at some pixels."""
+        """Draw all pictures of an image, with the masks at some pixels."""
         embeddings = self._spread(self.colours.transform(view.embeddings))
         embedding_filter, is_judged = self.model.filter, (view.truth != UNLABELLED).any()
         masks = [
@@ -71,7 +71,7 @@ class Painter:
             'masks': self._numbered(with_mask(view.image, np.max(masks, axis=0)), spots),
             'labels without the filter': self._in_class_colours(view.image, view.plain),
             'labels with the filter': self._in_class_colours(view.image, view.filtered),
-            'changed: green to right, red to wrong' if is_judged else 'changed': with_changes(view),
+            'changed: green = now right, red = now wrong' if is_judged else 'changed': with_changes(view),
         }
         close_ups = {
             f'{number}: {self.describe(spot, view)}': self._close_up(
@@ -82,7 +82,7 @@ class Painter:
         return Plate(view.name, view.change, {k: enlarge(p, _WIDTH) for k, p in pictures.items()}, close_ups)
 
     def describe(self, spot: Spot, view: View) -> str:
-        """Class of a pixel without the filter and, where it has another one, with it."""
+        """Class of a pixel without the filter and, if it differs, with the filter."""
         names = self.model.model.metadata.classes.names
         plain, filtered = (
             'unlabelled' if labels[spot.y, spot.x] == UNLABELLED else names[labels[spot.y, spot.x]]
@@ -95,7 +95,7 @@ class Painter:
         return overlay(image, labels, opacity=_OPACITY, legend=False)
 
     def _spread(self, values: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
-        """(h, w, ...) values of embeddings for each pixel of the network's input."""
+        """Repeat (h, w, ...) values of embeddings for each pixel of the network's input."""
         rows, columns = (
             np.minimum(np.arange(n) // self.model.embedding_metadata.stride, m - 1)
             for n, m in zip(self.model.size, values.shape, strict=False)
@@ -104,7 +104,7 @@ class Painter:
         return spread
 
     def _numbered(self, picture: UInt8Array, spots: Sequence[Spot]) -> UInt8Array:
-        """The picture, enlarged, with windows, pixels and numbers."""
+        """Enlarge a picture and mark pixels with window, cross and number."""
         large = enlarge(picture, _WIDTH_WITH_NUMBERS)
         zoom = len(large) // len(picture)
         for number, spot in enumerate(spots, 1):
@@ -112,7 +112,7 @@ class Painter:
         return large
 
     def _close_up(self, pictures: Sequence[UInt8Array], spot: Spot) -> UInt8Array:
-        """What lies around a pixel, twice as wide as the window."""
+        """Stack the surroundings of a pixel in several pictures, each twice as wide as the window."""
         stride, window = self.model.embedding_metadata.stride, self.model.filter.window
         rows, columns = ((stride * (k - window), stride * (k + window + 1)) for k in (spot.row, spot.column))
         parts = [enlarge(cut_out(picture, rows, columns), _WIDTH_OF_CLOSE_UPS) for picture in pictures]
@@ -124,14 +124,14 @@ class Painter:
     def _mark(
         self, picture: UInt8Array, spot: Spot, zoom: int, origin: tuple[int, int], number: str = ''
     ) -> None:
-        """Draw a pixel's window, a cross on the pixel, and its number, into an enlarged picture.
+        """Draw the window of a pixel, a cross on the pixel, and its number into an enlarged picture.
 
         Args:
             picture: (H, W, 3) uint8, contiguous.
-            spot: the pixel.
-            zoom: pixels of the picture for one of the network's input.
-            origin: row and column of the network's input at the picture's upper left.
-            number: at the window's upper left; '' = none.
+            spot: The pixel.
+            zoom: Number of pixels of the picture per pixel of the network's input.
+            origin: Row and column of the network's input at the upper left of the picture.
+            number: Text at the upper left of the window; '' = none.
         """
         shape = tuple(n // self.model.embedding_metadata.stride for n in self.model.size)
         scale = zoom * self.model.embedding_metadata.stride
@@ -149,11 +149,14 @@ class Painter:
 
 
 def with_mask(image: UInt8Array, mask: Float64Array) -> UInt8Array:
-    """A dark and grey image, coloured as far as a mask says.
+    """Draw a mask over a dark grey image.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        mask: (H, W) float, 0..1.
+        mask: (H, W) float, 0 = grey to 1 = the colour MASK.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
     """
     dark = _DIMMED * image.mean(axis=2, keepdims=True)
     lit = (1 - _TINT) * image + _TINT * np.array(MASK)
@@ -162,17 +165,12 @@ def with_mask(image: UInt8Array, mask: Float64Array) -> UInt8Array:
 
 
 def with_changes(view: View) -> UInt8Array:
-    """Where the filter changed labels: (H, W, 3) uint8 RGB, over a dark and grey image.
+    """Mark the labels that the filter changed over a dark grey image.
 
-    Green where a label became right, red where it became wrong, yellow where it is wrong in another way, blue
-    where the true label is not known.
+    Returns:
+        (H, W, 3) uint8 RGB. Green = became right, red = became wrong, yellow = wrong in another way, blue =
+        true label unknown.
     """
-    picture = difference(view.image, view.truth, view.plain, view.filtered)
+    picture = draw_difference(view.image, view.truth, view.plain, view.filtered)
     picture[(view.plain != view.filtered) & (view.truth == UNLABELLED)] = NOT_JUDGED
     return picture
-
-
-def enlarge(picture: UInt8Array, width: int) -> UInt8Array:
-    """A picture, (H, W, 3) uint8, at least so wide: each pixel a square of whole pixels."""
-    zoom = -(-width // picture.shape[1])
-    return np.ascontiguousarray(picture.repeat(zoom, 0).repeat(zoom, 1))

@@ -1,5 +1,6 @@
 import base64
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from seg_ros.evaluation.compare import Comparison, Loss, Row
 from seg_ros.evaluation.sensitivity import Effect, Sensitivity
 from seg_ros.evaluation.timing import Turns
 from seg_ros.networks.graph.cost import Cost
-from seg_ros.reports.compare_page import difference, write_page
+from seg_ros.reports.compare_page import write_page
 from seg_ros.reports.compare_tables import COLUMNS, as_csv, as_markdown, as_text
 
 DATASET = SquaresDataset(None, 'test', n_images=1)
@@ -51,20 +52,33 @@ def test_a_page(comparison: Comparison, tmp_path: Path) -> None:
     write_page(tmp_path / 'new/p.html', 'A & B', {'images': '1'}, comparison, bears)
     page = (tmp_path / 'new/p.html').read_text()
     assert '<one>' not in page
-    for words in ('A &amp; B', '&lt;one&gt;', 'four at int8: no &lt;reason&gt;', 'test_000 -25.0'):
+    for words in ('A &amp; B', '&lt;one&gt;', 'four at int8: no &lt;reason&gt;', 'test_000: -25.0 points'):
         assert words in page
     # 40 of 50 right: 40 / 60 instead of 50 / 50.
     assert '66.67<small class="worse">-33.33</small>' in page
     assert '5.00<small>-50 %</small>' in page
-    assert '<td style="background: rgb(255, 105, 105)">-20.00<small class="worse">+0.500</small></td>' in page
-    assert '<td style="background: rgb(255, 255, 255)">+1.00<small>-0.100</small></td>' in page
+    assert ' heat" style="--strength: 1.00">-20.00<small class="worse">+0.500</small></td>' in page
+    assert ' heat" style="--strength: 0.00">+1.00<small>-0.100</small></td>' in page
     assert not re.search(r'(src|href)="(?!data:)', page)
-    (plot,) = re.findall(r'data:image/svg\+xml;base64,([^"]+)"', page)
-    assert base64.b64decode(plot).count(b'id="axes_') == 4
-    assert len(re.findall('data:image/jpeg', page)) == 1
+    legend, *plots = re.findall(r'data:image/svg\+xml;base64,([^"]+)"', page)
+    assert [base64.b64decode(plot).count(b'id="axes_') for plot in (*plots, legend)] == [1, 1, 1, 1, 0]
+    pictures = re.findall('data:image/jpeg[^>]*alt="([^"]*)"', page)
+    assert pictures == ['image', 'true labels', '&lt;one&gt; fp32', 'two fp32', 'differences']
 
     write_page(tmp_path / 'plain.html', 'A', {}, comparison)
-    assert 'What layers bear' not in (tmp_path / 'plain.html').read_text()
+    assert 'Sensitivity of each layer' in page
+    assert 'Sensitivity of each layer' not in (tmp_path / 'plain.html').read_text()
+
+
+def test_the_page_fits_phone_and_desktop(
+    comparison: Comparison, tmp_path: Path, check_in_chromium: Callable[[Path, int], None]
+) -> None:
+    pytest.importorskip('matplotlib')
+    facts = {'first model': '/a/very/long/path' * 12, 'computer': 'x86_64, 2 cores'}
+    layers = [f'encoder.stages.{k}.0.depthwise' for k in range(4)]
+    effects = [Effect(layer, n, None, -0.05 * k, 0.5) for k, layer in enumerate(layers) for n in range(2, 9)]
+    write_page(tmp_path / 'p.html', 'Models', facts, comparison, Sensitivity(3, 0.9, 0.1, effects))
+    check_in_chromium(tmp_path / 'p.html', 5 + 5)
 
 
 def test_tables_leave_out_what_was_not_measured(comparison: Comparison) -> None:
@@ -88,19 +102,3 @@ def test_differences_have_a_direction(comparison: Comparison) -> None:
         == by_title['mean IoU %'].difference(first, first)
         == ''
     )
-
-
-def test_a_difference_by_eye() -> None:
-    image = np.full((1, 6, 3), 200, np.uint8)
-    truth = np.array([[1, 1, 1, 1, 255, 0]], np.uint8)
-    first = np.array([[1, 1, 0, 0, 1, 1]], np.uint8)
-    other = np.array([[1, 0, 1, 255, 0, 1]], np.uint8)
-    red, green, yellow, grey = (230, 40, 40), (40, 190, 70), (240, 190, 40), (90, 90, 90)
-    assert [tuple(p) for p in difference(image, truth, first, other)[0].tolist()] == [
-        grey,
-        red,
-        green,
-        yellow,
-        grey,
-        grey,
-    ]

@@ -1,4 +1,5 @@
 import re
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -80,6 +81,14 @@ def test_the_page_is_whole_and_alone(painter: Painter, plate: Plate, tmp_path: P
     for words in ('A &amp; B', '&lt;x&gt;', '&lt;one&gt; &amp; two', 'became right', *classes.names):
         assert words in page
     assert '<one>' not in page
+
+
+def test_the_page_fits_phone_and_desktop(
+    painter: Painter, plate: Plate, tmp_path: Path, check_in_chromium: Callable[[Path, int], None]
+) -> None:
+    path = tmp_path / 'p.html'
+    write_page(path, 'Embeddings', {'filter': 'x' * 200}, painter.model.model.metadata.classes, [plate] * 2)
+    check_in_chromium(path, 2 * (6 + 7))
 
 
 def test_the_sheet_shows_all(plate: Plate, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 import numpy as np
 
 from seg_ros.evaluation.embedding_views import LabelChanges, View
-from seg_ros.reports.embedding_plates import MASK, NOT_JUDGED, enlarge, with_changes, with_mask
+from seg_ros.reports.embedding_plates import MASK, NOT_JUDGED, with_changes, with_mask
 
 
 def test_a_mask_colours_what_counts() -> None:
@@ -26,11 +26,3 @@ def test_changes_have_the_colour_of_what_they_are() -> None:
     assert green[1] > 150 > max(green[0], green[2])
     assert min(yellow[:2]) > 150 > yellow[2]
     assert tuple(blue) == NOT_JUDGED
-
-
-def test_pixels_become_squares() -> None:
-    picture = np.arange(18, dtype=np.uint8).reshape(2, 3, 3)
-    large = enlarge(picture, 7)
-    assert large.shape == (6, 9, 3)
-    np.testing.assert_array_equal(large[1::3, 1::3], picture)
-    np.testing.assert_array_equal(enlarge(picture, 3), picture)

@@ -1,7 +1,7 @@
 import torch
 
 from seg_ros.evaluation.units import UnitRecord
-from seg_ros.reports.unit_portraits import choose_units
+from seg_ros.reports.unit_portraits import as_picture, choose_units
 
 
 def test_units_that_stand_out_come_first() -> None:
@@ -12,3 +12,13 @@ def test_units_that_stand_out_come_first() -> None:
         record.add(maps)
     assert choose_units(record, 2) == [2, 0]
     assert choose_units(record, 9)[-1] == 3
+
+
+def test_nothing_is_grey_and_signs_are_dark_and_bright() -> None:
+    projection = torch.zeros(9, 9, 3)
+    projection[4, 4] = torch.tensor([-2.0, 2.0, 1.0])
+    picture = as_picture(projection)
+    assert picture[4, 4].tolist() == [0, 255, 191]
+    picture[4, 4] = 128
+    assert (picture == 128).all()
+    assert (as_picture(torch.zeros(3, 3, 3)) == 128).all()
