@@ -306,6 +306,7 @@ def test_commands_and_python_of_a_page_run(
     page: Path, sandbox: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     image = RenderedDrive(5, 1, 120, 160)[0][0]
+    only_plain_torch(monkeypatch, sandbox)
     for language, block in re.findall(
         r'^```(sh|python)\n(.*?)^```', page.read_text(), re.DOTALL | re.MULTILINE
     ):
@@ -322,6 +323,16 @@ def test_commands_and_python_of_a_page_run(
                 pytest.importorskip('rclpy')
             small = made_small(words, sandbox)
             assert main(small[1:]) == 0, f'{shlex.join(small)}\n{capsys.readouterr().err}'
+
+
+def only_plain_torch(monkeypatch: pytest.MonkeyPatch, sandbox: Path) -> None:
+    """Let 'auto' take the backend that needs no compilation."""
+
+    def torch_alone(builders: dict[str, Any], _size: tuple[int, int]) -> tuple[str, Any]:
+        return 'torch', builders['torch']('torch')
+
+    monkeypatch.setattr('seg_ros.inference.backends.select._fastest', torch_alone)
+    monkeypatch.setenv('XDG_CACHE_HOME', str(sandbox / 'cache'))
 
 
 def made_small(words: Sequence[str], sandbox: Path) -> list[str]:
