@@ -1,8 +1,8 @@
-"""Compiled loops for what takes too long in NumPy, OpenCV and torch; importing this needs Numba.
+"""Compiled loops from scores to labels; importing this module needs Numba.
 
-Every kernel works on a range of rows and releases the GIL, so that callers split an image over threads of
-their own. Loops are written for SIMD: the innermost one runs along contiguous rows, arithmetic stays float32,
-and indices are unsigned, which spares the check for negative ones.
+Every kernel works on a range of rows and releases the GIL, so that callers can split an image over their own
+threads. Loops are written for SIMD: the innermost loop runs along contiguous rows, arithmetic stays float32,
+and indices are unsigned, which avoids the check for negative ones.
 """
 
 from typing import Any
@@ -22,7 +22,7 @@ _NEXT = np.uint32(1)
 
 @compiled
 def exp(x: np.float32) -> np.float32:
-    """Exponential of x <= 0, absolute error below 1e-6: a Taylor polynomial at x / 32, to the 32nd power."""
+    """Exponential of x <= 0, absolute error below 1e-6: Taylor polynomial at x / 32, to the 32nd power."""
     y = max(x, _FLOOR) * _STEP
     p = _ONE + y * (_ONE + y * (_HALF + y * (_SIXTH + y * _TWENTY_FOURTH)))
     p *= p
@@ -52,7 +52,7 @@ def widen(
     padded: Float32Array,
     rows: Float32Array,
 ) -> None:
-    """Fill ``rows`` (K, width) with row ``y`` of scores, interpolated along x; ``padded`` (w + 1) is room."""
+    """Fill ``rows`` (K, width) with row ``y`` of scores, interpolated along x; ``padded`` is scratch."""
     row = padded[:-1]
     for k in range(rows.shape[0]):
         read_row(scores, k * strides[0] + y * strides[1], strides[2], row)
@@ -65,7 +65,7 @@ def widen(
 
 @compiled
 def blend(upper: Float32Array, lower: Float32Array, weight: np.float32, values: Float32Array) -> None:
-    """Fill ``values`` (K, width) with what lies between the rows ``upper`` and ``lower``."""
+    """Fill ``values`` (K, width) by interpolating between the rows ``upper`` and ``lower``."""
     for k in range(values.shape[0]):
         a, b, out = upper[k], lower[k], values[k]
         for x in range(out.size):
@@ -83,16 +83,16 @@ def widen_around(
     widened: tuple[Float32Array, Float32Array],
     have: tuple[int, int],
 ) -> tuple[Float32Array, Float32Array]:
-    """Two rows of scores, interpolated along x; those that are there already are taken over.
+    """Two rows of scores, interpolated along x; rows already present are reused.
 
     Args:
-        scores, strides, left, weight, padded: as for :func:`widen`.
-        above: the rows.
-        widened: (K, width) each, written where need be.
-        have: the rows that ``widened`` holds, -1 for none.
+        scores, strides, left, weight, padded: As for :func:`widen`.
+        above: Indices of the two rows.
+        widened: Two arrays (K, width), written where needed.
+        have: Indices of the rows that ``widened`` holds, -1 for none.
 
     Returns:
-        ``widened``, perhaps the other way round.
+        ``widened``, perhaps in the other order.
     """
     upper, lower = widened
     in_upper, in_lower = have
@@ -107,7 +107,7 @@ def widen_around(
 
 @compiled
 def _choose(values: Float32Array, best: Float32Array, winner: Int32Array, taint: Float32Array) -> None:
-    """Largest of the (K, width) values, the first class that has it, and NaN where one is not finite."""
+    """Largest of the (K, width) values, its first class, and NaN where a value is not finite."""
     best[:] = values[0]
     winner[:] = 0
     for x in range(best.size):
@@ -147,18 +147,18 @@ def argmax_rows(
     labels: UInt8Array,
     confidence: UInt8Array,
 ) -> None:
-    """Decide rows ``start`` to ``stop`` of an image; see ``seg_ros.inference.argmax``.
+    """Label rows ``start`` to ``stop`` of an image; see ``seg_ros.inference.argmax``.
 
     Args:
         scores: (K * h * w,) float32 in any order.
-        strides: elements from one class, row and column to the next.
+        strides: Number of elements from one class, row and column to the next.
         shape: K, h, w.
-        rows: (H,) index of the score row above every row of the image, and weight of the one after it.
-        columns: (W,) likewise along x.
-        threshold: a largest probability below this makes a pixel unlabelled; used with ``confidence`` only.
-        start, stop: rows of the image.
+        rows: (H,) index of the score row above each row of the image, and weight of the next score row.
+        columns: (W,) the same along x.
+        threshold: Largest probability below which a pixel becomes unlabelled; needs ``confidence``.
+        start, stop: First row of the image, and the row after the last one.
         labels: (H, W) uint8, written.
-        confidence: (H, W) uint8, written; (0, 0) = leave it out.
+        confidence: (H, W) uint8, written; (0, 0) = not computed.
     """
     n_classes, h, w = shape
     above, weight_below = rows

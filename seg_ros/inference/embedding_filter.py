@@ -20,10 +20,10 @@ from seg_ros.modelfile.file import Model, load_model
 from seg_ros.modelfile.find import shipped_models
 from seg_ros.networks.masked_average import (
     LEAST_PROBABILITY,
-    resize_scores,
     check_window,
     filter_scores,
     is_finer,
+    resize_scores,
 )
 
 _PAIRS_PER_THREAD = 50_000

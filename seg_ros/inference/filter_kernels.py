@@ -1,4 +1,4 @@
-"""The compiled loops of the embedding filter; importing this needs Numba."""
+"""Compiled loops of the embedding filter; importing this module needs Numba."""
 
 from typing import Any
 
@@ -13,14 +13,14 @@ _ZERO, _ONE = np.float32(0), np.float32(1)
 
 @compiled
 def _fill_masks(embeddings: Float32Array, y: int, hardness: np.float32, masks: Float32Array) -> None:
-    """Masks of the pixels of row ``y`` and those of their windows' lower halves.
+    """Masks between the pixels of row ``y`` and the lower halves of their windows.
 
     Args:
-        embeddings: (D, h, w + 2 * radius), infinite in the margins, which makes their mask vanish.
-        y: row of the map.
-        hardness: above 0.
-        masks: (radius + 1, 2 * radius + 1, w + 2 * radius), written but for its margins: of pixel x and
-            the one that many rows below and, less the radius, that many columns to the right.
+        embeddings: (D, h, w + 2 * radius), infinite in the margins, where the mask thus becomes 0.
+        y: Row of the map.
+        hardness: Hardness, above 0.
+        masks: (radius + 1, 2 * radius + 1, w + 2 * radius), written except for its margins. Entry (r, c, x)
+            is the mask between pixel x and the pixel r rows below and c - radius columns to the right.
     """
     n_numbers, height, _ = embeddings.shape
     radius = masks.shape[0] - 1
@@ -57,19 +57,20 @@ def _add_masked(mask: Float32Array, rows: Float32Array, j: int, sums: Float32Arr
 
 @compiled
 def _add_window_row(rows: Float32Array, masks: Float32Array, up: int, sums: Float32Array) -> None:
-    """Add what one row of the pixels' windows gives them.
+    """Add the contribution of one row of the pixels' windows.
 
     Args:
-        rows: (K, w + 2 * radius), the values there, 0 in the margins.
-        masks: as :func:`_fill_masks` writes, of that row or the pixels' own, whichever is the upper one.
-        up: how many rows it lies above the pixels.
+        rows: (K, w + 2 * radius), values of that row, 0 in the margins.
+        masks: Masks as written by :func:`_fill_masks`, of that row or of the pixels' row, whichever is
+            higher.
+        up: Number of rows that it lies above the pixels.
         sums: (K, w), added to.
     """
     radius, width = masks.shape[0] - 1, sums.shape[1]
     for j in range(2 * radius + 1):
         if up < 0 or (up == 0 and j > radius):
             _add_masked(masks[-up, j, radius : radius + width], rows, j, sums)
-        elif up > 0 or j < radius:  # the mask of two pixels is that of the two in the other order
+        elif up > 0 or j < radius:  # the mask between two pixels is symmetric
             _add_masked(masks[up, 2 * radius - j, j : j + width], rows, j, sums)
         else:
             for k in range(sums.shape[0]):
@@ -80,20 +81,20 @@ def _add_window_row(rows: Float32Array, masks: Float32Array, up: int, sums: Floa
 
 @compiled
 def _average_row(
-    y: int, height: int, source: Float32Array, masks: Float32Array, share: Float32Array, sums: Float32Array
+    y: int, height: int, source: Float32Array, masks: Float32Array, scale: Float32Array, sums: Float32Array
 ) -> None:
-    """One row of one iteration.
+    """Average one row in one iteration.
 
     Args:
-        y: the row.
-        height: rows of the map.
+        y: Row of the map.
+        height: Number of rows of the map.
         source: (n, K, w + 2 * radius), row v of the values at v modulo n, 0 in the margins.
-        masks: (m, radius + 1, 2 * radius + 1, w + 2 * radius), those of row v at v modulo m.
-        share: (w,), one through the sum of the masks; 0 where it is not known yet, then it is written.
-        sums: (K, w), the averages are written here.
+        masks: (m, radius + 1, 2 * radius + 1, w + 2 * radius), masks of row v at v modulo m.
+        scale: (w,), 1 / sum of the masks; 0 = not known yet, then it is written.
+        sums: (K, w), written with the averages.
     """
     radius, width = masks.shape[1] - 1, sums.shape[1]
-    is_new = share[0] == _ZERO
+    is_new = scale[0] == _ZERO
     total = np.zeros((1, width), np.float32)
     ones = np.zeros((1, source.shape[2]), np.float32)
     ones[0, radius : radius + width] = _ONE
@@ -104,11 +105,11 @@ def _average_row(
         if is_new:
             _add_window_row(ones, of_pairs, y - v, total)
     if is_new:
-        share[:] = _ONE / total[0]
+        scale[:] = _ONE / total[0]
     for k in range(sums.shape[0]):
         of_class = sums[k]
         for x in range(width):
-            of_class[x] *= share[x]
+            of_class[x] *= scale[x]
 
 
 @compiled
@@ -124,24 +125,24 @@ def average_rows(
 ) -> None:
     """Rows ``start`` to ``stop`` after some iterations; see ``masked_average.masked_average``.
 
-    All iterations go down the map together, each ``radius`` rows behind the one before. So masks, computed
-    once for each pair of pixels and used from both ends and by every iteration, are kept for as many rows
-    only as the iterations are apart, and so are the values between them.
+    All iterations go down the map together, each ``radius`` rows behind the previous one. A mask is computed
+    once for each pair of pixels and used from both ends and by every iteration. Masks and intermediate
+    values are therefore kept only for the rows between the first and the last iteration.
 
     Args:
         values: (h, K, w + 2 * radius), 0 in the margins.
         embeddings: (D, h, w + 2 * radius), infinite in the margins.
-        hardness: above 0.
-        radius: of the window, which spans 2 * radius + 1 pixels each way.
-        n_iterations: 1 or more.
-        start, stop: rows of the map.
+        hardness: Hardness, above 0.
+        radius: Radius of the window, which spans 2 * radius + 1 pixels each way.
+        n_iterations: Number of iterations, 1 or more.
+        start, stop: First row of the map, and the row after the last one.
         averaged: (K, h, w), written.
     """
     height, n_values, wide = values.shape
     width, window = wide - 2 * radius, 2 * radius + 1
     n_kept = radius * n_iterations + 1
     masks = np.zeros((n_kept, radius + 1, window, wide), np.float32)
-    shares = np.zeros((n_kept, width), np.float32)
+    scales = np.zeros((n_kept, width), np.float32)
     between = np.zeros((n_iterations, window, n_values, wide), np.float32)
     sums = np.empty((n_values, width), np.float32)
     reach = radius * (n_iterations - 1)
@@ -153,12 +154,12 @@ def average_rows(
             y, ahead = t - radius * i, radius * (n_iterations - 1 - i)
             if not max(start - ahead, 0) <= y < min(stop + ahead, height):
                 continue
-            share = shares[y % n_kept]
+            scale = scales[y % n_kept]
             if i == 0:
-                share[0] = _ZERO
-                _average_row(y, height, values, masks, share, sums)
+                scale[0] = _ZERO
+                _average_row(y, height, values, masks, scale, sums)
             else:
-                _average_row(y, height, between[i - 1], masks, share, sums)
+                _average_row(y, height, between[i - 1], masks, scale, sums)
             if i == n_iterations - 1:
                 averaged[:, y] = sums
             else:
@@ -178,14 +179,14 @@ def mean_rows(
 
     Args:
         scores: (K * H * W,) float32 in any order.
-        strides: elements from one class, row and column to the next.
+        strides: Number of elements from one class, row and column to the next.
         shape: K, H, W; H and W are multiples of h and w.
-        start, stop: rows of the means.
+        start, stop: First row of the means, and the row after the last one.
         means: (K, h, w), written.
     """
     n_values, height, width = means.shape
     tall, wide = shape[1] // height, shape[2] // width
-    share = _ONE / np.float32(tall * wide)
+    scale = _ONE / np.float32(tall * wide)
     row = np.empty(shape[2], np.float32)
     sums = np.empty(shape[2], np.float32)
     for y in range(start, stop):
@@ -201,15 +202,15 @@ def mean_rows(
                 for x in range(width):
                     out[x] += sums[x * wide + right]
             for x in range(width):
-                out[x] *= share
+                out[x] *= scale
 
 
 @compiled
 def mean_pixels(scores: Float32Array, start: int, stop: int, means: Float32Array) -> None:
-    """As :func:`mean_rows`, of scores (H, W * K), those of a pixel side by side."""
+    """The same as :func:`mean_rows`, for scores (H, W * K) with those of each pixel contiguous."""
     n_values, height, width = means.shape
     tall, wide = scores.shape[0] // height, scores.shape[1] // (width * n_values)
-    share = _ONE / np.float32(tall * wide)
+    scale = _ONE / np.float32(tall * wide)
     sums = np.empty(scores.shape[1], np.float32)
     cell = np.empty(n_values, np.float32)
     for y in range(start, stop):
@@ -224,7 +225,7 @@ def mean_pixels(scores: Float32Array, start: int, stop: int, means: Float32Array
                 for k in range(n_values):
                     cell[k] += sums[pixel * n_values + k]
             for k in range(n_values):
-                means[k, y, x] = cell[k] * share
+                means[k, y, x] = cell[k] * scale
 
 
 @compiled
@@ -242,11 +243,11 @@ def add_rows(
 
     Args:
         scores: (K * H * W,) float32 in any order.
-        strides: elements from one class, row and column to the next.
+        strides: Number of elements from one class, row and column to the next.
         change: (K, h, w).
-        rows: (H,) index of the row of the change above every row of the scores, and weight of the next one.
-        columns: (W,) likewise along x.
-        start, stop: rows of the scores.
+        rows: (H,) index of the row of the change above each row of the scores, and weight of the next row.
+        columns: (W,) the same along x.
+        start, stop: First row of the scores, and the row after the last one.
         changed: (K, H, W), written.
     """
     above, weight_below = rows
@@ -294,7 +295,7 @@ def add_pixels(
     stop: int,
     changed: Float32Array,
 ) -> None:
-    """As :func:`add_rows`, of scores (H, W * K) and a change (h, w, K), those of a pixel side by side."""
+    """The same as :func:`add_rows`, for scores (H, W * K) and a change (h, w, K), contiguous per pixel."""
     above, weight_below = rows
     left, weight_right = columns
     last = change.shape[0] - 1
