@@ -178,32 +178,37 @@ def _required(kind: Any, may_lack: Collection[str] | None) -> list[str]:
 def _explain(err: msgspec.ValidationError, hint: Any, value: Any, at: str) -> tuple[str, str]:
     """Key path of an error of msgspec, and a text that continues a sentence about it."""
     match = _PLACE.fullmatch(str(err))
-    text, path = (match['text'], match['path']) if match else (str(err), '')
-    place = (at + path).lstrip('.')
-    hint, value, is_found = _follow(hint, value, path)
+    text = match['text'] if match else str(err)
+    at, hint, value = _follow(match['path'] if match else '', hint, value, at)
     if err.__cause__ is not None:  # raised by a __post_init__, whose text may begin with a key
-        is_key = text.partition(' ')[0] in (field_types(_core(hint)) if _is_record(_core(hint)) else ())
-        return (f'{place}.{text}'.lstrip('.'), '') if is_key else (place, f': {text}')
+        is_key = _is_record(_core(hint)) and text.partition(' ')[0] in field_types(_core(hint))
+        return (_join(at, ''), text) if is_key else (at, f': {text}')
     if match and match['key']:
-        return place, ' has a key that is not a string'
-    every = '' if is_found else ' in every entry'
-    return place.partition('[...]')[0], f' is {shown(value)}; expected {_expected(hint, text)}{every}'
+        return at, ' has a key that is not a string'
+    return at, f' is {shown(value)}; expected {_expected(hint, text)}'
 
 
-def _follow(hint: Any, value: Any, path: str) -> tuple[Any, Any, bool]:
-    """Annotation and value at a path of msgspec; False where ``[...]`` hides which entry of a dict it is."""
-    is_found = True
+def _follow(path: str, hint: Any, value: Any, at: str) -> tuple[str, Any, Any]:
+    """Key path, annotation and value at a path of msgspec inside a value at ``at``."""
     for name, index in _STEP.findall(path):
         hint = _core(hint)
         if name:
-            hint = field_types(hint)[name]
-            value = value[name] if is_found else value
+            at, hint, value = _join(at, name), field_types(hint)[name], value[name]
         elif index == '...':
-            hint, is_found = typing.get_args(hint)[1], False
+            hint = typing.get_args(hint)[1]
+            key = next(key for key, entry in value.items() if not _fits(hint, entry))
+            at, value = _join(at, key), value[key]
         else:
-            hint = _part(hint, int(index))
-            value = value[int(index)] if is_found else value
-    return hint, value, is_found
+            at, hint, value = f'{at}[{index}]', _part(hint, int(index)), value[int(index)]
+    return at, hint, value
+
+
+def _fits(hint: Any, value: Any) -> bool:
+    try:
+        msgspec.convert(value, hint)
+    except msgspec.ValidationError:
+        return False
+    return True
 
 
 def _expected(hint: Any, text: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from seg_ros import schema
 from seg_ros.datasets.registry import SEGMENTED
 from seg_ros.datasets.segmented import SegmentedImages
 from seg_ros.errors import ParameterError, UnavailableError
@@ -23,7 +24,7 @@ from seg_ros.networks.frame_network import FrameNetwork
 from seg_ros.resources import resource
 
 MEASURES = ('per_segment', 'covering')
-Tuned = dict[str, dict[str, dict[str, float]]]
+Tuned = dict[str, dict[str, dict[str, int | float]]]
 """Method -> measure -> settings."""
 
 _SWEEP = (8, 10, 14, 20, 28, 40)
@@ -73,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.tune == arguments.split:
             raise ParameterError(f'--tune {arguments.tune} is the split to measure on; choose another')
         tuned = tune(open_set(arguments.data, arguments.tune), frames, arguments.methods, arguments.limit)
-        kept = json.loads(arguments.settings.read_text()) if arguments.settings.exists() else {}
+        kept = read_settings(arguments.settings, arguments.dataset) if arguments.settings.exists() else {}
         write_json(arguments.settings, {**kept, **tuned})
     settings = read_settings(arguments.settings, arguments.dataset)
     images = open_set(arguments.data, arguments.split)
@@ -114,19 +115,23 @@ def frame_network(model: Model, device: str, quantization: str) -> FrameNetwork:
 
 
 def read_settings(path: Path | None, dataset: str) -> Tuned:
-    """The settings of all methods, from a file or as shipped.
+    """Read the settings of all methods.
+
+    Args:
+        path: JSON file; None = the file that is shipped for the data set.
+        dataset: Name of the data set.
 
     Raises:
-        ParameterError: there are none.
+        ParameterError: The file cannot be read, or it does not hold settings.
     """
     try:
         path = path or resource(f'config/segments/{dataset}.json')
-        tuned: Tuned = json.loads(path.read_text())
-    except (OSError, ValueError, UnavailableError) as err:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError, UnavailableError) as err:
         raise ParameterError(
             f'no settings for {dataset}: {err}; choose some with --tune train --settings FILE'
         ) from err
-    return tuned
+    return schema.build(Tuned, content, str(path), ParameterError)
 
 
 def tune(
@@ -162,7 +167,7 @@ def measure(
     limit: int | None = None,
 ) -> dict[str, Any]:
     """Both measures of each method, with the settings chosen for each."""
-    unknown = [method for method in methods if method not in tuned]
+    unknown = [method for method in methods if not tuned.get(method, {}).keys() >= set(MEASURES)]
     if unknown:
         raise ParameterError(f'no settings for {", ".join(unknown)}; choose some with --tune')
     scores = {(method, measure): SegmentScores() for method in methods for measure in MEASURES}

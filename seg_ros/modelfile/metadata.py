@@ -8,7 +8,7 @@ from torch import nn
 
 from seg_ros import schema
 from seg_ros.classes import ClassSet
-from seg_ros.errors import DatasetError, ModelFileError, ParameterError, look_up
+from seg_ros.errors import DatasetError, ModelFileError, ParameterError, UnknownNameError, look_up
 from seg_ros.networks.binary_layer import BinaryLayer
 from seg_ros.networks.embedding_head import EmbeddingHead
 from seg_ros.networks.graph.channels import remove_block
@@ -201,7 +201,7 @@ class ModelMetadata:
 
         Raises:
             ModelFileError: A key is missing or unknown, or a value has the wrong type or is out of range.
-            UnknownNameError: The quantization level or kind of superpixels is unknown.
+            UnknownNameError: The quantization level or the superpixel algorithm is unknown.
         """
         found = content.get('format') if isinstance(content, dict) else content
         if not isinstance(content, dict) or found != FORMAT:
@@ -217,9 +217,10 @@ class ModelMetadata:
         metadata = schema.build(cls, content, 'metadata', ModelFileError, may_lack=_MAY_LACK)
         if not len(metadata.classes) and metadata.codes is None:
             raise ModelFileError('the model has neither classes nor codes')
-        look_up(QUANTIZATIONS, metadata.quantization, 'quantization level')
-        if metadata.codes is not None:
-            look_up(SUPERPIXELS, metadata.codes.superpixels, 'kind of superpixels')
+        if metadata.quantization not in QUANTIZATIONS:
+            raise UnknownNameError('quantization level', metadata.quantization, sorted(QUANTIZATIONS))
+        if metadata.codes is not None and metadata.codes.superpixels not in SUPERPIXELS:
+            raise UnknownNameError('superpixel algorithm', metadata.codes.superpixels, sorted(SUPERPIXELS))
         return metadata
 
 

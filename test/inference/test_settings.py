@@ -75,6 +75,7 @@ def test_names_are_unique_and_map_to_fields() -> None:
 def test_every_parameter_has_a_description(parameter: Parameter) -> None:
     assert parameter.doc.endswith('.')
     assert len(parameter.doc.split()) <= 25
+    assert {type(parameter.minimum), type(parameter.maximum)} <= {type(None), type(parameter.default)}
 
 
 def test_importing_the_settings_is_cheap() -> None:

@@ -123,9 +123,9 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
 
 
 def test_missing_and_foreign_files(tmp_path: Path, good: Path) -> None:
-    with pytest.raises(ModelFileError, match='no such file'):
+    with pytest.raises(ModelFileError, match='does not exist|no such file'):
         load_model(tmp_path / 'absent')
-    with pytest.raises(ModelFileError, match='no such file'):
+    with pytest.raises(ModelFileError, match='does not exist|no such file'):
         load_model(tmp_path)
     save_file({'a': torch.zeros(1)}, tmp_path / 'other')
     with pytest.raises(ModelFileError, match='not written by seg_ros'):
@@ -179,9 +179,9 @@ CLASS = {'id': 0, 'name': 'a', 'colour': [0, 0, 0]}
 @pytest.mark.parametrize(
     ('metadata', 'message'),
     [
-        ('not json', 'is no JSON'),
-        ('[' * 100_000, 'is no JSON'),
-        ('{"format": ' + '1' * 5000 + '}', 'is no JSON'),
+        ('not json', 'is not JSON'),
+        ('[' * 100_000, 'is not JSON'),
+        ('{"format": ' + '1' * 5000 + '}', 'is not JSON'),
         ('[]', 'format is'),
         ('null', 'format is'),
         ({'format': 2}, 'format is 2'),
@@ -303,7 +303,7 @@ def test_smaller_tensors_of_a_network_that_is_not_pruned_are_refused(tmp_path: P
         ({'pruned': {'removed': [1]}}, r'pruned.removed\[0\] is 1'),
         ({'calibration': {'ranges': {'a': [1.0, 0.0]}}}, 'calibration.ranges.a .* smaller value first'),
         ({'calibration': {'ranges': {'a': [0.0, float('inf')]}}}, r'ranges.a\[1\] is inf'),
-        ({'calibration': {'ranges': {'a': [0.0]}}}, 'calibration.ranges .* 2 entries'),
+        ({'calibration': {'ranges': {'a': [0.0]}}}, 'calibration.ranges.a .* 2 entries'),
         ({'calibration': {'method': 'mse'}}, 'calibration.ranges is missing'),
         ({'quantization': 'int8'}, "missing \\['packed'\\]"),
     ],
