@@ -1,14 +1,14 @@
-"""``seg_ros demo``: the main job from one command, on a rendered drive with exact labels or on your bag."""
+"""``seg_ros demo``: replay a rendered drive with exact labels, or your bag, and report accuracy and speed."""
 
 import argparse
 import hashlib
-import logging
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tqdm import tqdm
 
-from seg_ros import synthetic as rendered
+from seg_ros import synthetic
 from seg_ros.bags.reader import BagReader
 from seg_ros.bags.writer import BagWriter
 from seg_ros.cli.make_bag import stamp_of
@@ -20,36 +20,38 @@ from seg_ros.metrics.labels import iou, mean_iou
 from seg_ros.modelfile.find import find_model
 from seg_ros.synthetic import RenderedDrive
 
+if TYPE_CHECKING:
+    from seg_ros.replay.recording import Recording
+
 SEED = 23
 RATE_HZ = 10.0
 HEIGHT, WIDTH = 360, 480
 IMAGES, TRUTH = '/camera/image_raw', '/truth/labels'
 
-log = logging.getLogger(__name__)
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument('bag', type=Path, nargs='?', help='bag to segment (default: a drive rendered here)')
-    parser.add_argument('--topic', help='image topic of the bag (default: the only one)')
+    parser.add_argument('bag', type=Path, nargs='?', help='bag to segment (default: a rendered drive)')
+    parser.add_argument('--topic', help='image topic (default: the only image topic of the bag)')
     parser.add_argument(
-        '-o', '--output', type=Path, default=Path('build_demo'), metavar='FOLDER', help='default: %(default)s'
+        '-o',
+        '--output',
+        type=Path,
+        default=Path('build_demo'),
+        metavar='FOLDER',
+        help='folder for bags and pictures (default: %(default)s)',
     )
     parser.add_argument(
-        '--n-frames', type=int, default=40, help='of the rendered drive (default: %(default)s)'
+        '--n-frames', type=int, default=40, help='number of rendered frames (default: %(default)s)'
     )
-    parser.add_argument('--json', type=Path, metavar='OUT', help='write the figures here')
+    parser.add_argument('--json', type=Path, metavar='OUT', help='JSON file for the figures')
     add_replay_arguments(parser)
     add_model_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Replay; print the numbers and the path of the contact sheet."""
-    if not arguments.no_node and not find_model(arguments.model).is_file():
-        raise ModelFileError(
-            f'the demo needs the model {find_model(arguments.model)}, which is not there; '
-            'train one with "seg_ros train", or choose one with --model'
-        )
+    """Replay; print the figures and the path of the contact sheet."""
+    _check_model(arguments)
     is_rendered = arguments.bag is None
     bag_path = render_drive(arguments.output, arguments.n_frames) if is_rendered else arguments.bag
     arguments.every_frame |= is_rendered
@@ -62,13 +64,12 @@ def run(arguments: argparse.Namespace) -> int:
     print(report.as_text())
     if is_rendered:
         with BagReader(bag_path) as bag:
-            matrix = report.recording.confusion(TRUTH, bag)
+            figures |= accuracy(report.recording, bag)
             report.recording.write_contact_sheet(sheet, truth=bag, truth_topic=TRUTH)
-        values = dict(zip(report.recording.classes.names, iou(matrix), strict=True))
-        seen = {name: float(value) for name, value in values.items() if not np.isnan(value)}
-        figures |= {'mean_iou': mean_iou(matrix), 'class_iou': seen}
-        print('\n'.join(f'  {name:12} IoU {100 * value:5.1f} %' for name, value in seen.items()))
-        print(table({'mean IoU': f'{100 * mean_iou(matrix):.1f} % of the exact labels'}))
+        print(
+            '\n'.join(f'  {name:12} IoU {100 * value:5.1f} %' for name, value in figures['class_iou'].items())
+        )
+        print(table({'mean IoU': f'{100 * figures["mean_iou"]:.1f} % of the exact labels'}))
     else:
         report.recording.write_contact_sheet(sheet)
     write_json(arguments.json, figures)
@@ -76,15 +77,31 @@ def run(arguments: argparse.Namespace) -> int:
     return 130 if report.was_interrupted else 0
 
 
-def render_drive(folder: Path, n_frames: int) -> Path:
-    """A bag with a rendered drive and its exact labels; rendered again only when the renderer changed.
+def accuracy(recording: 'Recording', truth: BagReader) -> dict[str, Any]:
+    """Compare the recorded labels with the exact labels on ``/truth/labels``.
 
     Args:
-        folder: where the bag is, or is to be.
-        n_frames: of the drive.
+        recording: Recording of the replay.
+        truth: The rendered drive.
 
     Returns:
-        The bag, with images on ``/camera/image_raw`` and class ids on ``/truth/labels``.
+        ``mean_iou``, 0..1, and ``class_iou``, which has the classes that occur.
+    """
+    matrix = recording.confusion(TRUTH, truth)
+    values = dict(zip(recording.classes.names, iou(matrix), strict=True))
+    seen = {name: float(value) for name, value in values.items() if not np.isnan(value)}
+    return {'mean_iou': mean_iou(matrix), 'class_iou': seen}
+
+
+def render_drive(folder: Path, n_frames: int) -> Path:
+    """Render a drive with exact labels into a bag, unless this version of the renderer has done so already.
+
+    Args:
+        folder: Folder of the bag.
+        n_frames: Number of frames.
+
+    Returns:
+        Path of the bag, with images on ``/camera/image_raw`` and class ids on ``/truth/labels``.
     """
     path = folder / f'drive_{SEED}_{n_frames}_{_renderer_version()}.mcap'
     if path.is_file():
@@ -99,6 +116,19 @@ def render_drive(folder: Path, n_frames: int) -> Path:
 
 
 def _renderer_version() -> str:
-    """A short digest of the renderer's source."""
-    sources = sorted(Path(str(rendered.__file__)).parent.glob('*.py'))
+    """Digest of the renderer's source, 8 characters."""
+    sources = sorted(Path(str(synthetic.__file__)).parent.glob('*.py'))
     return hashlib.sha256(b''.join(path.read_bytes() for path in sources)).hexdigest()[:8]
+
+
+def _check_model(arguments: argparse.Namespace) -> None:
+    """Refuse a missing model before anything is rendered.
+
+    Raises:
+        ModelFileError: The model file does not exist.
+    """
+    if not arguments.no_node and not find_model(arguments.model).is_file():
+        raise ModelFileError(
+            f'the demo needs the model {find_model(arguments.model)}, which does not exist; '
+            'train one with "seg_ros train", or choose one with --model'
+        )

@@ -1,51 +1,59 @@
-"""``seg_ros replay``: play a bag through the real node and record what it says."""
+"""``seg_ros replay``: play a bag through the real node and record its results."""
 
 import argparse
-import importlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from seg_ros.cli.model_options import add_model_arguments, settings_from
 from seg_ros.errors import ParameterError, UnavailableError
 from seg_ros.evaluation.figures import table, write_json
 
+if TYPE_CHECKING:
+    from seg_ros.replay.report import ReplayReport
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument('bag', type=Path, help='bag folder, or .mcap or .db3 file')
-    parser.add_argument('--topic', help='image topic (default: the only one)')
+    parser.add_argument('bag', type=Path, help='bag to play: a folder, or a .mcap or .db3 file')
+    parser.add_argument('--topic', help='image topic (default: the only image topic of the bag)')
     parser.add_argument(
-        '-o', '--output', type=Path, metavar='OUT.mcap', help='default: BAG_seg_ros.mcap here'
+        '-o',
+        '--output',
+        type=Path,
+        metavar='OUT.mcap',
+        help='recording to write (default: BAG_seg_ros.mcap in the current folder)',
     )
-    parser.add_argument('--overwrite', action='store_true', help='replace OUT.mcap if it is there')
-    parser.add_argument('--json', type=Path, metavar='OUT', help='write the figures here')
+    parser.add_argument('--overwrite', action='store_true', help='replace OUT.mcap if it exists')
+    parser.add_argument('--json', type=Path, metavar='OUT', help='JSON file for the figures')
     add_replay_arguments(parser)
     add_model_arguments(parser)
 
 
 def add_replay_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare how to play, as ``seg_ros demo`` has it too."""
+    """Declare the options that ``seg_ros replay`` and ``seg_ros demo`` share."""
     group = parser.add_argument_group('replay')
-    group.add_argument('--rate', type=float, default=1.0, help='speed, 1 is as recorded')
     group.add_argument(
-        '--every-frame', action='store_true', help='wait for each result before the next frame'
+        '--rate', type=float, default=1.0, help='speed; 1 = as recorded (default: %(default)s)'
+    )
+    group.add_argument(
+        '--every-frame', action='store_true', help='wait for the results of each frame before the next'
     )
     group.add_argument(
         '--timeout',
         type=float,
         default=10.0,
         metavar='S',
-        help='longest wait for a result (default: %(default)s)',
+        help='longest wait for a result, in seconds (default: %(default)s)',
     )
-    group.add_argument('--limit', type=int, metavar='N', help='play the first N frames only')
-    group.add_argument('--confidence', action='store_true', help='record the confidence as well')
-    group.add_argument('--overlay', action='store_true', help='record the overlay as well')
-    group.add_argument('--segments', action='store_true', help='record and draw segments and codes as well')
+    group.add_argument('--limit', type=int, metavar='N', help='maximum number of frames (default: all)')
+    group.add_argument('--confidence', action='store_true', help='record the confidence too')
+    group.add_argument('--overlay', action='store_true', help='record the overlay too')
+    group.add_argument('--segments', action='store_true', help='record and draw segments and codes too')
     group.add_argument(
         '--domain',
         type=int,
         metavar='ID',
-        help='DDS domain (default: one that nobody else on this computer uses)',
+        help='DDS domain (default: a free domain on this computer; with --no-node, ROS_DOMAIN_ID)',
     )
     group.add_argument('--no-node', action='store_true', help='play to a node that runs already')
 
@@ -64,22 +72,35 @@ def run(arguments: argparse.Namespace) -> int:
     return 130 if report.was_interrupted else 0
 
 
-def replay(arguments: argparse.Namespace, bag: Path, output: Path, **how: Any) -> Any:
+def replay(
+    arguments: argparse.Namespace, bag: Path, output: Path, *, topic: str | None, overwrite: bool
+) -> 'ReplayReport | None':
     """Call ``seg_ros.replay.run.replay_bag`` with the arguments of ``add_replay_arguments``.
 
+    Args:
+        arguments: Parsed arguments, with those of ``add_model_arguments``.
+        bag: Path of the bag to play.
+        output: Path of the recording.
+        topic: Image topic; None = the only image topic of the bag.
+        overwrite: Replace ``output`` if it exists.
+
+    Returns:
+        The report; None if a signal came before the first result.
+
     Raises:
-        ParameterError: a value is out of its range.
-        UnavailableError: there is no ROS here; and as ``replay_bag``.
+        ParameterError: A value is out of its range.
+        UnavailableError: ROS is not installed; and as ``replay_bag``.
     """
     _check(arguments)
-    try:
-        job = importlib.import_module('seg_ros.replay.run')
+    try:  # imported here, so that --help and the checks work without ROS
+        from seg_ros.replay.player import ReplayOptions
+        from seg_ros.replay.run import replay_bag
     except ImportError as err:
         raise UnavailableError(
-            f'a replay needs ROS 2, which is not there ({err}): source your distribution and its workspace, '
-            'or install with "pip install seg_ros[ros]"'
+            f'a replay needs ROS 2, which cannot be imported ({err}); source your distribution and its '
+            'workspace, or install with "pip install seg_ros[ros]"'
         ) from err
-    options = job.ReplayOptions(
+    options = ReplayOptions(
         rate=arguments.rate,
         every_frame=arguments.every_frame,
         timeout_s=arguments.timeout,
@@ -88,13 +109,24 @@ def replay(arguments: argparse.Namespace, bag: Path, output: Path, **how: Any) -
         overlay=arguments.overlay,
         segments=arguments.segments,
     )
-    node = {'domain': arguments.domain, 'own_node': not arguments.no_node}
-    return job.replay_bag(bag, output, settings_from(arguments), options, **node, **how)
+    return replay_bag(
+        bag,
+        output,
+        settings_from(arguments),
+        options,
+        topic=topic,
+        domain=arguments.domain,
+        own_node=not arguments.no_node,
+        overwrite=overwrite,
+    )
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    ranges = {'rate': (0.001, 1000), 'timeout': (0.01, 3600), 'limit': (1, 10**9), 'domain': (0, 232)}
-    for name, (low, high) in ranges.items():
-        value = getattr(arguments, name)
+    for option, value, low, high in (
+        ('--rate', arguments.rate, 0.001, 1000),
+        ('--timeout', arguments.timeout, 0.01, 3600),
+        ('--limit', arguments.limit, 1, 10**9),
+        ('--domain', arguments.domain, 0, 232),
+    ):
         if value is not None and not low <= value <= high:
-            raise ParameterError(f'--{name} is {value}; expected {low} .. {high}')
+            raise ParameterError(f'{option} is {value}; expected {low} .. {high}')

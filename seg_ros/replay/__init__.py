@@ -1,1 +1,1 @@
-"""Bags played through the real node, and what it published."""
+"""Plays bags to the real node, and records and reports its results; start reading in `run`."""

@@ -1,4 +1,4 @@
-"""Which frames went in, which came out, and how long each took."""
+"""Counts of frames and results, and the latency of each frame."""
 
 from collections import Counter
 
@@ -7,31 +7,31 @@ import numpy.typing as npt
 
 
 class LatencyLog:
-    """Books frames by their stamp, on a steady clock.
+    """Matches results with frames by their stamps; times are those of a steady clock.
 
-    Where several frames of one stamp are under way, a result counts for the oldest of them, and its latency,
-    which might be that of another, is left out.
+    If several frames with one stamp are waiting, a result counts for the oldest of them. Its latency is left
+    out, since the result may belong to another of them.
 
     Attributes:
-        n_in: frames published.
-        n_out: results that belong to one of them.
-        n_ambiguous: results whose latency is left out.
+        n_in: Number of frames published.
+        n_out: Number of results that belong to a frame.
+        n_ambiguous: Number of results whose latency is left out.
     """
 
     def __init__(self) -> None:
         self.n_in = self.n_out = self.n_ambiguous = 0
-        self._under_way: dict[int, list[float]] = {}
+        self._waiting: dict[int, list[float]] = {}
         self._given_up: Counter[int] = Counter()
         self._latencies_s: list[float] = []
 
     def publish(self, stamp_ns: int, now_s: float) -> None:
-        """A frame goes in."""
+        """Log that a frame is published."""
         self.n_in += 1
-        self._under_way.setdefault(stamp_ns, []).append(now_s)
+        self._waiting.setdefault(stamp_ns, []).append(now_s)
 
     def result(self, stamp_ns: int, now_s: float) -> bool:
-        """A result comes out; returns whether a frame waited for it."""
-        waiting = self._under_way.get(stamp_ns)
+        """Log that a result has arrived; returns whether a frame was waiting for it."""
+        waiting = self._waiting.get(stamp_ns)
         if not waiting:
             return False
         self.n_out += 1
@@ -41,18 +41,14 @@ class LatencyLog:
             self.n_ambiguous += 1
         del waiting[0]
         if not waiting:
-            del self._under_way[stamp_ns]
+            del self._waiting[stamp_ns]
         return True
 
-    def is_under_way(self, stamp_ns: int) -> bool:
-        """Whether a frame of that stamp still waits for its result."""
-        return stamp_ns in self._under_way
-
     def give_up(self, stamp_ns: int) -> None:
-        """Wait no longer for the frames of that stamp."""
-        self._given_up[stamp_ns] += len(self._under_way.pop(stamp_ns, []))
+        """Stop waiting for the frames with this stamp."""
+        self._given_up[stamp_ns] += len(self._waiting.pop(stamp_ns, []))
 
     @property
     def latency_ms(self) -> npt.NDArray[np.float64]:
-        """(N,) float64, of the results that are beyond doubt, in the order in which they came."""
+        """(N,) float64 latencies of the unambiguous results, in their order of arrival."""
         return 1e3 * np.asarray(self._latencies_s, np.float64)

@@ -1,11 +1,10 @@
-"""What a replay recorded, read back from its bag: shares of the classes, accuracy, a contact sheet."""
+"""Reads the recording of a replay: class fractions, accuracy, contact sheet."""
 
 from collections.abc import Collection, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from seg_ros.arrays import UInt8Array
@@ -15,27 +14,27 @@ from seg_ros.classes import ClassSet
 from seg_ros.drawing.overlay import Overlay, colourise, contact_sheet
 from seg_ros.errors import BagError
 from seg_ros.evaluation.figures import LabelCounter
+from seg_ros.images.files import write_image
 from seg_ros.images.messages import image_of
 from seg_ros.inference.drops import STAGES
 from seg_ros.metrics.labels import Counts, confusion_matrix
-
-LABELS, MODEL_INFO, DIAGNOSTICS = '/seg_ros/labels', '/seg_ros/model_info', '/diagnostics'
-SEGMENTS_OVERLAY = '/seg_ros/segments_overlay'
+from seg_ros.replay.topics import DIAGNOSTICS, LABELS, MODEL_INFO, SEGMENTS_OVERLAY
 
 Key = tuple[int, int]
+"""Stamp of a message in ns, and its number among the messages of that stamp."""
 
 _COLUMN_WIDTH = 480
 
 
 class Recording:
-    """A bag with images and with what the node made of them.
+    """A bag with images and the results of the node.
 
     Args:
-        path: the bag.
-        image_topic: of the images.
+        path: Path of the bag.
+        image_topic: Topic of the images.
 
     Raises:
-        BagError: it cannot be read, or the node did not say which model it ran.
+        BagError: The bag cannot be read, or it does not name the model; raised by every method.
     """
 
     def __init__(self, path: Path, image_topic: str) -> None:
@@ -43,7 +42,7 @@ class Recording:
 
     @cached_property
     def model(self) -> dict[str, Any]:
-        """What ran, under the keys that all reports share."""
+        """Model and backend of the node, under the keys of all reports."""
         info = self._model_info
         return {
             'path': info.path,
@@ -56,7 +55,7 @@ class Recording:
 
     @cached_property
     def classes(self) -> ClassSet:
-        """What the labels mean."""
+        """Classes of the labels."""
         return ClassSet.from_json(
             [{'id': c.id, 'name': c.name, 'colour': c.colour.tolist()} for c in self._model_info.classes]
         )
@@ -65,21 +64,23 @@ class Recording:
     def _model_info(self) -> Any:
         for message in self._messages(MODEL_INFO):
             return message.decode()
-        raise BagError(f'bag {self.path} has no {MODEL_INFO}: the node did not say which model it runs')
+        raise BagError(
+            f'bag {self.path} has no message on {MODEL_INFO}, which names the model of the node; replay again'
+        )
 
-    def class_shares(self) -> dict[str, float]:
-        """Share of all pixels that each class has, 0..1, and 'unlabelled' where there are such."""
+    def class_fractions(self) -> dict[str, float]:
+        """Fraction of pixels of each class, 0..1, and of 'unlabelled' ones if there are any."""
         counter = LabelCounter(self.classes)
         for message in self._messages(LABELS):
             counter.add(_image(message)[..., 0])
         return counter.shares()
 
     def confusion(self, truth_topic: str, truth: BagReader) -> Counts:
-        """Compare the labels with true ones of the same stamps.
+        """Compare the labels with true labels of the same stamps.
 
         Args:
-            truth_topic: mono8 images of class ids, 255 = void.
-            truth: the bag that holds them.
+            truth_topic: Topic of the true labels, mono8 images of class ids; 255 = void.
+            truth: Bag with the true labels.
 
         Returns:
             (K, K + 1) int64, see seg_ros.metrics.labels.confusion_matrix.
@@ -93,7 +94,7 @@ class Recording:
         return matrix
 
     def stage_ms(self) -> dict[str, float]:
-        """What the node's last diagnostics said of its stages, medians; empty after a very short replay."""
+        """Median times of the node's stages, from its last diagnostics; empty after a very short replay."""
         found: dict[str, float] = {}
         for message in self._messages(DIAGNOSTICS):
             pairs = [pair for status in message.decode().status for pair in status.values]
@@ -109,32 +110,44 @@ class Recording:
         truth: BagReader | None = None,
         truth_topic: str = '',
     ) -> None:
-        """Draw frames picked evenly: image, overlay, segments and the true labels if there are any.
+        """Draw evenly spaced frames: image, overlay, and segments and true labels if there are any.
+
+        Args:
+            path: Path of the image file.
+            n_rows: Maximum number of frames.
+            opacity: Opacity of the overlay, 0..1.
+            truth: Bag with true labels; None = no column of true labels.
+            truth_topic: Topic of the true labels.
 
         Raises:
-            BagError: there is no labelled frame, or the file cannot be written.
+            BagError: The recording has no labels.
+            ImageError: The file cannot be written.
         """
-        keys = [key for key, _ in numbered(self._messages(LABELS))]
-        if not keys:
-            raise BagError(f'bag {self.path} has no {LABELS} to draw')
-        evenly = np.linspace(0, len(keys) - 1, min(n_rows, len(keys))).round().astype(int)
-        picked = [keys[index] for index in evenly]
-        images = _pictures(self._messages(self.image_topic), picked)
-        labels = _pictures(self._messages(LABELS), picked)
-        exact = _pictures(truth.messages(truth_topic), picked) if truth else {}
-        segments = _pictures(self._messages(SEGMENTS_OVERLAY), picked)
+        keys = self._evenly_spaced(n_rows)
+        images = _pictures(self._messages(self.image_topic), keys)
+        labels = _pictures(self._messages(LABELS), keys)
+        segments = _pictures(self._messages(SEGMENTS_OVERLAY), keys)
+        exact = _pictures(truth.messages(truth_topic), keys) if truth else {}
         overlay, rows = Overlay(self.classes), []
-        for key in picked:
-            # Frames that share a stamp may be confused if some were dropped.
+        for key in keys:
+            # If frames with one stamp were dropped, labels and image may be of different frames.
             if key in images and images[key].shape == labels[key].shape:
                 coloured = overlay(images[key], labels[key][..., 0], opacity=opacity, legend=True)
-                further = [segments[key]] if key in segments else []
-                further += [colourise(exact[key][..., 0], self.classes)] if key in exact else []
-                rows.append([images[key], coloured, *further])
+                more = [segments[key]] if key in segments else []
+                more += [colourise(exact[key][..., 0], self.classes)] if key in exact else []
+                rows.append([images[key], coloured, *more])
         columns = ['image', 'overlay', *(['segments'] if segments else []), *(['truth'] if truth else [])]
-        sheet = contact_sheet(rows, columns, _COLUMN_WIDTH * len(columns))
-        if not cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR)):
-            raise BagError(f'{path} cannot be written')
+        write_image(path, contact_sheet(rows, columns, _COLUMN_WIDTH * len(columns)))
+
+    def _evenly_spaced(self, n_frames: int) -> list[Key]:
+        """Keys of at most ``n_frames`` labelled frames, evenly spaced."""
+        keys = [key for key, _ in numbered(self._messages(LABELS))]
+        if not keys:
+            raise BagError(
+                f'bag {self.path} has no {LABELS} to draw; replay again, or with a longer --timeout'
+            )
+        indices = np.linspace(0, len(keys) - 1, min(n_frames, len(keys))).round().astype(int)
+        return [keys[index] for index in indices]
 
     def _messages(self, topic: str) -> Iterator[Message]:
         with BagReader(self.path) as bag:
@@ -142,10 +155,10 @@ class Recording:
 
 
 def _pictures(messages: Iterable[Message], keys: Collection[Key]) -> dict[Key, UInt8Array]:
-    """Those of the frames with these keys, (H, W, 3) uint8 RGB each."""
+    """Pictures with these keys, (H, W, 3) uint8 RGB each."""
     return {key: _image(message) for key, message in numbered(messages) if key in keys}
 
 
 def _image(message: Message) -> UInt8Array:
-    """(H, W, 3) uint8 RGB; a label image has its ids in every channel."""
+    """(H, W, 3) uint8 RGB image of a message; a label image has its ids in every channel."""
     return image_of(message.decode())

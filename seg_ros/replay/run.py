@@ -1,70 +1,31 @@
-"""A whole replay: start the node, play the bag to it, record, stop it, and report."""
+"""A whole replay: start the node, play the bag to it, record its results, stop it, and report.
 
+`replay_bag` lists the steps; the other modules are its parts. `node_process` runs the node, `lifecycle`
+configures and activates it, and `player` publishes and records. `recording` reads the recording, and `report`
+summarizes it.
+"""
+
+import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from seg_ros.bags.messages import Topic
 from seg_ros.bags.reader import BagReader
 from seg_ros.bags.writer import BagWriter
 from seg_ros.errors import ModelFileError, SegRosError
-from seg_ros.evaluation.figures import in_milliseconds, in_percent, percentiles, table
 from seg_ros.inference.settings import Settings, parameters_from
 from seg_ros.modelfile.find import find_model
-from seg_ros.replay.latency import LatencyLog
-from seg_ros.replay.node_process import NODE_NAME, NodeProcess, isolate_dds_domain, use_large_image_transport
-from seg_ros.replay.player import DIAGNOSTICS_PERIOD_S, Replay, ReplayOptions, base_topic, is_compressed
+from seg_ros.replay.node_process import NodeProcess
+from seg_ros.replay.player import DIAGNOSTICS_PERIOD_S, Replay, ReplayOptions
 from seg_ros.replay.recording import Recording
+from seg_ros.replay.report import ReplayReport
+from seg_ros.replay.topics import NODE_NAME, base_topic, is_compressed
+from seg_ros.ros.dds import added_to_environment, large_image_transport, local_domain, reserved_domain
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-@dataclass(frozen=True)
-class ReplayReport:
-    """What came of a replay.
-
-    Attributes:
-        latencies: frames in and out, and their latencies.
-        recording: the bag that was written.
-        was_interrupted: whether a signal ended it.
-    """
-
-    latencies: LatencyLog
-    recording: Recording
-    was_interrupted: bool
-
-    def as_json(self) -> dict[str, Any]:
-        """Figures under the keys that all reports share; shares are fractions 0..1."""
-        return {
-            'bag': str(self.recording.path),
-            **self.recording.model,
-            'frames_in': self.latencies.n_in,
-            'frames_out': self.latencies.n_out,
-            'dropped': self.latencies.n_in - self.latencies.n_out,
-            'latency_ms': percentiles(self.latencies.latency_ms),
-            'stage_ms': self.recording.stage_ms(),
-            'class_shares': self.recording.class_shares(),
-        }
-
-    def as_text(self) -> str:
-        """The same as a table."""
-        figures = self.as_json()
-        latency = in_milliseconds(figures['latency_ms'])
-        if self.latencies.n_ambiguous:
-            latency += f'; without {self.latencies.n_ambiguous} frames that share a stamp with others'
-        return table(
-            {
-                'model': '{path}, {quantization} on {backend}, {device}'.format(**figures),
-                'frames': '{frames_in} in, {frames_out} out, {dropped} dropped'.format(**figures),
-                'latency': latency,
-                'stages': in_milliseconds(figures['stage_ms']),
-                'classes': in_percent(figures['class_shares']),
-                'bag': figures['bag'],
-            }
-        )
 
 
 def replay_bag(
@@ -78,47 +39,39 @@ def replay_bag(
     own_node: bool = True,
     overwrite: bool = False,
 ) -> ReplayReport | None:
-    """Play a bag to the node and record what it says.
+    """Play a bag to the node and record its results.
 
     Args:
-        path: the bag to play.
-        output: the MCAP file to write.
-        settings: of the node that is started.
-        options: how to play.
-        topic: of the images; None = the only image topic.
-        domain: of DDS; None = one on this computer that nobody else uses, or with a node that runs already
-            that of the environment.
-        own_node: start a node; False = use the one that runs already, as it is.
-        overwrite: whether ``output`` may be replaced.
+        path: Path of the bag to play.
+        output: Path of the MCAP file to write.
+        settings: Parameters of the node that is started.
+        options: Pace and outputs.
+        topic: Image topic; None = the only image topic of the bag.
+        domain: DDS domain, 0..232; None = a free one on this computer for a node of our own
+            (`seg_ros.ros.dds.reserved_domain`), else that of the environment.
+        own_node: Start a node; False = use the node that runs already, as it is.
+        overwrite: Replace ``output`` if it exists.
 
     Returns:
         The report; None if a signal came before the first result.
 
     Raises:
-        BagError: a bag cannot be read or written.
-        ModelFileError: there is no such model file.
-        UnavailableError: the node does not start, ends, or gives no result.
+        BagError: A bag cannot be read or written.
+        ModelFileError: The model file does not exist.
+        UnavailableError: The node does not start, ends, or gives no result; or no DDS domain is free.
     """
-    _prepare_environment(domain, own_node)
     if own_node and not find_model(settings.model).is_file():
         raise ModelFileError(f'there is no model file {find_model(settings.model)}; choose one with --model')
     with _stop_on_signal() as stop, ExitStack() as stack:
+        variables = stack.enter_context(_dds_variables(domain, own_node))
         bag = stack.enter_context(BagReader(path))
         images = bag.image_topic(topic)
         if output.exists() and output.samefile(path):
-            raise SegRosError(f'{output} is the bag to play; choose another name for what is recorded')
+            raise SegRosError(f'{output} is the bag to play; choose another path for the recording')
         writer = stack.enter_context(BagWriter(output, overwrite=overwrite, keep_unfinished=True))
-        node = None
-        if own_node:
-            parameters = {
-                **parameters_from(settings),
-                'image_transport': 'compressed' if is_compressed(images) else 'raw',
-                'use_sim_time': True,
-                'diagnostics_period_s': DIAGNOSTICS_PERIOD_S,
-            }
-            remappings = {'image': base_topic(images), '__node': NODE_NAME}
-            node = stack.enter_context(NodeProcess(parameters, remappings))
-        replay = stack.enter_context(Replay(bag, images, writer, options, stop, node))
+        node = stack.enter_context(_own_node(settings, images, variables)) if own_node else None
+        with added_to_environment(variables):
+            replay = stack.enter_context(Replay(bag, images, writer, options, stop, node))
         try:
             if own_node:
                 replay.start_node()
@@ -133,15 +86,36 @@ def replay_bag(
     return ReplayReport(replay.latencies, Recording(output, images.name), stop.is_set())
 
 
-def _prepare_environment(domain: int | None, own_node: bool) -> None:
-    use_large_image_transport()
-    if own_node or domain is not None:
-        isolate_dds_domain(domain)
+@contextmanager
+def _dds_variables(domain: int | None, own_node: bool) -> Iterator[dict[str, str]]:
+    """Environment variables that the node and this process need to exchange images."""
+    transport = large_image_transport(os.environ)
+    if domain is not None:
+        yield {**transport, 'ROS_DOMAIN_ID': str(domain)}
+    elif own_node:
+        with reserved_domain() as free:
+            yield {**transport, **local_domain(free)}
+    else:
+        yield transport
+
+
+def _own_node(settings: Settings, images: Topic, variables: Mapping[str, str]) -> NodeProcess:
+    """The node for an image topic, not started."""
+    parameters = {
+        **parameters_from(settings),
+        'image_transport': 'compressed' if is_compressed(images) else 'raw',
+        'use_sim_time': True,
+        'diagnostics_period_s': DIAGNOSTICS_PERIOD_S,
+    }
+    return NodeProcess(parameters, {'image': base_topic(images), '__node': NODE_NAME}, variables)
 
 
 @contextmanager
 def _stop_on_signal() -> Iterator[threading.Event]:
-    """An event that the first signal to end sets; a second one interrupts at once."""
+    """An event that the first signal sets; a second signal raises KeyboardInterrupt.
+
+    Only the main thread receives signals; in another thread, the event is never set.
+    """
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop

@@ -1,0 +1,53 @@
+"""Report of a replay: counts, latencies, times of the node's stages, classes."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from seg_ros.evaluation.figures import in_milliseconds, in_percent, percentiles, table
+from seg_ros.replay.latency import LatencyLog
+from seg_ros.replay.recording import Recording
+
+
+@dataclass(frozen=True)
+class ReplayReport:
+    """Results of a replay.
+
+    Attributes:
+        latencies: Counts of frames and results, and latencies.
+        recording: The bag that was written.
+        was_interrupted: Whether a signal ended the replay.
+    """
+
+    latencies: LatencyLog
+    recording: Recording
+    was_interrupted: bool
+
+    def as_json(self) -> dict[str, Any]:
+        """Figures under the keys of all reports; ``class_shares`` are fractions 0..1."""
+        return {
+            'bag': str(self.recording.path),
+            **self.recording.model,
+            'frames_in': self.latencies.n_in,
+            'frames_out': self.latencies.n_out,
+            'dropped': self.latencies.n_in - self.latencies.n_out,
+            'latency_ms': percentiles(self.latencies.latency_ms),
+            'stage_ms': self.recording.stage_ms(),
+            'class_shares': self.recording.class_fractions(),
+        }
+
+    def as_text(self) -> str:
+        """The figures as a table for the screen."""
+        figures = self.as_json()
+        latency = in_milliseconds(figures['latency_ms'])
+        if self.latencies.n_ambiguous:
+            latency += f'; without {self.latencies.n_ambiguous} frames that share a stamp with others'
+        return table(
+            {
+                'model': '{path}, {quantization} on {backend}, {device}'.format(**figures),
+                'frames': '{frames_in} in, {frames_out} out, {dropped} dropped'.format(**figures),
+                'latency': latency,
+                'stages': in_milliseconds(figures['stage_ms']),
+                'classes': in_percent(figures['class_shares']),
+                'bag': figures['bag'],
+            }
+        )
