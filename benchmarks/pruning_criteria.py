@@ -21,7 +21,7 @@ from seg_ros.modelfile.file import load_model
 from seg_ros.networks.image_network import ImageNetwork
 from seg_ros.training.distributed import Processes
 from seg_ros.training.recipe import Source
-from seg_ros.training.setup import open_source
+from seg_ros.training.sources import open_source
 from seg_ros.training.validation import as_figures, measure
 
 LEARNING = {

@@ -24,7 +24,7 @@ from seg_ros.networks.registry import ENCODERS
 from seg_ros.quantization.levels import QUANTIZATIONS
 from seg_ros.training.fit_codes import CodeTuner, FineTuning, fit_itq
 from seg_ros.training.golden_record import make_code_golden
-from seg_ros.training.setup import EMBEDDINGS_LEFT_OUT
+from seg_ros.training.initial_network import EMBEDDINGS_LEFT_OUT
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from seg_ros.drawing.overlay import Overlay, contact_sheet
 from seg_ros.errors import DatasetError
 from seg_ros.evaluation.figures import write_json
 from seg_ros.training.recipe import Source
-from seg_ros.training.setup import open_source
+from seg_ros.training.sources import open_source
 
 _SHEET_WIDTH, _PAIRS_A_ROW, _N_SHOWN = 1500, 3, 18
 

@@ -19,7 +19,10 @@ from seg_ros.resources import find_file
 from seg_ros.training.distributed import join, leave
 from seg_ros.training.interrupts import remembered_interrupts
 from seg_ros.training.recipe import Recipe
-from seg_ros.training.trainer import BEST_FILE, LAST_FILE, Trainer
+from seg_ros.training.results import measure_best
+from seg_ros.training.run_state import BEST_FILE, LAST_FILE
+from seg_ros.training.setup import TrainingSetup, set_up
+from seg_ros.training.trainer import Trainer
 
 RESULTS_FILE = 'results.json'
 
@@ -57,10 +60,10 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         _set_threads(arguments.threads)
         with remembered_interrupts():
-            trainer = Trainer(recipe, arguments.data, folder, processes, commit_of(path))
-            trainer.run()
+            setup = set_up(recipe, arguments.data, folder, processes, commit=commit_of(path))
+            Trainer(setup).run()
             if processes.is_main:
-                _report(trainer)
+                _report(setup)
     except KeyboardInterrupt:
         if processes.is_main:
             print(
@@ -99,14 +102,9 @@ def _set_threads(wanted: int | None) -> None:
     torch.set_num_threads(wanted or max(n_cores() // n_neighbours, 1))
 
 
-def _report(trainer: Trainer) -> None:
-    """Print the tables and the paths, and keep the figures as JSON."""
-    recipe, folder = trainer.recipe, trainer.folder
-    results = {}
-    if recipe.validation:
-        results[f'{recipe.validation.dataset} {recipe.validation.split}'] = trainer.best_figures()
-    if recipe.test:
-        results[f'{recipe.test.dataset} {recipe.test.split}'] = trainer.test()
+def _report(setup: TrainingSetup) -> None:
+    """Print the tables and the paths, and write the figures as JSON."""
+    folder, results = setup.folder, measure_best(setup)
     (folder / RESULTS_FILE).write_text(json.dumps(results, indent=2) + '\n')
     for name, figures in results.items():
         print(f'\n{BEST_FILE} on {name}, percent:\n{_table(figures)}')

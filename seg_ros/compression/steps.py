@@ -10,23 +10,23 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seg_ros.arrays import UNLABELLED
-from seg_ros.compression.context import CompressionContext, CompressionStep
+from seg_ros.compression.context import CompressionContext, CompressionStep, float_copy
 from seg_ros.compression.importance import Task
 from seg_ros.compression.prune import Budget, prune_to, remove_blocks_to
 from seg_ros.compression.sparsity import sparsify
 from seg_ros.errors import BudgetError, RecipeError, look_up
 from seg_ros.inference.backends.registry import BACKENDS
-from seg_ros.modelfile.file import Model, load_model
+from seg_ros.modelfile.file import Model
 from seg_ros.modelfile.metadata import ModelMetadata
 from seg_ros.modelfile.precision import network_at
 from seg_ros.networks.frame_network import FrameNetwork
 from seg_ros.networks.graph.channels import removable_blocks
-from seg_ros.networks.graph.cost import measure_latency
+from seg_ros.networks.graph.measure import measure_latency
 from seg_ros.networks.image_network import ImageNetwork
 from seg_ros.quantization.int8 import calibrate
 from seg_ros.quantization.levels import QUANTIZATIONS
 from seg_ros.training.export import export_model
-from seg_ros.training.setup import EMBEDDINGS_LEFT_OUT
+from seg_ros.training.initial_network import EMBEDDINGS_LEFT_OUT
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ class Prune(_LearnsAfterwards):
 
     def prepare(self, model: Model, path: Path, context: CompressionContext) -> None:
         """Prune."""
-        network = _float_network(model)
+        network = float_copy(model)
         steps = prune_to(
             network,
             example_of(model),
@@ -148,7 +148,7 @@ class RemoveBlocks(_LearnsAfterwards):
 
     def prepare(self, model: Model, path: Path, context: CompressionContext) -> None:
         """Remove."""
-        network = _float_network(model)
+        network = float_copy(model)
         if not removable_blocks(network, example_of(model)):
             raise BudgetError(f'{model.metadata.architecture} has no block that it could do without')
         steps = remove_blocks_to(
@@ -180,7 +180,7 @@ class Rebuild(_LearnsAfterwards):
 
     def prepare(self, model: Model, path: Path, context: CompressionContext) -> None:
         """Build."""
-        original, learned = model.metadata, _float_network(model).state_dict()
+        original, learned = model.metadata, float_copy(model).state_dict()
         whole = original.build().state_dict()
         if any(whole[name].shape != tensor.shape for name, tensor in learned.items()):
             raise RecipeError('rebuild: channels are pruned already; put this step before those that prune')
@@ -212,7 +212,7 @@ class Sparsify:
 
     def prepare(self, model: Model, path: Path, context: CompressionContext) -> None:
         """Sparsify."""
-        network = _float_network(model)
+        network = float_copy(model)
         sparsify(network, self.share, scope=self.scope)
         export_model(path, network, _derived(model))
 
@@ -235,7 +235,7 @@ class Learn:
     def prepare(self, model: Model, path: Path, context: CompressionContext) -> None:
         """Nothing to do but to say what it comes from."""
         metadata = model.metadata
-        export_model(path, _float_network(model), replace(_derived(model), pruned=metadata.pruned))
+        export_model(path, float_copy(model), replace(_derived(model), pruned=metadata.pruned))
 
 
 @dataclass(frozen=True)
@@ -264,7 +264,7 @@ class Quantize:
 
     def prepare(self, model: Model, path: Path, context: CompressionContext) -> None:
         """Calibrate where the level needs it; round where nothing is to be learnt."""
-        network = _float_network(model)
+        network = float_copy(model)
         metadata = _derived(model, keeps_embeddings=True)
         if QUANTIZATIONS[self.level].dtype == torch.int8:
             images = [image for image, _ in context.samples(self.images, metadata)]
@@ -322,17 +322,6 @@ STEPS: dict[str, type[CompressionStep]] = {
 def example_of(model: Model) -> Tensor:
     """(1, 3, H, W) float zeros of a model's input size."""
     return torch.zeros(1, 3, *model.metadata.input_size)
-
-
-def _float_network(model: Model) -> nn.Module:
-    """A model's network to change; its file stays as it is.
-
-    Raises:
-        RecipeError: it has no classes, so that nothing says what matters.
-    """
-    if not len(model.metadata.classes):
-        raise RecipeError(f'{model.path} tells no classes apart; compression needs labels to go by')
-    return load_model(model.path).network
 
 
 def _derived(model: Model, *, keeps_embeddings: bool = False) -> ModelMetadata:

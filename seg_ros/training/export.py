@@ -1,4 +1,4 @@
-"""From a trained network to a model file at some quantisation level, with the record that proves it."""
+"""Writes a trained network as a model file, with its golden record."""
 
 import copy
 from dataclasses import replace
@@ -9,7 +9,7 @@ from torch import nn
 
 from seg_ros.modelfile.file import save_model
 from seg_ros.modelfile.metadata import ModelMetadata
-from seg_ros.modelfile.packed import rounded_to_file
+from seg_ros.modelfile.packed import plain_copy, rounded_to_file
 from seg_ros.modelfile.precision import example_input, network_at
 from seg_ros.networks.embedding_head import EmbeddingHead
 from seg_ros.networks.filtered_network import FilteredNetwork
@@ -19,32 +19,46 @@ from seg_ros.quantization.levels import QUANTIZATIONS
 from seg_ros.training.golden_record import N_SCENES, choose_scenes, make_golden
 
 
+def export_trained(path: Path, network: ImageNetwork | FilteredNetwork, metadata: ModelMetadata) -> None:
+    """Write a network as it is trained: on any device, with its normalisation, head and filter.
+
+    Args:
+        path: Path of the file.
+        network: Averaged weights of a run; not changed.
+        metadata: Metadata of the file.
+
+    Raises:
+        CalibrationError: The level is int8 and the metadata lack the range of a layer.
+        ModelFileError: A weight is not finite.
+    """
+    head = None
+    if isinstance(network, FilteredNetwork):
+        head, network = network.frames.embeddings, network.frames.network
+    plain = plain_copy(network.network).cpu()
+    plain.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    export_model(path, plain, metadata, None if head is None else copy.deepcopy(head).cpu())
+
+
 def export_model(
     path: Path,
     network: nn.Module,
     metadata: ModelMetadata,
     embeddings: EmbeddingHead | None = None,
 ) -> None:
-    """Save a network without codes at the level that its description names.
+    """Write a network without codes at the quantization level that its metadata name.
 
     Args:
-        path: of the file.
-        network: float; what the level cannot hold is rounded.
-        metadata: its quantization decides how; int8 needs its calibration. Embeddings that it speaks of
-            are left out where there is no head.
-        embeddings: the head that gives them.
+        path: Path of the file.
+        network: Float network, on the CPU; not changed. The file holds its values rounded to the level.
+        metadata: Metadata of the file. int8 needs its calibration record. Embeddings in it are left out if
+            there is no head.
+        embeddings: Embedding head, or None; not changed.
 
     Raises:
-        CalibrationError: int8 without a range for each layer.
-        ModelFileError: a weight is not finite.
+        CalibrationError: The level is int8 and the metadata lack the range of a layer.
+        ModelFileError: A weight is not finite.
     """
-    level = QUANTIZATIONS[metadata.quantization]
-    n_scenes = N_SCENES
-    if level.packed_as is not None:
-        network = rounded_to_file(network, level.packed_as, example_input(), n_bits=level.n_bits)
-        n_scenes = 1  # a record of two scenes would be an eighth of a small file
-    elif level.dtype != torch.float32:
-        network = copy.deepcopy(network).to(level.dtype)
+    network, n_scenes = _rounded(network, metadata.quantization)
     plain = ImageNetwork(copy.deepcopy(network).eval().float(), metadata.normalisation).eval()
     scenes = choose_scenes(plain, metadata.input_size, n_scenes)
     computed = network_at(network, metadata, metadata.quantization)
@@ -57,3 +71,14 @@ def export_model(
     filtered = FilteredNetwork(frames.eval(), settings.window, settings.iterations)
     golden = make_golden(computed, scenes[:1], metadata.input_size, filtered)
     save_model(path, network, replace(metadata, codes=None), golden, embeddings=head)
+
+
+def _rounded(network: nn.Module, level: str) -> tuple[nn.Module, int]:
+    """A network with the values that a file of a level holds, and the number of scenes in its record."""
+    target = QUANTIZATIONS[level]
+    if target.packed_as is not None:
+        # One scene: a record of two would take an eighth of a small file.
+        return rounded_to_file(network, target.packed_as, example_input(), n_bits=target.n_bits), 1
+    if target.dtype != torch.float32:
+        return copy.deepcopy(network).to(target.dtype), N_SCENES
+    return network, N_SCENES

@@ -1,7 +1,8 @@
-"""Ctrl-C that cannot get lost.
+"""Ctrl-C during training is never lost.
 
-Python raises KeyboardInterrupt wherever the main thread happens to be; in a destructor or in a callback from
-compiled code it is printed and forgotten. So it is remembered as well, and the training loop asks.
+Python raises KeyboardInterrupt wherever the main thread happens to be. In a destructor, or in a callback from
+compiled code, it is printed and forgotten. Therefore the signal is remembered as well, and the training loop
+asks for it.
 """
 
 import signal
@@ -9,19 +10,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-_seen: list[int] = []
+_received: list[int] = []
+"""Numbers of the signals received within :func:`remembered_interrupts`."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C came.
+
+    A plain KeyboardInterrupt that passes through exec() of a string (dataclasses do that during imports)
+    makes the interpreter die of SIGINT at exit, even if it is caught; a subclass does not.
+    """
 
 
 @contextmanager
 def remembered_interrupts() -> Iterator[None]:
-    """Within it, SIGINT raises KeyboardInterrupt as ever, and :func:`raise_if_interrupted` knows of it.
+    """Within the context, SIGINT raises KeyboardInterrupt, and :func:`raise_if_interrupted` remembers it.
 
-    Elsewhere than in the main thread, where no handler can be set, it changes nothing.
+    In other threads than the main thread, which cannot set a handler, it does nothing.
     """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        _seen.append(number)
-        signal.default_int_handler(number, frame)
+        _received.append(number)
+        raise Interrupted
 
     try:
         before = signal.signal(signal.SIGINT, interrupt)
@@ -32,10 +42,10 @@ def remembered_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-        _seen.clear()
+        _received.clear()
 
 
 def raise_if_interrupted() -> None:
-    """Raise the KeyboardInterrupt that got lost, if one did."""
-    if _seen:
-        raise KeyboardInterrupt
+    """Raise a KeyboardInterrupt if one came and was lost."""
+    if _received:
+        raise Interrupted

@@ -1,6 +1,11 @@
-"""What a run needs to go on after a kill, in one safetensors file: no pickle, written atomically."""
+"""The state file of a training run, from which a killed run continues.
+
+It is one safetensors file without pickle, and replaces the previous one only when it is complete.
+"""
 
 import json
+import logging
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +15,62 @@ from safetensors.torch import save_file
 from torch import Tensor, nn, optim
 
 from seg_ros.errors import RecipeError
+from seg_ros.training.progress import Progress
+from seg_ros.training.recipe import Recipe
+
+log = logging.getLogger(__name__)
+
+STATE_FILE, BEST_FILE, LAST_FILE = 'state.safetensors', 'best.safetensors', 'last.safetensors'
+"""Files in the folder of a run: its state, the model with the best validation, and the last model."""
+
+
+def save_run(
+    folder: Path,
+    recipe: Recipe,
+    progress: Progress,
+    modules: dict[str, nn.Module],
+    optimizer: optim.Optimizer,
+) -> None:
+    """Write the state of a run into its folder."""
+    record = {'recipe': recipe.as_json(), 'progress': asdict(progress)}
+    save_state(folder / STATE_FILE, modules, optimizer, record)
+
+
+def resume(
+    folder: Path, recipe: Recipe, modules: dict[str, nn.Module], optimizer: optim.Optimizer
+) -> Progress:
+    """Restore modules and optimizer from the state in a run's folder, in place.
+
+    Returns:
+        The progress of that run.
+
+    Raises:
+        RecipeError: The state file is damaged, or belongs to another recipe.
+    """
+    path = folder / STATE_FILE
+    record, tensors = read_state(path)
+    wanted = recipe.as_json()
+    changed = [key for key in wanted if record['recipe'].get(key) != wanted[key]]
+    if changed:
+        raise RecipeError(
+            f'{folder} holds a run whose {", ".join(changed)} differ from the recipe; '
+            'remove the folder or choose another'
+        )
+    restore_state(path, tensors, modules, optimizer)
+    return Progress(**record['progress'])
 
 
 def save_state(
     path: Path, modules: dict[str, nn.Module], optimizer: optim.Optimizer, record: dict[str, Any]
 ) -> None:
-    """Write modules, optimizer and ``record`` (JSON values), replacing ``path`` only when all is written."""
+    """Write a state file.
+
+    Args:
+        path: Path of the file.
+        modules: Name -> module whose tensors are kept.
+        optimizer: Optimizer whose state is kept.
+        record: JSON values to keep with them.
+    """
     tensors: dict[str, Tensor] = {}
     for prefix, module in modules.items():
         tensors |= {f'{prefix}/{k}': v for k, v in module.state_dict().items()}
@@ -30,10 +85,10 @@ def save_state(
 
 
 def read_state(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The record and the tensors of a state file.
+    """Read the record and the tensors of a state file.
 
     Raises:
-        RecipeError: the file is damaged.
+        RecipeError: The file is damaged.
     """
     try:
         with safe_open(path, framework='pt') as file:
@@ -46,10 +101,16 @@ def read_state(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 def restore_state(
     path: Path, tensors: dict[str, Tensor], modules: dict[str, nn.Module], optimizer: optim.Optimizer
 ) -> None:
-    """Put back what :func:`save_state` wrote.
+    """Copy the tensors of a state file into modules and optimizer.
+
+    Args:
+        path: Path of the file, for error messages.
+        tensors: Tensors from :func:`read_state`.
+        modules: Modules as they were given to :func:`save_state`.
+        optimizer: Optimizer over the same parameters.
 
     Raises:
-        RecipeError: the tensors are not those of these modules.
+        RecipeError: The tensors do not fit these modules.
     """
     try:
         for prefix, module in modules.items():
@@ -58,20 +119,21 @@ def restore_state(
         slots: dict[int, dict[str, Tensor]] = {}
         for key, value in _below(tensors, 'optimizer').items():
             number, name = key.split('/')
-            slots.setdefault(int(number), {})[name] = _laid_out_like(parameters[int(number)], value)
+            slots.setdefault(int(number), {})[name] = _in_memory_order_of(parameters[int(number)], value)
         optimizer.load_state_dict({'state': slots, 'param_groups': optimizer.state_dict()['param_groups']})
     except (RuntimeError, LookupError, ValueError) as err:
         raise _cannot_resume(path, err) from err
 
 
-def _laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
-    """The value in the parameter's memory order; in another, kernels round the last bit otherwise."""
+def _in_memory_order_of(parameter: Tensor, value: Tensor) -> Tensor:
+    """Copy ``value`` into the memory order of ``parameter``; in another one, kernels round differently."""
     if value.ndim == 0:
         return value
     return torch.empty_like(parameter, device='cpu').copy_(value).detach()
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names start with ``prefix/``, by the rest of their names."""
     return {k.removeprefix(prefix + '/'): v for k, v in tensors.items() if k.startswith(prefix + '/')}
 
 

@@ -1,159 +1,233 @@
-"""What a run starts from: the data, networks and files that its recipe names."""
+"""Makes everything that a training run works with from its recipe."""
 
-import inspect
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn, optim
+from torch.utils.data import DataLoader
 
-from seg_ros.classes import ClassSet
-from seg_ros.datasets.dataset import Dataset
-from seg_ros.datasets.folder import class_file
-from seg_ros.datasets.registry import DATASETS
-from seg_ros.datasets.wrappers import Relabelled, Resized
-from seg_ros.errors import CalibrationError, RecipeError, look_up
-from seg_ros.modelfile.file import Model, load_model
-from seg_ros.modelfile.metadata import EmbeddingMetadata, ModelMetadata
-from seg_ros.networks.embedding_head import EmbeddingHead
+from seg_ros.errors import RecipeError
+from seg_ros.modelfile.file import Model
+from seg_ros.modelfile.metadata import ModelMetadata
 from seg_ros.networks.filtered_network import FilteredNetwork
-from seg_ros.networks.frame_network import FrameNetwork
-from seg_ros.networks.graph.channels import shrink
 from seg_ros.networks.image_network import ImageNetwork
-from seg_ros.networks.pretrained import Pretrained
-from seg_ros.networks.registry import MODELS
-from seg_ros.quantization.int8 import fake_quantize
-from seg_ros.quantization.levels import QUANTIZATIONS
-from seg_ros.quantization.weight_sharing import share_network
-from seg_ros.training.losses import SegmentationLoss, class_counts, class_weights
-from seg_ros.training.recipe import Recipe, Source
-
-EMBEDDINGS_LEFT_OUT = (
-    'the embeddings are left out: they belong to the network as it was; '
-    "seg_ros train makes new ones, by a recipe with 'embeddings' and alone: true"
+from seg_ros.training.distributed import Processes
+from seg_ros.training.ema import WeightAverage
+from seg_ros.training.initial_network import (
+    add_embeddings,
+    load_parent,
+    load_teacher,
+    make_network,
+    prepare_quantization,
 )
-"""What is said where a network changes under them."""
+from seg_ros.training.loader import Augmented, EpochSampler, make_loader
+from seg_ros.training.losses import SegmentationLoss, class_counts, class_weights
+from seg_ros.training.pixel_pretraining import pretrain_classifier
+from seg_ros.training.progress import Progress
+from seg_ros.training.recipe import Recipe
+from seg_ros.training.run_state import STATE_FILE, resume
+from seg_ros.training.schedule import parameter_groups
+from seg_ros.training.sources import TrainingData, describe_sources, open_data
+from seg_ros.training.training_step import TrainingStep
+from seg_ros.training.workarounds import use_float32_where_needed
+
+log = logging.getLogger(__name__)
+NetworkT = TypeVar('NetworkT', bound=nn.Module)
+Loader = DataLoader[tuple[Tensor, Tensor]]
 
 
-def open_source(source: Source, data: Path | None) -> Dataset:
-    """The data set that a recipe names.
+@dataclass(frozen=True)
+class TrainingSetup:
+    """Everything that a training run works with.
+
+    The parts themselves change while the run trains: weights, averages and the optimizer's state.
+
+    Attributes:
+        recipe: Recipe of the run.
+        folder: Folder of the run: state file, curves and model files.
+        processes: This process among those that train together.
+        metadata: Metadata of the network, for its model files.
+        data: Data sets for training, validation and test.
+        network: Network that is trained, on the device.
+        average: Averaged weights, which are validated and exported.
+        step: Network, teacher and loss; computes the loss of a batch.
+        optimizer: AdamW over the parameters that learn.
+        sampler: Order of the training images.
+        loader: Batches of training images, in the order of ``sampler``.
+        progress: Progress at the start: that of the run in ``folder``, or epoch 0.
+    """
+
+    recipe: Recipe
+    folder: Path
+    processes: Processes
+    metadata: ModelMetadata
+    data: TrainingData
+    network: ImageNetwork | FilteredNetwork
+    average: WeightAverage[ImageNetwork | FilteredNetwork]
+    step: TrainingStep
+    optimizer: optim.Optimizer
+    sampler: EpochSampler
+    loader: Loader
+    progress: Progress
+
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        """The modules whose tensors the state file holds."""
+        return {'network': self.network, 'average': self.average.network}
+
+
+def set_up(
+    recipe: Recipe,
+    data: Path | None,
+    folder: Path,
+    processes: Processes,
+    *,
+    commit: str | None = None,
+    parent: Model | None = None,
+) -> TrainingSetup:
+    """Prepare a training run; if ``folder`` holds the state of the same recipe, the run continues from it.
+
+    Args:
+        recipe: Recipe of the run.
+        data: Root folder of the data sets; None if they need no folder.
+        folder: Folder of the run.
+        processes: This process among those that train together.
+        commit: Version of the recipe, for the model files.
+        parent: The model that ``init`` of the recipe names, if it is loaded already; it is not changed.
 
     Raises:
-        RecipeError: it does not take these options.
-        DatasetError: it needs a folder and ``data`` is None, or the folder is not as it should be.
-        UnavailableError: there is no such class set to relabel to.
-        UnknownNameError: there is no such data set, or a class to relabel is in neither set.
+        RecipeError: The recipe does not fit its data, its files, or the run in ``folder``.
     """
-    build = look_up(DATASETS, source.dataset, 'data set')
-    root = data / source.root if data else None
-    try:
-        inspect.signature(build).bind(root, source.split, **source.options)
-    except TypeError as err:
-        raise RecipeError(f'data set {source.dataset} does not take options {source.options}: {err}') from err
-    dataset = build(root, source.split, **source.options)
-    if source.relabel is not None:
-        relabel = source.relabel
-        classes = ClassSet.from_yaml(class_file(relabel.classes, Path()))
-        dataset = Relabelled(dataset, classes, relabel.names, relabel.labelled)
-    return dataset if source.scale == 1 else Resized(dataset, source.scale)
-
-
-def describe_sources(sources: Sequence[Source], parts: Sequence[Dataset]) -> str:
-    """The training data in a line, for the model file."""
-    return ' + '.join(
-        f'{source.repeat} x {source.dataset} {source.split} ({len(part)} images)'
-        for source, part in zip(sources, parts, strict=True)
+    _check_batch_size(recipe, processes)
+    is_quiet, device = not processes.is_main, processes.device
+    datasets = open_data(recipe, data, is_quiet=is_quiet)
+    if parent is None:
+        parent = load_parent(recipe)
+    metadata = _describe(recipe, datasets, parent, commit)
+    images = _training_images(recipe, datasets)
+    is_new = not (folder / STATE_FILE).is_file()
+    if not is_quiet:
+        _warn_of_lost_embeddings(recipe, parent)
+    with seeded(recipe.seed, device):
+        plain = make_network(recipe, metadata, parent)
+        plain = prepare_quantization(plain, recipe.quantization, parent)
+        if is_new:
+            pretrain_classifier(plain, images, recipe, device, is_quiet=is_quiet)
+        network, embeddings = add_embeddings(recipe, ImageNetwork(plain, recipe.normalisation), parent)
+    metadata = replace(metadata, embeddings=embeddings)
+    network = _place(network, device)
+    average = WeightAverage(network, recipe.ema)
+    optimizer = optim.AdamW(parameter_groups(network, recipe.weight_decay), lr=0.0)
+    sampler, loader = _make_loader(recipe, images, processes)
+    modules: dict[str, nn.Module] = {'network': network, 'average': average.network}
+    return TrainingSetup(
+        recipe=recipe,
+        folder=folder,
+        processes=processes,
+        metadata=metadata,
+        data=datasets,
+        network=network,
+        average=average,
+        step=_make_step(recipe, datasets, metadata, network, device),
+        optimizer=optimizer,
+        sampler=sampler,
+        loader=loader,
+        progress=Progress() if is_new else resume(folder, recipe, modules, optimizer),
     )
 
 
-def load_parent(recipe: Recipe) -> Model | None:
-    """The model that ``init`` names."""
-    return None if recipe.init is None else load_model(recipe.init)
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch's random generators within the context; afterwards they are as before."""
+    with torch.random.fork_rng([device] if device.type == 'cuda' else []):
+        torch.manual_seed(seed)
+        yield
 
 
-def make_network(recipe: Recipe, metadata: ModelMetadata, parent: Model | None) -> nn.Module:
-    """The network at its start: random, with an ImageNet encoder, or another model's weights.
-
-    Raises:
-        RecipeError: the weights are those of another network.
-        ModelFileError: a file cannot be read.
-    """
-    if parent is not None and parent.metadata.pruned is not None:
-        return _pruned_network(recipe, metadata, parent)
-    network = metadata.build()
-    if recipe.encoder_weights:
-        encoder = getattr(network, 'encoder', None)
-        if not isinstance(encoder, Pretrained):
-            raise RecipeError(
-                f'encoder_weights: {recipe.model} has no encoder that loads ImageNet weights; with one: '
-                + ', '.join(_with_encoders())
-            )
-        encoder.load_weights(Path(recipe.encoder_weights).expanduser())
-    if parent is None:
-        return network
-    own, learned = network.state_dict(), parent.network.state_dict()
-    if own.keys() != learned.keys():
-        raise RecipeError(f'init: {parent.path} is a {parent.metadata.architecture}, not {recipe.model}')
-    # A head for other classes starts anew.
-    network.load_state_dict({k: v if v.shape == own[k].shape else own[k] for k, v in learned.items()})
-    return network
-
-
-def _with_encoders() -> list[str]:
-    """Architectures whose encoder public weights fit."""
-    with torch.device('meta'):
-        return [
-            n for n, build in MODELS.items() if isinstance(getattr(build(2), 'encoder', None), Pretrained)
-        ]
-
-
-def _pruned_network(recipe: Recipe, metadata: ModelMetadata, parent: Model) -> nn.Module:
-    """A network as small as the pruned one that it starts from."""
-    original = parent.metadata
-    if original.architecture != recipe.model or original.classes != metadata.classes:
+def _check_batch_size(recipe: Recipe, processes: Processes) -> None:
+    if recipe.batch_size % processes.world_size:
         raise RecipeError(
-            f'init: {parent.path} is a pruned {original.architecture} for {len(original.classes)} classes; '
-            f'expected {recipe.model} for the {len(metadata.classes)} of the data'
+            f'batch_size is {recipe.batch_size}; expected a multiple of {processes.world_size} processes'
         )
-    network = metadata.build()
-    state = parent.network.state_dict()
-    shrink(network, {name: value.shape for name, value in state.items()})
-    network.load_state_dict(state)
-    return network
 
 
-def learn_at(network: nn.Module, level: str, parent: Model | None) -> nn.Module:
-    """Let a network learn to compute at a quantisation level, in place.
+def _describe(recipe: Recipe, data: TrainingData, parent: Model | None, commit: str | None) -> ModelMetadata:
+    """Metadata of the network, still without embeddings."""
+    training: dict[str, Any] = {
+        'data': describe_sources(recipe.train, data.train),
+        'recipe': recipe.without_folders().as_json(),
+        'seed': recipe.seed,
+        'commit': commit,
+    }
+    return ModelMetadata(
+        architecture=recipe.model,
+        arguments=recipe.arguments,
+        classes=data.classes,
+        input_size=recipe.input_size,
+        normalisation=recipe.normalisation,
+        quantization=recipe.quantization,
+        calibration=parent.metadata.calibration if parent else None,
+        pruned=parent.metadata.pruned if parent else None,
+        parent={'digest': parent.digest, 'figures': parent.metadata.figures} if parent else None,
+        training=training,
+        licence=recipe.licence,
+    )
+
+
+def _warn_of_lost_embeddings(recipe: Recipe, parent: Model | None) -> None:
+    if parent is not None and parent.embeddings is not None and recipe.embeddings is None:
+        log.warning("%s has embeddings, the recipe has no 'embeddings': they are left out", parent.path)
+
+
+def _training_images(recipe: Recipe, data: TrainingData) -> Augmented:
+    """The training images of an epoch, augmented."""
+    repeated = [
+        part for part, source in zip(data.train, recipe.train, strict=True) for _ in range(source.repeat)
+    ]
+    return Augmented(repeated, recipe.augment, recipe.seed, recipe.paste)
+
+
+def _place(network: NetworkT, device: torch.device) -> NetworkT:
+    """Move a network to a device, in the memory order in which convolutions are fastest."""
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    use_float32_where_needed(network)
+    return network.to(device)
+
+
+def _make_step(
+    recipe: Recipe,
+    data: TrainingData,
+    metadata: ModelMetadata,
+    network: ImageNetwork | FilteredNetwork,
+    device: torch.device,
+) -> TrainingStep:
+    teacher = load_teacher(recipe, metadata)
+    step = TrainingStep(
+        network,
+        make_loss(recipe, data),
+        recipe.precision,
+        _place(teacher, device) if teacher else None,
+        recipe.teacher,
+        recipe.embeddings,
+    )
+    return step.to(device)
+
+
+def make_loss(recipe: Recipe, data: TrainingData) -> SegmentationLoss:
+    """Make the loss on labels, with class weights from the class frequencies of the training data.
 
     Raises:
-        CalibrationError: int8 is asked for and the model it starts from has no calibration record.
-    """
-    target = QUANTIZATIONS[level]
-    if target.packed_as == 'shared':
-        return share_network(network, target.n_bits)
-    if target.packed_as is None:
-        return network
-    ranges = None
-    if target.dtype == torch.int8:
-        record = parent.metadata.calibration if parent else None
-        if parent is None or record is None:
-            raise CalibrationError(
-                f'init: {parent and parent.path} has no calibration record, which int8 needs; '
-                'seg_ros quantize --level int8 makes one'
-            )
-        ranges = record['ranges']
-    return fake_quantize(network, ranges, target.n_bits)
-
-
-def make_loss(recipe: Recipe, parts: Sequence[Dataset]) -> SegmentationLoss:
-    """The loss on labels, its classes weighted by how often they occur in what is trained on.
-
-    Raises:
-        RecipeError: the labels hold not one pixel of a class.
+        RecipeError: Not one pixel of the training data has a class.
     """
     counts = np.sum(
-        [source.repeat * class_counts(part) for source, part in zip(recipe.train, parts, strict=True)], axis=0
+        [source.repeat * class_counts(part) for source, part in zip(recipe.train, data.train, strict=True)],
+        axis=0,
     )
     settings = recipe.loss
     return SegmentationLoss(
@@ -164,62 +238,7 @@ def make_loss(recipe: Recipe, parts: Sequence[Dataset]) -> SegmentationLoss:
     )
 
 
-def with_embeddings(
-    recipe: Recipe, network: ImageNetwork, parent: Model | None
-) -> tuple[ImageNetwork | FilteredNetwork, EmbeddingMetadata | None]:
-    """The network with the head and the filter that the recipe asks for, and how files describe them.
-
-    The head is new, or the parent's own where it is of the same kind.
-
-    Raises:
-        RecipeError: the network has no such sub-module; names those that it has.
-    """
-    settings = recipe.embeddings
-    if settings is None:
-        return network, None
-    channels = dict(zip(settings.taps, _channels(network, settings.taps), strict=True))
-    metadata = EmbeddingMetadata(
-        channels, settings.dimensions, settings.stride, settings.window, settings.iterations
-    )
-    head = EmbeddingHead(
-        list(channels.values()), settings.dimensions, settings.stride, hardness=settings.hardness
-    )
-    if parent is not None and parent.embeddings is not None and parent.metadata.embeddings is not None:
-        own = parent.metadata.embeddings
-        if (own.taps, own.dimensions, own.stride) == (channels, settings.dimensions, settings.stride):
-            head.load_state_dict(parent.embeddings.state_dict())
-    if settings.alone:
-        network.requires_grad_(False)
-    frames = FrameNetwork(network, embeddings=head, embedding_taps=settings.taps)
-    return FilteredNetwork(frames, settings.window, settings.iterations), metadata
-
-
-def _channels(network: ImageNetwork, taps: Sequence[str]) -> list[int]:
-    """Channels of what each sub-module gives."""
-    was_training = network.training
-    try:
-        frames = FrameNetwork(network, taps=taps)
-    except AttributeError as err:
-        known = ', '.join(name for name, _ in network.network.named_children())
-        raise RecipeError(f'embeddings: taps: {err}; the network has {known}, ...') from err
-    with torch.no_grad():
-        maps = frames.eval().maps(torch.zeros(1, 64, 64, 3, dtype=torch.uint8))
-    frames.close()
-    network.train(was_training)
-    return [features.shape[1] for features in maps]
-
-
-def load_teacher(recipe: Recipe, metadata: ModelMetadata) -> ImageNetwork | None:
-    """The teacher that a recipe names.
-
-    Raises:
-        RecipeError: it tells other classes apart.
-        ModelFileError: its file cannot be read.
-    """
-    if recipe.teacher is None:
-        return None
-    model = load_model(recipe.teacher.model)
-    if model.metadata.classes != metadata.classes:
-        names = model.metadata.classes.names
-        raise RecipeError(f'teacher: {model.path} has other classes than the data: {names}')
-    return ImageNetwork(model.network, model.metadata.normalisation)
+def _make_loader(recipe: Recipe, images: Augmented, processes: Processes) -> tuple[EpochSampler, Loader]:
+    sampler = EpochSampler(len(images), recipe.batch_size, recipe.seed, processes.rank, processes.world_size)
+    per_process = recipe.batch_size // processes.world_size
+    return sampler, make_loader(images, sampler, per_process, recipe.workers)

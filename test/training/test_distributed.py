@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 from seg_ros.errors import RecipeError, UnavailableError
 from seg_ros.training.distributed import Processes, join
 from seg_ros.training.recipe import Recipe
-from seg_ros.training.run_state import read_state
-from seg_ros.training.trainer import STATE_FILE, Trainer
+from seg_ros.training.run_state import STATE_FILE, read_state
+from seg_ros.training.setup import set_up
 
 SCRIPT = Path(__file__).with_name('two_processes.py')
 TORCHRUN = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2']
@@ -103,7 +103,7 @@ def test_torchrun_runs_the_command(tiny_file: Path, tmp_path: Path) -> None:
 
 def test_what_processes_cannot_share_is_refused(tiny_file: Path, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match='batch_size is 4; expected a multiple of 3'):
-        Trainer(Recipe.from_yaml(tiny_file), None, tmp_path, Processes(0, 3, torch.device('cpu')))
+        set_up(Recipe.from_yaml(tiny_file), None, tmp_path, Processes(0, 3, torch.device('cpu')))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='this machine has a GPU')

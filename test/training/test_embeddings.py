@@ -13,6 +13,7 @@ from seg_ros.synthetic import RenderedDrive
 from seg_ros.training.distributed import Processes
 from seg_ros.training.losses import pair_loss
 from seg_ros.training.recipe import Recipe
+from seg_ros.training.setup import set_up
 from seg_ros.training.trainer import Trainer
 
 ALONE = Processes(0, 1, torch.device('cpu'))
@@ -40,7 +41,7 @@ SQUARES = {
 def make_trainer(folder: Path, **changes: Any) -> Trainer:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / 'recipe.yaml').write_text(yaml.safe_dump({**SQUARES, **changes}))
-    return Trainer(Recipe.from_yaml(folder / 'recipe.yaml'), None, folder, ALONE)
+    return Trainer(set_up(Recipe.from_yaml(folder / 'recipe.yaml'), None, folder, ALONE))
 
 
 def test_the_loss_on_pairs_is_the_paper_s() -> None:
@@ -76,9 +77,9 @@ def test_nothing_but_void_costs_nothing() -> None:
 
 def test_network_head_and_filter_learn_together(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path)
-    before = {name: p.detach().clone() for name, p in trainer.network.named_parameters()}
+    before = {name: p.detach().clone() for name, p in trainer.setup.network.named_parameters()}
     trainer.run()
-    still = [name for name, p in trainer.network.named_parameters() if torch.equal(p, before[name])]
+    still = [name for name, p in trainer.setup.network.named_parameters() if torch.equal(p, before[name])]
     assert still == []
     model = load_model(tmp_path / 'last.safetensors')
     embeddings = model.metadata.embeddings
@@ -98,8 +99,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None
     whole = make_trainer(tmp_path / 'whole', epochs=3)
     whole.run()
     stopped = make_trainer(tmp_path / 'stopped', epochs=3)
-    stopped.progress.count(stopped._epoch(0))
-    stopped._save_state()
+    stopped._run_epoch(0)
     make_trainer(tmp_path / 'stopped', epochs=3).run()
     one, other = (load_model(tmp_path / name / 'last.safetensors') for name in ('whole', 'stopped'))
     assert one.embeddings is not None
@@ -143,7 +143,7 @@ def test_learning_goes_on_from_a_file_with_embeddings(embedded_model_file: Path,
     )
     parent = load_model(embedded_model_file)
     assert parent.embeddings is not None
-    own = {k.removeprefix('frames.embeddings.'): v for k, v in trainer.network.state_dict().items()}
+    own = {k.removeprefix('frames.embeddings.'): v for k, v in trainer.setup.network.state_dict().items()}
     for name, value in parent.embeddings.state_dict().items():
         assert torch.equal(own[name], value), name
 
@@ -156,14 +156,14 @@ def test_unknown_sub_modules_are_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ('wrong', 'said'),
     [
-        ({'taps': []}, 'one sub-module'),
+        ({'taps': []}, r'embeddings\.taps is \[\]'),
         ({'taps': ['encoder.0'], 'window': 4}, 'odd'),
-        ({'taps': ['encoder.0'], 'near': 3.0}, 'below far'),
+        ({'taps': ['encoder.0'], 'near': 3.0}, r'near is 3\.0; .* far'),
         ({'taps': ['encoder.0'], 'stride': 3}, '1, 2, 4 or 8'),
         ({'taps': ['encoder.0'], 'alone': True}, 'init'),
         (
             {'taps': ['encoder.0'], 'window': 99, 'stride': 4},
-            r'is \(.*; expected 396 or more each way, an embeddings.window \(99\)',
+            r'input_size is \(.*; expected 396 .*embeddings.window \(99\)',
         ),
     ],
 )

@@ -26,9 +26,10 @@ from seg_ros.networks.registry import MODELS
 from seg_ros.training.distributed import Processes
 from seg_ros.training.golden_record import label_image
 from seg_ros.training.recipe import Recipe, Source
-from seg_ros.training.run_state import read_state
-from seg_ros.training.setup import open_source
-from seg_ros.training.trainer import BEST_FILE, LAST_FILE, STATE_FILE, Trainer
+from seg_ros.training.run_state import BEST_FILE, LAST_FILE, STATE_FILE, read_state
+from seg_ros.training.setup import set_up
+from seg_ros.training.sources import open_source
+from seg_ros.training.trainer import Trainer
 
 ALONE = Processes(0, 1, torch.device('cpu'))
 COMMAND = [sys.executable, '-m', 'seg_ros.cli', 'train', '--device', 'cpu', '--threads', '1']
@@ -37,7 +38,7 @@ COMMAND = [sys.executable, '-m', 'seg_ros.cli', 'train', '--device', 'cpu', '--t
 def make_trainer(content: dict[str, Any], folder: Path) -> Trainer:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / 'recipe.yaml').write_text(yaml.safe_dump(content))
-    return Trainer(Recipe.from_yaml(folder / 'recipe.yaml'), None, folder, ALONE)
+    return Trainer(set_up(Recipe.from_yaml(folder / 'recipe.yaml'), None, folder, ALONE))
 
 
 def test_a_run_leaves_what_it_promises(
@@ -119,7 +120,7 @@ def test_it_stops_when_validation_brings_no_gain(tiny: dict[str, Any], tmp_path:
     trainer = make_trainer(
         tiny | {'learning_rate': 1e-12, 'epochs': 9, 'stop_after': 2, 'workers': 0, 'ema': 0.0}, tmp_path
     )
-    for module in trainer.network.modules():
+    for module in trainer.setup.network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 0.0
     trainer.run()
@@ -149,10 +150,10 @@ def test_init_and_teacher_are_used(
     taught = make_trainer(tiny | {'init': str(file), 'teacher': {'model': str(file)}}, tmp_path / 'child')
     learned = load_model(file)
     for key, value in learned.network.state_dict().items():
-        torch.testing.assert_close(taught.network.network.state_dict()[key], value)
-    assert taught.metadata.parent is not None
-    assert taught.metadata.parent['digest'] == learned.digest
-    assert taught.metadata.training['recipe']['init'] == LAST_FILE
+        torch.testing.assert_close(taught.setup.network.network.state_dict()[key], value)
+    assert taught.setup.metadata.parent is not None
+    assert taught.setup.metadata.parent['digest'] == learned.digest
+    assert taught.setup.metadata.training['recipe']['init'] == LAST_FILE
     taught.run()
     with pytest.raises(RecipeError, match=r'no encoder .*; with one: efficientnet_lite_pyramid, fcn, '):
         make_trainer(tiny | {'encoder_weights': str(file)}, tmp_path / 'other')
@@ -168,13 +169,13 @@ def test_init_and_teacher_are_used(
 def test_a_loss_that_is_not_finite_ends_the_run(tiny: dict[str, Any], tmp_path: Path) -> None:
     trainer = make_trainer(tiny | {'workers': 0}, tmp_path)
     with torch.no_grad():
-        next(trainer.network.parameters()).fill_(math.nan)
+        next(trainer.setup.network.parameters()).fill_(math.nan)
     with pytest.raises(RecipeError, match='learning_rate: the loss is nan'):
         trainer.run()
 
 
 def test_sources_that_do_not_open_say_why(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match='does not take options'):
+    with pytest.raises(DatasetError, match='does not take options'):
         open_source(Source('squares', options={'colour': 'red'}), None)
     with pytest.raises(DatasetError, match='--data'):
         open_source(Source('camvid'), None)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seg_ros.training.workarounds import faults_of_gradients, guard_convolutions
+from seg_ros.training.workarounds import find_gradient_faults, use_float32_where_needed
 
 
 def depthwise(channels: int, kernel: int, stride: int) -> nn.Conv2d:
@@ -33,7 +33,7 @@ def gradients(layer: nn.Conv2d, x: Tensor) -> list[Tensor]:
 def test_guarded_convolutions_have_the_gradients_of_float32(layer: nn.Conv2d) -> None:
     torch.manual_seed(1)
     x = torch.randn(2, 24, 20, 28).contiguous(memory_format=torch.channels_last)
-    got = gradients(guard_convolutions(layer), x)
+    got = gradients(use_float32_where_needed(layer), x)
     plain = nn.Conv2d(24, 24, layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.groups)
     plain.load_state_dict(layer.state_dict())
     exact = gradients(plain.double(), x.double())
@@ -49,7 +49,7 @@ def test_all_others_learn_as_autocast_has_them() -> None:
         nn.Conv2d(24, 32, 3, groups=4),
         nn.Conv2d(32, 8, 3, dilation=2),
     )
-    guard_convolutions(layers)
+    use_float32_where_needed(layers)
     assert [type(layer) for layer in layers] == [nn.Conv2d] * 5
 
 
@@ -74,7 +74,7 @@ def test_two_steps_with_the_same_gradients(network: nn.Module, batch: tuple[Tens
     def step(images: Tensor, labels: Tensor) -> Tensor:
         return nn.functional.cross_entropy(network(images), labels)
 
-    assert faults_of_gradients(step, step, network, batch) == ''
+    assert find_gradient_faults(step, step, network, batch) == ''
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
     assert all(parameter.grad is None for parameter in network.parameters())
     assert torch.equal(torch.get_rng_state(), drawn)
@@ -93,6 +93,6 @@ def test_a_step_that_loses_gradients_or_turns_them_is_found(
     def turning(images: Tensor, labels: Tensor) -> Tensor:
         return -step(images, labels)
 
-    lost = faults_of_gradients(losing, step, network, batch)
+    lost = find_gradient_faults(losing, step, network, batch)
     assert lost.startswith('3 of 6 tensors get no gradient, such as 0.weight')
-    assert faults_of_gradients(turning, step, network, batch).startswith('cosine -')
+    assert find_gradient_faults(turning, step, network, batch).startswith('cosine -')

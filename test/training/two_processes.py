@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from seg_ros.networks.registry import MODELS
 from seg_ros.training.distributed import Processes, join, leave
 from seg_ros.training.recipe import Recipe
+from seg_ros.training.setup import set_up
 from seg_ros.training.trainer import Trainer
 
 
@@ -29,12 +30,12 @@ class Plain(nn.Module):
 
 
 def train(folder: Path, processes: Processes) -> None:
-    trainer = Trainer(Recipe.from_yaml(folder / 'recipe.yaml'), None, folder, processes)
-    shared = weakref.ref(trainer._plain_step)
+    trainer = Trainer(set_up(Recipe.from_yaml(folder / 'recipe.yaml'), None, folder, processes))
+    shared = weakref.ref(trainer._step.plain)
     trainer.run()
     alone = processes.world_size == 1
     assert alone or shared() is None, 'it would outlive the process group, and could wait for ever'
-    weights = {k: v.contiguous() for k, v in trainer.network.state_dict().items()}
+    weights = {k: v.contiguous() for k, v in trainer.setup.network.state_dict().items()}
     save_file(weights, folder / f'{processes.rank}.weights')
     (folder / f'{processes.rank}.figures').write_text(repr(trainer.progress.figures))
 
