@@ -1,4 +1,4 @@
-"""How much channels and blocks matter: criteria, and the oracle that they are compared with.
+"""Importance of channels and blocks: criteria, and the oracle for comparison.
 
 Criteria are those of H. Li et al., "Pruning filters for efficient convnets", ICLR 2017 (``l1``); Z. Liu et
 al., "Learning efficient convolutional networks through network slimming", ICCV 2017 (``batch_norm``); P.
@@ -6,10 +6,10 @@ Molchanov et al., "Pruning convolutional neural networks for resource efficient 
 (``taylor`` and the oracle); T.-J. Yang, Y.-H. Chen, V. Sze, "Designing energy-efficient convolutional neural
 networks using energy-aware pruning", CVPR 2017 (``energy``).
 
-Deliberate differences. What is scored is a unit of ``channels``, so that coupled channels count together, at
-all convolutions that read them. Yang et al. prune the layer that needs most energy first, each to the end;
-here ``energy`` ranks all units by importance for the energy that each would save, which takes most from the
-same layers but never all.
+Deliberate differences. Units of ``channels`` are scored, so that coupled channels count together, at all
+convolutions that read them. Yang et al. prune one layer after the other, that with the highest energy first;
+here ``energy`` ranks all units by importance per saved energy, which removes most from the same layers but
+never everything.
 """
 
 import math
@@ -23,19 +23,21 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from seg_ros.errors import ParameterError, UnavailableError, UnknownNameError
-from seg_ros.networks.graph.channels import ChannelMap, Unit, remove_block
+from seg_ros.networks.graph.blocks import remove_block
+from seg_ros.networks.graph.channels import ChannelMap, Unit
 from seg_ros.networks.graph.savings import savings
 from seg_ros.networks.image_network import ImageNetwork, Normalisation
 
 
 @dataclass(frozen=True)
 class Task:
-    """Labelled images, and what is to stay small on them.
+    """Labelled images, and the loss that pruning should not raise on them.
 
     Attributes:
-        batches: images (B, H, W, 3) uint8 RGB with labels (B, H, W) uint8, class ids and 255 for void.
-        loss: of scores (B, K, H, W) float against labels (B, H, W) uint8; a () float, mean over the pixels.
-        normalisation: of the network's input.
+        batches: Images (B, H, W, 3) uint8 RGB with labels (B, H, W) uint8, class ids and 255 for void.
+        loss: Function from scores (B, K, H, W) float and labels (B, H, W) uint8 to the loss, a () float, mean
+            over the pixels.
+        normalisation: Normalisation of the network's input.
     """
 
     batches: Sequence[tuple[Tensor, Tensor]]
@@ -43,7 +45,7 @@ class Task:
     normalisation: Normalisation = field(default_factory=Normalisation)
 
     def mean_loss(self, network: nn.Module) -> float:
-        """Loss of a network in evaluation mode, mean over the images."""
+        """Mean loss of a network in evaluation mode over all images."""
         total, n_images = 0.0, 0
         device = _device(network)
         with evaluating(network), torch.no_grad():
@@ -57,13 +59,13 @@ class Task:
 
 @dataclass(frozen=True)
 class Scoring:
-    """What a criterion may look at.
+    """Input of a criterion.
 
     Attributes:
-        network: the network; it is left as it is.
-        channels: its present map.
-        task: images with labels, for those that need them.
-        seed: for those that draw.
+        network: Network to score; not changed.
+        channels: Its present channels.
+        task: Labelled images, or None.
+        seed: Seed of random numbers.
     """
 
     network: nn.Module
@@ -72,10 +74,10 @@ class Scoring:
     seed: int
 
     def needed_task(self, criterion: str) -> Task:
-        """The task.
+        """The task, for a criterion that needs it.
 
         Raises:
-            ParameterError: there is none, or it has no image.
+            ParameterError: The task is missing or has no image.
         """
         if self.task is None or not self.task.batches:
             raise ParameterError(
@@ -86,12 +88,13 @@ class Scoring:
 
 @dataclass(frozen=True)
 class Criterion:
-    """A way of telling what matters.
+    """A measure of importance.
 
     Attributes:
-        score: (n_units,) float64, larger for what matters more, infinite for what must stay.
-        by_layer: whether scores are divided by the Euclidean norm of those of their layer before layers are
-            compared (Molchanov et al. 2017, section 2.2).
+        score: Function that gives the scores, (n_units,) float64: larger for more important units, infinite
+            for units that must stay.
+        by_layer: Whether scores are divided by the Euclidean norm of the scores of their layer before layers
+            are compared (Molchanov et al. 2017, section 2.2).
     """
 
     score: Callable[[Scoring], Tensor]
@@ -118,11 +121,11 @@ def l1(scoring: Scoring) -> Tensor:
 def batch_norm(scoring: Scoring) -> Tensor:
     """Mean magnitude of the scales of the normalisations that make a unit, (n_units,) float64.
 
-    Units without one, such as those between the two convolutions of an asymmetric bottleneck, get infinity:
-    they stay.
+    Units without a normalisation, such as those between the two convolutions of an asymmetric bottleneck, get
+    infinity: they stay.
 
     Raises:
-        UnavailableError: no unit has a normalisation.
+        UnavailableError: No unit has a normalisation.
     """
     scales = {
         f'{name}.weight': module.weight.detach().double().abs()
@@ -135,20 +138,20 @@ def batch_norm(scoring: Scoring) -> Tensor:
         scores.append(sum(found) / len(found) if found else math.inf)
     if scores and min(scores) == math.inf:
         raise UnavailableError(
-            "criterion 'batch_norm' needs batch normalisation, of which this network has none that counts; "
+            "criterion 'batch_norm' needs units with batch normalisation, which this network does not have; "
             'choose l1 or taylor'
         )
     return torch.tensor(scores, dtype=torch.float64)
 
 
 def taylor(scoring: Scoring) -> Tensor:
-    """First-order estimate of how much the loss changes when a unit is set to zero, (n_units,) float64.
+    """First-order estimate of the change of the loss when a unit is set to zero, (n_units,) float64.
 
     Equation 7 of Molchanov et al. with the sum over positions instead of the mean, which is a constant factor
     in a layer: |sum of activation times gradient|, mean over the images. The activations are those that
-    convolutions read, after normalisation and slope. It is the gradient of a gate that multiplies them; since
-    a convolution is linear, it is as well the sum of weight times gradient over the weights that read them,
-    and so costs nothing beyond the backward pass.
+    convolutions read, after normalisation and slope. The sum is the gradient of a gate that multiplies them.
+    A convolution is linear, so it equals the sum of weight times gradient over the weights that read them,
+    which costs nothing beyond the backward pass.
     """
     task = scoring.needed_task('taylor')
     readers = _gather(scoring.channels.units)
@@ -178,13 +181,13 @@ def taylor(scoring: Scoring) -> Tensor:
 
 
 def random(scoring: Scoring) -> Tensor:
-    """Numbers in 0..1 drawn by the seed: what every criterion must beat, (n_units,) float64."""
+    """Random numbers in 0..1, the baseline of all criteria, (n_units,) float64."""
     generator = torch.Generator().manual_seed(scoring.seed)
     return torch.rand(len(scoring.channels.units), dtype=torch.float64, generator=generator)
 
 
 def energy(scoring: Scoring) -> Tensor:
-    """Importance, by ``taylor`` where there are images and ``l1`` otherwise, for each picojoule saved.
+    """Importance per saved picojoule, by ``taylor`` with images and by ``l1`` without.
 
     Importance is compared by layer before it is divided; see :func:`seg_ros.networks.graph.savings.savings`.
     """
@@ -211,19 +214,19 @@ def importance(
     task: Task | None = None,
     seed: int = 0,
 ) -> Tensor:
-    """How much each unit matters, comparable over all layers, (n_units,) float64.
+    """Importance of each unit, comparable over all layers, (n_units,) float64.
 
     Args:
-        network: in any mode; it is left as it is.
-        channels: its present map.
-        criterion: name in CRITERIA.
-        task: images with labels; ``taylor`` needs it and ``energy`` takes it.
-        seed: of ``random``.
+        network: Network to score, in any mode; not changed.
+        channels: Its present channels.
+        criterion: Name in CRITERIA.
+        task: Labelled images; required by ``taylor``, used by ``energy``.
+        seed: Seed of ``random``.
 
     Raises:
-        UnknownNameError: there is no such criterion.
-        ParameterError: it needs images and there are none.
-        UnavailableError: the network has not what the criterion looks at.
+        UnknownNameError: The criterion is unknown.
+        ParameterError: The criterion needs images and there are none.
+        UnavailableError: The network lacks the layers that the criterion scores.
     """
     if criterion not in CRITERIA:
         raise UnknownNameError('criterion', criterion, sorted(CRITERIA))
@@ -233,7 +236,7 @@ def importance(
 
 
 def by_layer(score: Tensor, channels: ChannelMap) -> Tensor:
-    """Scores (n_units,) divided by the Euclidean norm of those of their layer."""
+    """Divide scores (n_units,) by the Euclidean norm of the scores of their layer."""
     result = score.clone()
     for numbers in channels.layers.values():
         result[list(numbers)] /= score[list(numbers)].norm().clamp_min(1e-30)
@@ -243,15 +246,15 @@ def by_layer(score: Tensor, channels: ChannelMap) -> Tensor:
 def oracle_importance(
     network: nn.Module, channels: ChannelMap, task: Task, numbers: Sequence[int] | None = None
 ) -> Tensor:
-    """By how much the loss really changes without each unit, one at a time; negative where it falls.
+    """Measured change of the loss without each unit alone; negative if the loss falls.
 
-    A unit is silenced at all convolutions that read it, which gives the very scores that removal gives.
+    A unit is set to zero at all convolutions that read it, which gives the same scores as its removal.
 
     Args:
-        network: in any mode; it is left as it is.
-        channels: its present map.
-        task: images with labels.
-        numbers: of the units to look at; all where None.
+        network: Network to score, in any mode; not changed.
+        channels: Its present channels.
+        task: Labelled images.
+        numbers: Numbers of the units to measure; None = all.
 
     Returns:
         (len(numbers),) float64.
@@ -266,12 +269,12 @@ def oracle_importance(
 
 
 def block_importance(network: nn.Module, blocks: Sequence[str], task: Task) -> dict[str, float]:
-    """By how much the loss changes when each block alone is left out; negative where it falls.
+    """Measured change of the loss without each block alone; negative if the loss falls.
 
     Args:
-        network: in any mode; it is left as it is.
-        blocks: names, as of :func:`seg_ros.networks.graph.channels.removable_blocks`.
-        task: images with labels.
+        network: Network to score, in any mode; not changed.
+        blocks: Names of blocks, from :func:`seg_ros.networks.graph.channels.removable_blocks`.
+        task: Labelled images.
     """
     before = task.mean_loss(network)
     changes = {}
@@ -282,7 +285,7 @@ def block_importance(network: nn.Module, blocks: Sequence[str], task: Task) -> d
 
 
 def rank_correlation(first: Tensor, second: Tensor) -> float:
-    """Spearman's rank correlation of two (n,) vectors, -1..1; nan where either is constant."""
+    """Spearman's rank correlation of two (n,) vectors, -1..1; NaN if one of them is constant."""
     ranks = []
     for values in (first, second):
         _, inverse, counts = np.unique(values.numpy(), return_inverse=True, return_counts=True)
@@ -294,7 +297,7 @@ def rank_correlation(first: Tensor, second: Tensor) -> float:
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """In evaluation mode, and afterwards each module in its own again."""
+    """Switch a network to evaluation mode; afterwards each module has its own mode again."""
     modes = {module: module.training for module in network.modules()}
     network.eval()
     try:
@@ -306,7 +309,7 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def without_block(network: nn.Module, name: str) -> Iterator[None]:
-    """With ``nn.Identity`` in the place of a block."""
+    """Replace a block by ``nn.Identity`` within the context."""
     parent, _, leaf = name.rpartition('.')
     block = network.get_submodule(name)
     remove_block(network, name)
@@ -322,7 +325,7 @@ def _device(network: nn.Module) -> torch.device:
 
 @contextmanager
 def _silenced(network: nn.Module, unit: Unit) -> Iterator[None]:
-    """With zeros wherever a convolution reads a unit."""
+    """Set the weights that read a unit to zero within the context."""
     slices = [network.get_parameter(p.name).data.select(p.dim, p.channel) for p in unit.readers]
     before = [part.clone() for part in slices]
     try:
@@ -335,7 +338,7 @@ def _silenced(network: nn.Module, unit: Unit) -> Iterator[None]:
 
 
 def _gather(units: Sequence[Unit]) -> dict[tuple[str, int], tuple[Tensor, Tensor]]:
-    """(tensor, dimension) -> numbers of the units that it reads, and the channels that they have in it."""
+    """(tensor, dimension) -> numbers of the units that it reads, and their channels in it."""
     found: dict[tuple[str, int], tuple[list[int], list[int]]] = {}
     for number, unit in enumerate(units):
         for name, dim, channel in unit.readers:

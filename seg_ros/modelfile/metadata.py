@@ -11,7 +11,7 @@ from seg_ros.classes import ClassSet
 from seg_ros.errors import DatasetError, ModelFileError, ParameterError, UnknownNameError, look_up
 from seg_ros.networks.binary_layer import BinaryLayer
 from seg_ros.networks.embedding_head import EmbeddingHead
-from seg_ros.networks.graph.channels import remove_block
+from seg_ros.networks.graph.blocks import remove_block
 from seg_ros.networks.image_network import Normalisation
 from seg_ros.networks.registry import ENCODERS, MODELS
 from seg_ros.quantization.levels import QUANTIZATIONS

@@ -20,7 +20,8 @@ from seg_ros.compression.importance import (
 from seg_ros.datasets.squares import SquaresDataset
 from seg_ros.errors import ParameterError, UnavailableError, UnknownNameError
 from seg_ros.networks.enet import ENet
-from seg_ros.networks.graph.channels import ChannelMap, removable_blocks, remove, remove_block, trace_channels
+from seg_ros.networks.graph.blocks import remove_block
+from seg_ros.networks.graph.channels import ChannelMap, removable_blocks, remove, trace_channels
 from seg_ros.networks.image_network import ImageNetwork, Normalisation
 from seg_ros.networks.segnet import SegNetSmall
 

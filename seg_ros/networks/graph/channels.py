@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from seg_ros.errors import ModelFileError, ParameterError, UnavailableError
+from seg_ros.networks.graph.blocks import check_names
 from seg_ros.networks.graph.dependencies import DependencyGraph, Place
 from seg_ros.networks.graph.trace import trace_network
 
@@ -70,7 +71,7 @@ def trace_channels(network: nn.Module, example: Tensor, *, keep: Collection[str]
         UnavailableError: The network cannot be traced on the meta device.
         ParameterError: ``keep`` holds a name that is not a sub-module.
     """
-    _check_names(network, keep)
+    check_names(network, keep)
     example = example[:1]
     macs_per_value = trace_network(network, example).macs_per_value()
     scale = example.numel() / _small(example).numel()
@@ -84,17 +85,6 @@ def removable_blocks(network: nn.Module, example: Tensor) -> list[str]:
     been added to their input when they return. A chain of such blocks is not named itself.
     """
     return _dependencies(network, example).blocks()
-
-
-def remove_block(network: nn.Module, name: str) -> None:
-    """Replace a sub-module by ``nn.Identity``, in place.
-
-    Raises:
-        ParameterError: The network has no sub-module of that name.
-    """
-    _check_names(network, [name])
-    parent, _, leaf = name.rpartition('.')
-    setattr(network.get_submodule(parent), leaf, nn.Identity())
 
 
 def remove(network: nn.Module, units: Iterable[Unit]) -> None:
@@ -171,13 +161,6 @@ def shrink(network: nn.Module, shapes: Mapping[str, Sequence[int]]) -> None:
             f'with these shapes the network gives {[tuple(s) for s in found]}; '
             f'its architecture gives {[tuple(s) for s in wanted]}'
         )
-
-
-def _check_names(network: nn.Module, names: Iterable[str]) -> None:
-    known = dict(network.named_modules())
-    for name in names:
-        if not name or name not in known:
-            raise ParameterError(f"the network has no sub-module '{name}'")
 
 
 def _small(example: Tensor) -> Tensor:

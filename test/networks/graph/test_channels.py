@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from seg_ros.errors import ModelFileError, ParameterError
 from seg_ros.networks.enet import ENet
+from seg_ros.networks.graph.blocks import remove_block
 from seg_ros.networks.graph.channels import (
     ChannelMap,
     Unit,
     removable_blocks,
     remove,
-    remove_block,
     shrink,
     trace_channels,
 )
