@@ -3,6 +3,8 @@
 The distance between two regions is :func:`_distance`; change it there. The functions are compiled if Numba is
 installed. Otherwise the same loops run in Python.
 
+NamedTuples are unpacked before a loop: compiled code counts references at each access to a field.
+
 Each region knows its nearest neighbour. If that neighbour moves away, the old distance stays as a lower bound
 until it is the smallest of all. Only then are the neighbours of the region compared again.
 """
@@ -14,6 +16,7 @@ import numpy.typing as npt
 
 from seg_ros._numba import compiled_where_possible, inlined_where_possible
 from seg_ros.arrays import Float32Array, Int32Array, UInt64Array
+from seg_ros.segments.bit_count import n_ones
 from seg_ros.segments.union_find import root_of, tree_numbers
 
 _UNREACHED = np.float32(np.inf)
@@ -50,13 +53,11 @@ class RegionFeatures(NamedTuple):
     """Values by which regions are compared.
 
     Attributes:
-        sums: (n, C) float32, sums of the values over the pixels of each region, in the unit of ``sizes``.
         sizes: (n,) float32, fraction of the image that each region covers.
-        means: (n, C) float32, sums / sizes.
+        means: (n, C) float32, mean values.
         words: (n, ceil(C / 64)) uint64, signs of the means as bits; (n, 0) to compare the means themselves.
     """
 
-    sums: Float32Array
     sizes: Float32Array
     means: Float32Array
     words: UInt64Array
@@ -69,22 +70,32 @@ class DistanceWeights(NamedTuple):
     border_share: np.float32
 
 
-class NearestNeighbours(NamedTuple):
-    """Nearest neighbour of each region.
+class DistanceRanking(NamedTuple):
+    """Distance of each region to its nearest neighbour, in blocks that make the minimum quick to find.
 
     Attributes:
-        neighbour: (n,) int32, region; -1 = none, or not known.
-        is_bound: (n,) bool, whether the distance is a lower bound only.
         distances: (n rounded up to whole blocks,) float32, 0 or more; infinite = no neighbour.
         bits: The same memory as int32. For numbers of 0 or more the order is the same and the search faster.
         minima: (blocks,) int32, minimum of the bits of each block.
     """
 
-    neighbour: Int32Array
-    is_bound: npt.NDArray[np.bool_]
     distances: Float32Array
     bits: Int32Array
     minima: Int32Array
+
+
+class NearestNeighbours(NamedTuple):
+    """Nearest neighbour of each region.
+
+    Attributes:
+        neighbour: (n,) int32, region; -1 = none, or not known.
+        is_bound: (n,) bool, whether the distance in ``ranking`` is a lower bound only.
+        ranking: Distances to the neighbours.
+    """
+
+    neighbour: Int32Array
+    is_bound: npt.NDArray[np.bool_]
+    ranking: DistanceRanking
 
 
 @compiled_where_possible
@@ -124,47 +135,54 @@ def merge_most_similar(
     graph = _graph_of(pairs, lengths, features)
     weights = DistanceWeights(size_power, border_share)
     nearest = _nearest_of(graph, features, weights)
+    neighbour, is_bound, ranking = nearest
     visit = 0
     while True:
-        one = _nearest_pair(nearest)
-        distance = nearest.distances[one]
+        one = _nearest_pair(ranking)
+        distance = ranking.distances[one]
         if distance > limit or distance == _UNREACHED:
             return tree_numbers(graph.parent)
         visit += 1
-        if nearest.is_bound[one]:
+        if is_bound[one]:
             _tidy_borders(graph, one, visit)
-            near, distance = _nearest_neighbour(graph, features, weights, one)
-            nearest.neighbour[one], nearest.is_bound[one] = near, False
-            _set_distance(nearest, one, distance)
+            neighbour[one], distance = _nearest_neighbour(graph, features, weights, one)
+            is_bound[one] = False
+            _set_distance(ranking, one, distance)
             continue
-        other = nearest.neighbour[one]
-        _merge(graph, features, one, other)
-        _set_distance(nearest, other, _UNREACHED)
+        other = neighbour[one]
+        _merge(graph, features, sums, one, other)
+        _set_distance(ranking, other, _UNREACHED)
         _tidy_borders(graph, one, visit)
         _update_neighbours(graph, features, weights, nearest, one, other)
 
 
 @inlined_where_possible
 def _distance(
-    graph: RegionGraph, features: RegionFeatures, weights: DistanceWeights, border: Any, one: Any, other: Any
+    borders: Float32Array,
+    features: RegionFeatures,
+    weights: DistanceWeights,
+    border: Any,
+    one: Any,
+    other: Any,
 ) -> np.float32:
     """Distance of two adjacent regions.
 
     Args:
-        graph: The regions.
-        features: Their values.
+        borders: (E, 2) float32 of :class:`RegionGraph`.
+        features: Values of the regions.
         weights: Parameters of the distance.
         border: Index of the border between the two regions.
         one: First region.
         other: Second region.
     """
-    size_power, border_share = weights.size_power, weights.border_share
+    size_power, border_share = weights
+    sizes, means, words = features
     distance = np.float32(0)
     if border_share < 1:
-        distance += (np.float32(1) - border_share) * _difference(features.means, features.words, one, other)
-    distance += border_share * graph.borders[border, 1] / graph.borders[border, 0]
+        distance += (np.float32(1) - border_share) * _difference(means, words, one, other)
+    distance += border_share * borders[border, 1] / borders[border, 0]
     if size_power > 0:
-        size, other_size = features.sizes[one], features.sizes[other]
+        size, other_size = sizes[one], sizes[other]
         distance *= (np.float32(2) * size * other_size / (size + other_size)) ** size_power
     return np.float32(distance)
 
@@ -176,7 +194,7 @@ def _difference(means: Float32Array, words: UInt64Array, one: Any, other: Any) -
     if words.shape[1]:
         n_differing = 0
         for w in range(words.shape[1]):
-            n_differing += _n_ones(words[one, w] ^ words[other, w])
+            n_differing += n_ones(words[one, w] ^ words[other, w])
         total += np.float32(n_differing)
     else:
         for c in range(means.shape[1]):
@@ -184,33 +202,12 @@ def _difference(means: Float32Array, words: UInt64Array, one: Any, other: Any) -
     return np.float32(total / np.float32(means.shape[1]))
 
 
-_TWOS, _FOURS, _EIGHTS = (
-    np.uint64(0x5555555555555555),
-    np.uint64(0x3333333333333333),
-    np.uint64(0x0F0F0F0F0F0F0F0F),
-)
-_SHIFTS = (np.uint64(1), np.uint64(2), np.uint64(4), np.uint64(8), np.uint64(16), np.uint64(32))
-_COUNT = np.uint64(0x7F)
-
-
-@inlined_where_possible
-def _n_ones(word: Any) -> int:
-    """Number of set bits of a uint64."""
-    word = word - ((word >> _SHIFTS[0]) & _TWOS)
-    word = (word & _FOURS) + ((word >> _SHIFTS[1]) & _FOURS)
-    word = (word + (word >> _SHIFTS[2])) & _EIGHTS
-    word = word + (word >> _SHIFTS[3])
-    word = word + (word >> _SHIFTS[4])
-    word = word + (word >> _SHIFTS[5])
-    return int(word & _COUNT)
-
-
 @compiled_where_possible
 def _features_of(sums: Float32Array, sizes: Float32Array, binary: bool) -> RegionFeatures:
     """Means and signs of all regions; ``sums`` and ``sizes`` are kept, not copied."""
     n, n_channels = sums.shape
     words = np.zeros((n, (n_channels + 63) // 64 if binary else 0), np.uint64)
-    features = RegionFeatures(sums, sizes, np.empty((n, n_channels), np.float32), words)
+    features = RegionFeatures(sizes, np.empty((n, n_channels), np.float32), words)
     for region in range(n):
         _update_mean(sums[region], sizes[region], features.means[region], words[region])
     return features
@@ -256,16 +253,13 @@ def _nearest_of(graph: RegionGraph, features: RegionFeatures, weights: DistanceW
     n = graph.parent.size
     n_blocks = n // _BLOCK + 1
     distances = np.full(n_blocks * _BLOCK, _UNREACHED, np.float32)
-    minima = np.empty(n_blocks, np.int32)
-    nearest = NearestNeighbours(
-        np.full(n, -1, np.int32), np.zeros(n, np.bool_), distances, distances.view(np.int32), minima
-    )
+    ranking = DistanceRanking(distances, distances.view(np.int32), np.empty(n_blocks, np.int32))
+    neighbour = np.empty(n, np.int32)
     for region in range(n):
-        near, distances[region] = _nearest_neighbour(graph, features, weights, region)
-        nearest.neighbour[region] = near
+        neighbour[region], distances[region] = _nearest_neighbour(graph, features, weights, region)
     for block in range(n_blocks):
-        _set_distance(nearest, block * _BLOCK, distances[block * _BLOCK])
-    return nearest
+        _set_distance(ranking, block * _BLOCK, distances[block * _BLOCK])
+    return NearestNeighbours(neighbour, np.zeros(n, np.bool_), ranking)
 
 
 @compiled_where_possible
@@ -273,31 +267,32 @@ def _nearest_neighbour(
     graph: RegionGraph, features: RegionFeatures, weights: DistanceWeights, one: Any
 ) -> tuple[Any, np.float32]:
     """Nearest neighbour of a region, of equally near ones the lowest, and its distance."""
+    pairs, borders, following = graph.pairs, graph.borders, graph.following
     nearest, least = np.int32(-1), _UNREACHED
     half = graph.first[one]
     while half >= 0:
-        near = graph.pairs[half // 2, 1 - half % 2]
-        distance = _distance(graph, features, weights, half // 2, one, near)
+        near = pairs[half // 2, 1 - half % 2]
+        distance = _distance(borders, features, weights, half // 2, one, near)
         if distance < least or (distance == least and near < nearest):
             nearest, least = near, distance
-        half = graph.following[half]
+        half = following[half]
     return nearest, least
 
 
 @compiled_where_possible
-def _set_distance(nearest: NearestNeighbours, region: Any, distance: Any) -> None:
+def _set_distance(ranking: DistanceRanking, region: Any, distance: Any) -> None:
     """Set the distance of a region to its nearest neighbour, and update the minimum of its block."""
-    nearest.distances[region] = distance
+    ranking.distances[region] = distance
     block, lowest = region // _BLOCK, _LAST
-    for value in nearest.bits[block * _BLOCK : block * _BLOCK + _BLOCK]:
+    for value in ranking.bits[block * _BLOCK : block * _BLOCK + _BLOCK]:
         lowest = min(lowest, value)
-    nearest.minima[block] = lowest
+    ranking.minima[block] = lowest
 
 
 @compiled_where_possible
-def _nearest_pair(nearest: NearestNeighbours) -> int:
+def _nearest_pair(ranking: DistanceRanking) -> int:
     """Region with the smallest distance to its nearest neighbour, of equal ones the lowest."""
-    bits, minima = nearest.bits, nearest.minima
+    bits, minima = ranking.bits, ranking.minima
     best = 0
     for block in range(minima.size):
         if minima[block] < minima[best]:
@@ -309,16 +304,16 @@ def _nearest_pair(nearest: NearestNeighbours) -> int:
 
 
 @compiled_where_possible
-def _merge(graph: RegionGraph, features: RegionFeatures, one: Any, other: Any) -> None:
+def _merge(graph: RegionGraph, features: RegionFeatures, sums: Float32Array, one: Any, other: Any) -> None:
     """Merge two regions under the number of the first; its half-edges may hold duplicates afterwards."""
-    sums, sizes = features.sums, features.sizes
+    sizes, means, words = features
     graph.parent[other] = one
     graph.following[graph.last[one]] = graph.first[other]
     graph.last[one] = graph.last[other]
     sizes[one] += sizes[other]
     for c in range(sums.shape[1]):
         sums[one, c] += sums[other, c]
-    _update_mean(sums[one], sizes[one], features.means[one], features.words[one])
+    _update_mean(sums[one], sizes[one], means[one], words[one])
 
 
 @compiled_where_possible
@@ -332,11 +327,12 @@ def _tidy_borders(graph: RegionGraph, one: Any, visit: int) -> None:
         one: The region.
         visit: A number that was never used before.
     """
-    pairs, borders, visits = graph.pairs, graph.borders, graph.visits
-    before, half = np.int32(-1), graph.first[one]
+    parent, pairs, borders, visits = graph.parent, graph.pairs, graph.borders, graph.visits
+    first, following = graph.first, graph.following
+    before, half = np.int32(-1), first[one]
     while half >= 0:
         border = half // 2
-        near = root_of(graph.parent, pairs[border, 1 - half % 2])
+        near = root_of(parent, pairs[border, 1 - half % 2])
         if borders[border, 0] > 0 and near != one and visits[near, 0] != visit:
             visits[near, 0], visits[near, 1] = visit, border
             pairs[border, 1 - half % 2] = near
@@ -347,10 +343,10 @@ def _tidy_borders(graph: RegionGraph, one: Any, visit: int) -> None:
                 borders[visits[near, 1], 1] += borders[border, 1]
             borders[border, 0] = 0
             if before < 0:
-                graph.first[one] = graph.following[half]
+                first[one] = following[half]
             else:
-                graph.following[before] = graph.following[half]
-        half = graph.following[half]
+                following[before] = following[half]
+        half = following[half]
     graph.last[one] = before
 
 
@@ -373,21 +369,23 @@ def _update_neighbours(
         one: The merged region.
         other: The region that has become part of it.
     """
-    neighbour, is_bound, distances = nearest.neighbour, nearest.is_bound, nearest.distances
+    neighbour, is_bound, ranking = nearest
+    distances = ranking.distances
+    pairs, borders, following = graph.pairs, graph.borders, graph.following
     closest, least = np.int32(-1), _UNREACHED
     half = graph.first[one]
     while half >= 0:
-        near = graph.pairs[half // 2, 1 - half % 2]
-        distance = _distance(graph, features, weights, half // 2, one, near)
+        near = pairs[half // 2, 1 - half % 2]
+        distance = _distance(borders, features, weights, half // 2, one, near)
         if distance < least or (distance == least and near < closest):
             closest, least = near, distance
         was_nearest = neighbour[near] == one or neighbour[near] == other
         is_tie = distance == distances[near] and not is_bound[near] and one < neighbour[near]
         if distance < distances[near] or is_tie or (was_nearest and distance == distances[near]):
             neighbour[near], is_bound[near] = one, False
-            _set_distance(nearest, near, distance)
+            _set_distance(ranking, near, distance)
         elif was_nearest:
             neighbour[near], is_bound[near] = -1, True
-        half = graph.following[half]
+        half = following[half]
     neighbour[one] = closest
-    _set_distance(nearest, one, least)
+    _set_distance(ranking, one, least)
