@@ -21,6 +21,7 @@ from seg_ros.bags.messages import COMPRESSED_IMAGE, message_types
 from seg_ros.bags.reader import BagReader
 from seg_ros.bags.writer import BagWriter
 from seg_ros.cli.main import main
+from seg_ros.inference.process import limit_thread_spinning
 from seg_ros.inference.segmenter import Segmenter
 from seg_ros.inference.settings import Settings
 from seg_ros.metrics.labels import mean_iou
@@ -53,6 +54,7 @@ def words(model_file: Path) -> list[str]:
 
 def replay(bag: Path, output: Path, model_file: Path, *more: object) -> int:
     """A replay in this process, whose environment must stay as it was."""
+    limit_thread_spinning()  # changes it for good, as the first thing that the command does
     before = dict(os.environ)
     code = main(['replay', str(bag), '-o', str(output), *words(model_file), *map(str, more)])
     assert dict(os.environ) == before
