@@ -1,4 +1,4 @@
-"""Compiled loops and the threads that run them, for all modules that need either."""
+"""Loops compiled by Numba, and threads that run them."""
 
 import importlib
 import logging
@@ -12,16 +12,16 @@ from typing import Any, TypeVar, cast
 _log = logging.getLogger(__name__)
 _Function = TypeVar('_Function', bound=Callable[..., Any])
 
-# Fused multiply-add only: what else goes by fast mathematics would lose sight of infinity and NaN.
+# Fused multiply-add only: other fast-math options ignore infinity and NaN.
 _FAST_MATH = {'contract'}
 
 
 def compiled(function: _Function, *, inline: bool = False) -> _Function:
-    """``function`` compiled by Numba at its first call, without the GIL, kept on disk where that is writable.
+    """``function`` compiled by Numba at its first call, without the GIL, cached on disk if possible.
 
     Args:
-        function: of what Numba knows.
-        inline: make it a part of the compiled functions that call it; for small ones called very often.
+        function: Function of types that Numba supports.
+        inline: Whether to inline it into its callers; for small functions that are called very often.
 
     Raises:
         ImportError: Numba is missing.
@@ -31,13 +31,13 @@ def compiled(function: _Function, *, inline: bool = False) -> _Function:
     options: dict[str, Any] = {'nogil': True, 'fastmath': _FAST_MATH, 'forceinline': inline}
     try:
         done = njit(cache=True, **options)(function)
-    except RuntimeError:  # Numba found no place for its cache
+    except RuntimeError:  # Numba found no writable folder for its cache
         done = njit(**options)(function)
     return cast(_Function, done)
 
 
 def compiled_where_possible(function: _Function) -> _Function:
-    """:func:`compiled`; ``function`` itself, which does the same, where Numba is missing."""
+    """``function`` compiled as by :func:`compiled`, or unchanged if Numba is missing."""
     try:
         return compiled(function)
     except ImportError:
@@ -45,7 +45,7 @@ def compiled_where_possible(function: _Function) -> _Function:
 
 
 def inlined_where_possible(function: _Function) -> _Function:
-    """As :func:`compiled_where_possible`, as a part of the functions that call it."""
+    """The same as :func:`compiled_where_possible`, inlined into its callers."""
     try:
         return compiled(function, inline=True)
     except ImportError:
@@ -54,7 +54,12 @@ def inlined_where_possible(function: _Function) -> _Function:
 
 @cache
 def import_kernels(module: str, otherwise: str) -> ModuleType | None:
-    """A module of compiled loops; None, and one warning that says ``otherwise``, where Numba is missing."""
+    """Module of compiled loops; None, with one warning, if Numba is missing.
+
+    Args:
+        module: Name of the module.
+        otherwise: Consequence of the missing module, for the warning.
+    """
     try:
         return importlib.import_module(module)
     except ImportError as err:
@@ -68,12 +73,12 @@ def run_in_parts(run: Callable[[int, int], Any], n_rows: int, n_parts: int) -> l
     """Call ``run(start, stop)`` for ``n_parts`` ranges of rows at once, each in a thread of its own.
 
     Args:
-        run: must release the GIL for this to be of use.
-        n_rows: 1 or more.
-        n_parts: 1 or more; at most as many ranges as rows are made.
+        run: Function of the first row and the row after the last one; should release the GIL.
+        n_rows: Number of rows, 1 or more.
+        n_parts: Number of ranges, 1 or more; reduced to the number of rows.
 
     Returns:
-        What the calls returned, from the first rows to the last.
+        Results of the calls, from the first rows to the last.
     """
     n_parts = min(n_parts, n_rows)
     bounds = [n_rows * part // n_parts for part in range(n_parts + 1)]
@@ -83,7 +88,7 @@ def run_in_parts(run: Callable[[int, int], Any], n_rows: int, n_parts: int) -> l
 
 @cache
 def n_cores() -> int:
-    """How many cores this process may use."""
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 

@@ -2,7 +2,7 @@
 
 The exceptions form one tree, so that one ``except`` clause catches them all.
 
-Every message says what came, what was expected and what to do::
+Each message gives the value found, the value expected and a remedy::
 
     SegRosError
     ├── ImageError          an image, or a message that carries one, cannot be read
@@ -10,12 +10,12 @@ Every message says what came, what was expected and what to do::
     ├── DatasetError        a data set folder lacks files or holds impossible labels
     ├── RecipeError         a training recipe has a wrong or unknown key
     ├── ModelFileError      a model file is missing, truncated, hostile or of another kind
-    │   └── SelfCheckError  a model does not reproduce its own golden labels
+    │   └── SelfCheckError  a model does not reproduce its own golden record
     ├── ParameterError      a parameter value is refused
-    ├── BudgetError         a network cannot be made as small as was asked for
-    ├── CalibrationError    activations were not measured, or not on fitting images
-    ├── UnknownNameError    a name is in none of the tables; the message lists the known ones
-    └── UnavailableError    this machine or this file cannot give what was asked for
+    ├── BudgetError         a network cannot be reduced to the budget
+    ├── CalibrationError    the calibration record is missing or was measured on unsuitable images
+    ├── UnknownNameError    a name is not in its table; the message lists the known names
+    └── UnavailableError    this computer or this file does not offer the requested feature
 """
 
 from collections import UserDict
@@ -35,11 +35,11 @@ class ImageError(SegRosError, ValueError):
 
 
 class BagError(SegRosError, ValueError):
-    """A bag cannot be read, or it has no topic of the wanted kind."""
+    """A bag cannot be read, or has no topic of the expected kind."""
 
 
 class DatasetError(SegRosError, ValueError):
-    """A data set folder lacks files or holds labels that its class set does not have."""
+    """A data set folder lacks files, or holds labels outside its class set."""
 
 
 class RecipeError(SegRosError, ValueError):
@@ -47,11 +47,11 @@ class RecipeError(SegRosError, ValueError):
 
 
 class ModelFileError(SegRosError, ValueError):
-    """A model file is missing, truncated, hostile or not for this version."""
+    """A model file is missing, truncated, hostile or of another version."""
 
 
 class SelfCheckError(ModelFileError):
-    """A loaded model does not give the labels that its file says it must give."""
+    """A loaded model does not reproduce the golden record in its file."""
 
 
 class ParameterError(SegRosError, ValueError):
@@ -59,22 +59,22 @@ class ParameterError(SegRosError, ValueError):
 
 
 class BudgetError(SegRosError, ValueError):
-    """A network cannot be made as small, or as fast, as was asked for; the message says how far it goes."""
+    """A network cannot be reduced to the budget; the message gives the smallest size reached."""
 
 
 class CalibrationError(SegRosError, ValueError):
-    """What 8-bit computation needs to know of activations is missing, or was measured on unfitting images."""
+    """The record of activation ranges for 8-bit computation is missing or unsuitable."""
 
 
 class UnknownNameError(SegRosError, LookupError):
-    """A name is not in its table."""
+    """A name is not in its table; the message lists the known names."""
 
     def __init__(self, kind: str, name: str, known: list[str]) -> None:
         super().__init__(f"unknown {kind} '{name}'; known: {', '.join(known) or 'none'}")
 
 
 class UnavailableError(SegRosError, RuntimeError):
-    """This machine, or this model file, cannot give what was asked for."""
+    """This computer, or this model file, does not offer the requested feature."""
 
 
 class LazyTable(UserDict[str, T]):

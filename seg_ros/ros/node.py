@@ -275,4 +275,4 @@ class SegmentationNode(LifecycleNode):
     def _warn_of_unknown_parameters(self) -> None:
         for name, meant in unknown_overrides(self).items():
             hint = f"; did you mean '{meant}'?" if meant else ''
-            self.get_logger().warning(f"there is no parameter '{name}', its value is ignored{hint}")
+            self.get_logger().warning(f"parameter '{name}' does not exist, its value is ignored{hint}")

@@ -51,7 +51,7 @@ def choose_backend(
         Name of the backend, and the backend.
 
     Raises:
-        UnavailableError: The backend is not available; the message says why and lists those that are.
+        UnavailableError: The backend is not available; the message gives the reason and lists those that are.
         UnknownNameError: The backend does not exist.
     """
     dtype = QUANTIZATIONS[level].dtype
