@@ -19,6 +19,8 @@ exclude_patterns = ['_build']
 html_theme = 'furo'
 html_title = f'seg_ros {version}'
 html_show_copyright = False
+html_static_path = ['wide.css']
+html_css_files = ['wide.css']
 
 myst_enable_extensions = ['colon_fence']
 myst_heading_anchors = 4

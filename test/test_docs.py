@@ -23,7 +23,7 @@ import yaml
 
 from seg_ros.classes import ClassSet
 from seg_ros.cli.main import COMMANDS, main
-from seg_ros.cli.train import find_recipe
+from seg_ros.cli.options import find_recipe
 from seg_ros.compression.chain import CompressionRecipe
 from seg_ros.inference.settings import BY_NAME
 from seg_ros.resources import resource
