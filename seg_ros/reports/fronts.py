@@ -1,6 +1,7 @@
 """Plots of mean IoU against each cost of a model, with the Pareto front."""
 
 import io
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +11,8 @@ from seg_ros.evaluation.compare import Row, pareto_front
 from seg_ros.reports.html import Picture, data_uri
 
 _MARKERS = 'osD^vP*Xp<>h8'
-_SIZE_INCHES = (6.2, 4.4)
-_CSS_PIXELS_PER_INCH = 96
+_SIZE_INCHES = (5.4, 3.9)
+_CSS_PIXELS_PER_POINT = 4 / 3
 
 
 @dataclass(frozen=True)
@@ -103,11 +104,9 @@ def _draw_front(axes: Any, axis: Axis, rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def _legend(handles: dict[str, Any]) -> Picture:
-    figure = _figure((1, 1))
-    legend = figure.legend(handles.values(), handles.keys(), frameon=False, borderpad=0)
-    figure.draw_without_rendering()
-    extent = legend.get_window_extent().transformed(figure.dpi_scale_trans.inverted())
-    return _embed(figure, 'models and levels of the plots', extent)
+    figure = _figure(_SIZE_INCHES)
+    figure.legend(handles.values(), handles.keys(), frameon=False, borderpad=0)
+    return _embed(figure, 'models and levels of the plots')
 
 
 def _figure(size: tuple[float, float]) -> Any:
@@ -116,10 +115,11 @@ def _figure(size: tuple[float, float]) -> Any:
     return Figure(figsize=size, layout='constrained')
 
 
-def _embed(figure: Any, caption: str, extent: Any = None) -> Picture:
-    """Put a figure, or a part of it in inches, into the page."""
+def _embed(figure: Any, caption: str) -> Picture:
+    """Put the drawn part of a figure into the page."""
     file = io.BytesIO()
-    figure.savefig(file, format='svg', transparent=True, bbox_inches=extent)
-    sides = figure.get_size_inches() if extent is None else (extent.width, extent.height)
-    width, height = (round(_CSS_PIXELS_PER_INCH * side) for side in sides)
-    return Picture(data_uri('image/svg+xml', file.getvalue()), width, height, caption)
+    figure.savefig(file, format='svg', transparent=True, bbox_inches='tight', pad_inches=0.05)
+    content = file.getvalue()
+    sides = re.findall(rb' (?:width|height)="([\d.]+)pt"', content)[:2]
+    width, height = (round(_CSS_PIXELS_PER_POINT * float(side)) for side in sides)
+    return Picture(data_uri('image/svg+xml', content), width, height, caption)

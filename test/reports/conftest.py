@@ -22,8 +22,14 @@ addEventListener('load', () => {{
   const ratios = images.filter(image => image.naturalWidth)
     .map(image => (image.width / image.height) / (image.naturalWidth / image.naturalHeight))
     .filter(ratio => Math.abs(ratio - 1) > 0.05)
+  const range = page.createRange()
+  const squeezed = [...page.querySelectorAll('th, td')].filter(cell => {{
+    range.selectNodeContents(cell)
+    return cell.textContent.length < 100 && range.getBoundingClientRect().height > 7 * 22
+  }})
   document.title = `overflow=${{root.scrollWidth - root.clientWidth}} unseen=${{unseen.length}} ` +
-    `wide=${{wide.length}} distorted=${{ratios.length}} images=${{images.length}}`
+    `wide=${{wide.length}} squeezed=${{squeezed.length}} distorted=${{ratios.length}} ` +
+    `images=${{images.length}}`
 }})
 </script>
 """
@@ -42,6 +48,7 @@ def check_in_chromium() -> Callable[[Path, int], None]:
                 'overflow': 0,  # pixels that the page scrolls sideways
                 'unseen': 0,  # images that are not drawn
                 'wide': 0,  # parts that leave the screen
+                'squeezed': 0,  # cells of a table with many lines of few characters
                 'distorted': 0,  # images with a wrong aspect ratio
                 'images': n_images,
                 'console': 0,  # lines written to the console

@@ -62,6 +62,9 @@ def test_a_page(comparison: Comparison, tmp_path: Path) -> None:
     assert not re.search(r'(src|href)="(?!data:)', page)
     legend, *plots = re.findall(r'data:image/svg\+xml;base64,([^"]+)"', page)
     assert [base64.b64decode(plot).count(b'id="axes_') for plot in (*plots, legend)] == [1, 1, 1, 1, 0]
+    height = re.search(rb' height="([\d.]+)pt"', base64.b64decode(legend))
+    assert height
+    assert 3 * 10 < float(height[1]) < 3 * 25  # points, for three models
     pictures = re.findall('data:image/jpeg[^>]*alt="([^"]*)"', page)
     assert pictures == ['image', 'true labels', '&lt;one&gt; fp32', 'two fp32', 'differences']
 
