@@ -1,1 +1,1 @@
-"""Measures of agreement between labels, and between segmentations."""
+"""Metrics for label images and for segments."""

@@ -1,10 +1,12 @@
-"""How well a partition of an image matches segments drawn by people.
+"""Agreement of found segments with segments drawn by people.
 
-Per segment, as in Ravanbakhsh et al., arXiv 1611.06764: the best IoU of each drawn segment with any found
-one, mean over all drawn segments of all annotations of all images. Covering, P. Arbelaez et al., PAMI 2011,
-section 3.1.3: the same weighted by area within an annotation, then mean over annotations, then over images.
-Boundary recall and undersegmentation error: P. Neubert and P. Protzel, "Superpixel benchmark and
-comparison", 2012, sections 3.1 and 3.2 (their error, which does not punish slips of a few pixels).
+- Mean IoU per segment, Ravanbakhsh et al., arXiv 1611.06764: the best IoU of each drawn segment with any
+  found segment, averaged over all drawn segments of all annotations of all images.
+- Covering, P. Arbelaez et al., PAMI 2011, section 3.1.3: the same, weighted by area within an annotation,
+  averaged over annotations, then over images.
+- Boundary recall and undersegmentation error, P. Neubert and P. Protzel, "Superpixel benchmark and
+  comparison", 2012, sections 3.1 and 3.2. Their error tolerates displacements of a few pixels.
+  ``benchmarks/superpixels.py`` measures both on BSDS500.
 """
 
 from collections.abc import Sequence
@@ -20,20 +22,20 @@ from seg_ros.segments.regions import boundary
 
 
 def overlaps(found: Int32Array, drawn: Int32Array) -> npt.NDArray[np.int64]:
-    """Pixels that each drawn segment shares with each found one.
+    """Number of pixels that each drawn segment shares with each found segment.
 
     Args:
         found: (H, W) int32, 0 .. F - 1.
-        drawn: (H, W) int32, 0 .. D - 1, or negative where nothing was drawn.
+        drawn: (H, W) int32, 0 .. D - 1; negative for pixels without a drawn segment, which are not counted.
 
     Returns:
-        (D, F) int64; pixels of no drawn segment are left out of everything.
+        (D, F) int64.
 
     Raises:
-        ImageError: the sizes differ.
+        ImageError: The sizes differ.
     """
     if found.shape != drawn.shape:
-        raise ImageError(f'segments of {found.shape} and {drawn.shape} pixels; expected the same size')
+        raise ImageError(f'segments have {found.shape} and {drawn.shape} pixels; expected the same size')
     counted = drawn >= 0
     inside, n_found = drawn[counted].astype(np.int64), int(found.max()) + 1
     n_drawn = int(inside.max(initial=-1)) + 1
@@ -42,7 +44,7 @@ def overlaps(found: Int32Array, drawn: Int32Array) -> npt.NDArray[np.int64]:
 
 
 def best_ious(table: npt.NDArray[np.int64]) -> Float64Array:
-    """Of a table of :func:`overlaps`, the best IoU of each drawn segment, (D,)."""
+    """Best IoU of each drawn segment, (D,) float64, from a table of :func:`overlaps`."""
     if not table.size:
         return np.zeros(len(table))
     union = table.sum(1, keepdims=True) + table.sum(0) - table
@@ -52,18 +54,23 @@ def best_ious(table: npt.NDArray[np.int64]) -> Float64Array:
 
 @dataclass
 class SegmentScores:
-    """Collects both measures over images.
+    """Mean IoU per segment and covering, collected over images.
 
     Attributes:
-        ious: best IoU of every drawn segment so far.
-        coverings: one an image.
+        ious: Best IoU of each drawn segment, one array for each annotation.
+        coverings: Covering of each image.
     """
 
     ious: list[Float64Array] = field(default_factory=list)
     coverings: list[float] = field(default_factory=list)
 
     def add(self, found: Int32Array, annotations: Sequence[Int32Array]) -> None:
-        """Count one image: (H, W) int32 segments found, and the drawn ones of every annotation."""
+        """Add one image.
+
+        Args:
+            found: (H, W) int32, found segments.
+            annotations: (H, W) int32, drawn segments of each annotation.
+        """
         coverings = []
         for drawn in annotations:
             table = overlaps(found, drawn)
@@ -77,19 +84,19 @@ class SegmentScores:
 
     @property
     def per_segment(self) -> float:
-        """Mean best IoU of all drawn segments, 0..1; NaN without any."""
+        """Mean best IoU of all drawn segments, 0..1; NaN if there are none."""
         return float(np.mean(np.concatenate(self.ious))) if self.ious else float('nan')
 
     @property
     def covering(self) -> float:
-        """Mean covering of the images, 0..1; NaN without any."""
+        """Mean covering of the images, 0..1; NaN if there are none."""
         return float(np.mean(self.coverings)) if self.coverings else float('nan')
 
 
 def boundary_recall(found: Int32Array, drawn: Int32Array, tolerance: int = 2) -> float:
-    """Share of the drawn boundary pixels with a found boundary pixel within ``tolerance`` pixels, 0..1.
+    """Fraction of the drawn boundary pixels with a found boundary pixel within ``tolerance`` pixels, 0..1.
 
-    1 where nothing is drawn.
+    It is 1 if no boundary is drawn.
     """
     wanted = boundary(drawn)
     if not wanted.any():
@@ -100,7 +107,10 @@ def boundary_recall(found: Int32Array, drawn: Int32Array, tolerance: int = 2) ->
 
 
 def undersegmentation_error(found: Int32Array, drawn: Int32Array) -> float:
-    """What leaks out of found segments over drawn boundaries, the smaller side each, per pixel, 0 or more."""
+    """Mean size per pixel, 0 or more, of the parts of found segments that leak over drawn boundaries.
+
+    Of each found segment that a boundary divides, the smaller side counts.
+    """
     table = overlaps(found, drawn)
     leaks = np.minimum(table, table.sum(0) - table)
     return float(leaks.sum() / max(table.sum(), 1))

@@ -14,12 +14,17 @@ def blocks(
     n_threads: int = 0,
     planes: Float32Array | None = None,
 ) -> Regions:
-    """Rectangles of about ``region_size`` pixels each way, whatever the image shows.
+    """Rectangles of about ``region_size`` pixels each way; the content of the image does not matter.
 
     Args:
         image: (H, W, 3) uint8.
-        region_size: in pixels, 2 or more.
-        n_threads, planes: not used; here so that all superpixels are called alike.
+        region_size: Size in pixels, 2 or more.
+        n_threads: Not used; all superpixel methods take it.
+        planes: Not used; all superpixel methods take it.
+
+    Raises:
+        ImageError: The image has another shape or type.
+        ParameterError: ``region_size`` is out of range.
     """
     check_arguments(image, region_size)
     height, width = image.shape[:2]
@@ -42,7 +47,9 @@ def check_arguments(image: UInt8Array, region_size: int, n_iterations: int = 1, 
         ParameterError: An argument is out of range.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
-        raise ImageError(f'an image is {image.shape} {image.dtype}; expected (H, W, 3) uint8 RGB')
+        raise ImageError(
+            f'an image has shape {image.shape} and type {image.dtype}; expected (H, W, 3) uint8 RGB'
+        )
     if region_size < 2:
         raise ParameterError(f'region_size is {region_size}; expected 2 pixels or more')
     if n_iterations < 1 or min_size < 0:

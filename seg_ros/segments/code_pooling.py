@@ -1,7 +1,7 @@
-"""Codes of regions: the bits before the threshold, averaged over the pixels of each region, then above 0.
+"""Codes of regions: mean logits of the bits over the pixels of each region, compared with 0.
 
-The layer's output is linear in what the network and the colour of a pixel say, so the colour's part of it is
-added to the mean of each region instead of to each pixel.
+The output of the binary layer is linear in the values of the network and in the colour of a pixel. The colour
+term is therefore added to the mean of each region instead of to each pixel.
 """
 
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ _GOLDEN_GRID = 6
 
 @dataclass(frozen=True)
 class CodePooling:
-    """The pooling rule, and the colour's part of a binary layer.
+    """Pooling of logits and colours into codes of regions.
 
     Attributes:
-        n_bits: of a code.
-        colour: (9, n_bits) float32; None where the layer reads no colour.
+        n_bits: Number of bits of a code.
+        colour: (9, n_bits) float32, weights of the colour; None if the layer reads no colour.
     """
 
     n_bits: int
@@ -32,7 +32,7 @@ class CodePooling:
 
     @classmethod
     def of(cls, layer: BinaryLayer) -> 'CodePooling':
-        """The rule for a layer."""
+        """Pooling for the outputs of a binary layer."""
         if layer.colour is None:
             return cls(layer.n_bits, None)
         return cls(layer.n_bits, layer.colour.weight.detach().float().cpu().numpy().T.copy())
@@ -40,13 +40,13 @@ class CodePooling:
     def means(
         self, logits: torch.Tensor, planes: Float32Array, regions: Regions, n_threads: int = 0
     ) -> Float32Array:
-        """Mean bits before the threshold.
+        """Mean logits of the bits of each region.
 
         Args:
             logits: (h, w, n_bits) float32 of an image, from ``FrameNetwork``.
             planes: (3, H, W) float32, the same image, from ``lab_planes``.
-            regions: of it.
-            n_threads: 0 = one for every core.
+            regions: Regions of the image.
+            n_threads: Number of threads, 0 = one per core.
 
         Returns:
             (S, n_bits) float32.
@@ -57,6 +57,6 @@ class CodePooling:
         return means
 
     def golden(self, logits: torch.Tensor, image: UInt8Array) -> UInt8Array:
-        """What a model file records: codes, (S, n_bits / 8) uint8, of 4 x 6 blocks of a (H, W, 3) image."""
+        """Codes for a golden record: (S, n_bits / 8) uint8 of the blocks of a (H, W, 3) image, 6 in a row."""
         region_size = max(image.shape[1] // _GOLDEN_GRID, 2)
         return pack(self.means(logits, lab_planes(image), blocks(image, region_size=region_size)) > 0)

@@ -1,4 +1,4 @@
-"""The colour of regions: means of CIELAB and of its products, which say how it spreads as well."""
+"""Colour of regions: means of CIELAB and of its products, which also describe its spread."""
 
 import cv2
 import numpy as np
@@ -12,7 +12,7 @@ _SCALE = np.array([1 / 64, 1 / 32, 1 / 32], np.float32)
 
 
 def lab_planes(image: UInt8Array) -> Float32Array:
-    """(H, W, 3) uint8 RGB as (3, H, W) float32 8-bit CIELAB."""
+    """8-bit CIELAB as (3, H, W) float32 of a (H, W, 3) uint8 RGB image."""
     lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)
     planes = np.empty((3, *image.shape[:2]), np.float32)
     for plane, channel in zip(planes, cv2.split(lab), strict=True):
@@ -21,12 +21,13 @@ def lab_planes(image: UInt8Array) -> Float32Array:
 
 
 def colour_moments(planes: Float32Array, regions: Regions, n_threads: int = 0) -> Float32Array:
-    """Mean over the pixels of each region of L, a, b, their squares, L a, L b and a b.
+    """Means of L, a, b, their squares, L a, L b and a b over the pixels of each region.
 
     Args:
-        planes: (3, H, W) float32 from :func:`lab_planes`; here counted from 128, in units of 64, 32 and 32.
-        regions: of the image.
-        n_threads: 0 = one for every core.
+        planes: (3, H, W) float32 from :func:`lab_planes`. The means are those of (planes - 128) / (64, 32,
+            32).
+        regions: Regions of the image.
+        n_threads: Number of threads, 0 = one per core.
 
     Returns:
         (S, 9) float32.
@@ -47,7 +48,7 @@ def colour_moments(planes: Float32Array, regions: Regions, n_threads: int = 0) -
 def _sum_moments(
     planes: Float32Array, starts: Int32Array, ids: Int32Array, first: int, last: int, sums: Float32Array
 ) -> None:
-    """What the compiled loop of this name does."""
+    """NumPy version of ``kernels.sum_moments``."""
     flat = np.repeat(ids[first:last], np.diff(starts[first : last + 1]))
     scaled = (planes[:, starts[first] : starts[last]] - np.float32(_CENTRE)) * _SCALE[:, None]
     light, a, b = scaled

@@ -1,4 +1,4 @@
-"""Binary codes, packed into bytes, and how many bits they differ in.
+"""Binary codes, packed into bytes, and their Hamming distances.
 
 Bit k of a code is bit k % 8, least significant first, of byte k // 8.
 """
@@ -14,10 +14,10 @@ _POPCOUNT = np.array([bin(byte).count('1') for byte in range(256)], np.uint8)
 
 
 def pack(bits: npt.NDArray[np.bool_]) -> UInt8Array:
-    """(N, n_bits) bool to (N, n_bits / 8) uint8.
+    """Pack (N, n_bits) bool into codes, (N, n_bits / 8) uint8.
 
     Raises:
-        ParameterError: n_bits is no multiple of 8.
+        ParameterError: The number of bits is not a multiple of 8.
     """
     if bits.ndim != 2 or bits.shape[1] % 8:
         raise ParameterError(f'bits have shape {bits.shape}; expected (N, n_bits), n_bits a multiple of 8')
@@ -25,23 +25,23 @@ def pack(bits: npt.NDArray[np.bool_]) -> UInt8Array:
 
 
 def unpack(codes: UInt8Array) -> npt.NDArray[np.bool_]:
-    """(N, n_bits / 8) uint8 to (N, n_bits) bool."""
+    """Unpack codes, (N, n_bits / 8) uint8, into (N, n_bits) bool."""
     _check(codes)
     return np.unpackbits(codes, axis=1, bitorder='little').astype(bool)
 
 
 def hamming(codes: UInt8Array, others: UInt8Array) -> Int32Array:
-    """Number of bits in which codes differ.
+    """Number of differing bits of each pair of codes.
 
     Args:
         codes: (N, n_bytes) uint8.
-        others: (M, n_bytes) uint8.
+        others: (M, n_bytes) uint8, codes to compare them with.
 
     Returns:
         (N, M) int32.
 
     Raises:
-        ParameterError: the codes do not have the same length, or are no packed codes.
+        ParameterError: The codes differ in length, or are not packed codes.
     """
     _check_alike(codes, others)
     a, b = _words(codes), _words(others)
@@ -54,11 +54,11 @@ def hamming(codes: UInt8Array, others: UInt8Array) -> Int32Array:
 
 
 def hamming_pairs(codes: UInt8Array, pairs: Int32Array) -> Int32Array:
-    """Number of bits in which the two codes of each pair differ.
+    """Number of differing bits of the two codes of each listed pair.
 
     Args:
         codes: (N, n_bytes) uint8.
-        pairs: (E, 2) indices of codes.
+        pairs: (E, 2) int32, indices of codes.
 
     Returns:
         (E,) int32.
@@ -69,7 +69,7 @@ def hamming_pairs(codes: UInt8Array, pairs: Int32Array) -> Int32Array:
 
 
 def _words(codes: UInt8Array) -> npt.NDArray[np.unsignedinteger]:
-    """The same bits in words as long as their number allows."""
+    """The same bits in the longest words that the number of bytes allows."""
     codes = np.ascontiguousarray(codes)
     for word in (np.uint64, np.uint32, np.uint16):
         if codes.shape[1] % np.dtype(word).itemsize == 0:
@@ -78,7 +78,7 @@ def _words(codes: UInt8Array) -> npt.NDArray[np.unsignedinteger]:
 
 
 def _count(words: npt.NDArray[np.unsignedinteger]) -> Int32Array:
-    """Set bits along the last axis."""
+    """Number of set bits along the last axis."""
     if hasattr(np, 'bitwise_count'):  # NumPy 2
         ones = np.bitwise_count(words)
     else:
@@ -89,7 +89,9 @@ def _count(words: npt.NDArray[np.unsignedinteger]) -> Int32Array:
 
 def _check(codes: UInt8Array) -> None:
     if codes.ndim != 2 or codes.dtype != np.uint8 or not codes.shape[1]:
-        raise ParameterError(f'codes are {codes.shape} {codes.dtype}; expected (N, n_bytes) uint8')
+        raise ParameterError(
+            f'codes have shape {codes.shape} and type {codes.dtype}; expected (N, n_bytes) uint8'
+        )
 
 
 def _check_alike(codes: UInt8Array, others: UInt8Array) -> None:
@@ -97,6 +99,6 @@ def _check_alike(codes: UInt8Array, others: UInt8Array) -> None:
     _check(others)
     if codes.shape[1] != others.shape[1]:
         raise ParameterError(
-            f'codes of {8 * codes.shape[1]} and {8 * others.shape[1]} bits cannot be compared; expected '
-            'codes of one codebook'
+            f'codes of {8 * codes.shape[1]} and {8 * others.shape[1]} bits cannot be compared; use codes of '
+            'the same codebook'
         )

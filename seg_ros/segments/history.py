@@ -1,4 +1,4 @@
-"""Codes of the last frames, to be searched for things that look alike."""
+"""History of codes, which can be searched for segments of similar appearance."""
 
 import threading
 from collections import deque
@@ -13,13 +13,13 @@ from seg_ros.segments.hamming import hamming
 
 @dataclass(frozen=True)
 class Sighting:
-    """A segment seen before.
+    """A segment of an earlier frame that was found by a search.
 
     Attributes:
-        stamp_ns: of its frame.
-        segment: its index in the frame.
-        number: what it is called over time, from ``Tracker``.
-        distance: bits in which its code differs from the one searched for.
+        stamp_ns: Stamp of its frame.
+        segment: Index of the segment in the frame.
+        number: Number of the thing over time, from ``Tracker``.
+        distance: Number of bits in which its code differs from the searched code.
     """
 
     stamp_ns: int
@@ -29,12 +29,12 @@ class Sighting:
 
 
 class CodeHistory:
-    """Codes of as many frames as fit; may be used from several threads.
+    """Codes of the last frames. Several threads may use it at once.
 
     Args:
-        codebook: digest that all codes belong to.
-        n_bits: of a code.
-        n_most: codes to remember; the oldest frames are forgotten first.
+        codebook: Digest of the codebook of all codes.
+        n_bits: Number of bits of a code.
+        n_most: Maximum number of codes; the oldest frames are removed first.
 
     Raises:
         ParameterError: ``n_most`` is below 1.
@@ -49,16 +49,16 @@ class CodeHistory:
         self._n_codes = 0
 
     def __len__(self) -> int:
-        """Number of codes remembered."""
+        """Number of codes."""
         return self._n_codes
 
     def add(self, stamp_ns: int, codes: UInt8Array, numbers: UInt64Array) -> None:
-        """Remember the first ``n_most`` segments of a frame.
+        """Add the first ``n_most`` segments of a frame.
 
         Args:
-            stamp_ns: of the frame.
+            stamp_ns: Stamp of the frame.
             codes: (S, n_bits / 8) uint8.
-            numbers: (S,) uint64, what the segments are called over time.
+            numbers: (S,) uint64, numbers of the segments over time.
         """
         codes, numbers = codes[: self.n_most], numbers[: self.n_most]
         with self._lock:
@@ -68,39 +68,39 @@ class CodeHistory:
                 self._n_codes -= len(self._frames.popleft()[1])
 
     def code_of(self, segment: int) -> UInt8Array:
-        """The code, (n_bits / 8,) uint8, of a segment of the last frame.
+        """Code of a segment of the last frame, (n_bits / 8,) uint8.
 
         Raises:
-            ParameterError: there is no such segment.
+            ParameterError: The frame does not have this segment.
         """
         with self._lock:
             codes = self._frames[-1][1] if self._frames else np.empty((0, self.n_bits // 8), np.uint8)
         if not 0 <= segment < len(codes):
             raise ParameterError(
-                f'the last frame has {len(codes)} segments with a code, none of id {segment + 1}'
+                f'the last frame has {len(codes)} segments with a code; id {segment + 1} is not one of them'
             )
         code: UInt8Array = codes[segment]
         return code
 
     def search(self, code: UInt8Array, codebook: str, *, radius: int, count: int) -> list[Sighting]:
-        """The nearest codes within a radius.
+        """Nearest codes within a radius.
 
         Args:
             code: (n_bits / 8,) uint8.
-            codebook: digest that it belongs to.
-            radius: most bits in which a code may differ, 0 or more.
-            count: most sightings to give, 1 or more.
+            codebook: Digest of its codebook.
+            radius: Maximum number of differing bits, 0 or more.
+            count: Maximum number of sightings, 1 or more.
 
         Returns:
-            The nearest first, of equally near ones the latest first.
+            The sightings, the nearest first; of equally near ones the latest first.
 
         Raises:
-            ParameterError: the code is of another codebook or length, or a number is out of range.
+            ParameterError: The code has another codebook or length, or a number is out of range.
         """
         if codebook != self.codebook:
             raise ParameterError(
-                f'the code is of codebook {codebook or "(none)"}, those here are of {self.codebook}; codes '
-                'of different codebooks mean nothing to one another'
+                f'the code belongs to codebook {codebook or "(none)"}, the history to {self.codebook}; codes '
+                'of different codebooks cannot be compared: use the same model'
             )
         if code.shape != (self.n_bits // 8,):
             raise ParameterError(f'the code has {8 * code.size} bits; expected {self.n_bits}')

@@ -1,8 +1,9 @@
-"""Iterative quantisation: binary codes of vectors.
+"""Iterative quantisation (ITQ): binary codes of vectors.
 
 Y. Gong and S. Lazebnik, "Iterative quantization: a Procrustean approach to learning binary codes", CVPR 2011,
-section 3: centre, project on the principal components, then rotate so that signs lose least. Deliberate
-difference: the data is read in batches, several times, and never held at once; the result is the same.
+section 3: centre the vectors, project them on their principal components, and rotate them so that their signs
+lose least. Deliberate difference: the data is read in batches, several times, and never held as a whole. The
+result is the same.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,19 +16,19 @@ from seg_ros.segments.hamming import pack
 
 
 class ITQ:
-    """The estimator.
+    """Estimator of binary codes.
 
     Args:
-        n_bits: length of the codes, a multiple of 8 in 8..256, at most the length of the vectors.
-        n_iterations: of the rotation; the paper's 50.
-        seed: of the rotation's start.
+        n_bits: Length of the codes, a multiple of 8 in 8..256, at most the length of the vectors.
+        n_iterations: Number of iterations for the rotation; the paper uses 50.
+        seed: Seed of the first rotation.
 
     Attributes:
-        mean_: (D,) float64, of the training vectors.
-        components_: (D, n_bits) float64, their principal directions, the strongest first.
+        mean_: (D,) float64, mean of the training vectors.
+        components_: (D, n_bits) float64, principal directions, the strongest first.
         rotation_: (n_bits, n_bits) float64, orthogonal.
-        errors_: (n_iterations + 1,) float64, mean squared quantisation error of a vector before the first and
-            after every iteration; never rises (section 3.1 of the paper).
+        errors_: (n_iterations + 1,) float64, mean squared quantisation error of a vector, before the first
+            and after each iteration. It never rises (section 3.1 of the paper).
 
     Raises:
         ParameterError: ``n_bits`` or ``n_iterations`` is out of range.
@@ -48,16 +49,17 @@ class ITQ:
         """Learn mean, directions and rotation.
 
         Args:
-            vectors: (N, D) float, or something that gives such batches each time it is iterated over: a list,
-                or an object whose ``__iter__`` reads them anew; a generator, which gives them once, will not
-                do.
+            vectors: (N, D) float, or an iterable of such batches that can be read several times, such as a
+                list. A generator can be read only once and is refused.
 
         Raises:
-            ParameterError: there are too few vectors, they are too short, not finite or not all alike, or
-                they can be read once only.
+            ParameterError: The vectors are too few, too short, not finite or of different lengths, or they
+                can be read only once.
         """
         if isinstance(vectors, Iterator):
-            raise ParameterError('vectors can be read once only; expected an array, a list or a re-iterable')
+            raise ParameterError(
+                'the vectors can be read only once; expected an array, a list or another re-iterable'
+            )
         batches = [vectors] if isinstance(vectors, np.ndarray) else vectors
         n = 0
         total: Float64Array = np.zeros(())
@@ -71,10 +73,10 @@ class ITQ:
         self.mean_ = np.asarray(total / n)
         if len(self.mean_) < self.n_bits:
             raise ParameterError(
-                f'vectors have {len(self.mean_)} components; expected {self.n_bits} or more for as many bits'
+                f'vectors have {len(self.mean_)} components; {self.n_bits} bits need as many or more'
             )
         covariance = square / n - np.outer(self.mean_, self.mean_)
-        # eigh sorts upwards; of a direction's two signs the one whose largest entry is positive.
+        # eigh sorts upwards. Each direction gets the sign that makes its largest entry positive.
         directions = np.linalg.eigh(covariance)[1][:, ::-1][:, : self.n_bits]
         largest = np.abs(directions).argmax(0)
         self.components_ = directions * np.sign(directions[largest, np.arange(self.n_bits)])
@@ -82,16 +84,16 @@ class ITQ:
         return self
 
     def transform(self, vectors: FloatingArray) -> Float64Array:
-        """Rotated projections, whose signs are the bits: (N, D) float to (N, n_bits) float64."""
+        """Rotated projections of (N, D) vectors, (N, n_bits) float64; their signs are the bits."""
         rotated: Float64Array = (vectors - self.mean_) @ (self.components_ @ self.rotation_)
         return rotated
 
     def encode(self, vectors: FloatingArray) -> UInt8Array:
-        """Codes: (N, D) float to (N, n_bits / 8) uint8."""
+        """Codes of (N, D) vectors, (N, n_bits / 8) uint8."""
         return pack(self.transform(vectors) > 0)
 
     def _rotate(self, batches: Iterable[FloatingArray], n: int) -> None:
-        """Alternate between codes for a rotation and the rotation for these codes (equation 2)."""
+        """Alternate between codes for a rotation and the best rotation for these codes (equation 2)."""
         random = np.random.default_rng(self.seed).standard_normal((self.n_bits, self.n_bits))
         self.rotation_ = np.linalg.svd(random)[0]
         errors = []

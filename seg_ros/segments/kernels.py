@@ -1,7 +1,6 @@
-"""Compiled loops over pixels, superpixels and their borders; importing this needs Numba.
+"""Compiled loops over pixels, superpixels and their borders; the import needs Numba.
 
-As in ``argmax_kernels``, what takes a range of rows or of runs may run in several threads at once, and inner
-loops run along rows.
+Functions that take a range of rows or runs may run in several threads at once. Inner loops run along rows.
 """
 
 import numpy as np
@@ -11,10 +10,10 @@ from seg_ros._numba import compiled
 from seg_ros.arrays import Float32Array, Int32Array
 
 _FAR = np.float32(1e30)
-_SCATTER = np.int64(0x9E3779B1)  # spreads what it multiplies over the bits above it
+_SCATTER = np.int64(0x9E3779B1)  # a multiplication by it spreads a number over the higher bits
 _NEXT = np.uint32(1)
 _BAND = 16
-_AT_ONCE = 8  # pixels whose values are added up side by side, since few channels fill no vector register
+_AT_ONCE = 8  # pixels added up side by side: few channels do not fill a vector register
 _CENTRE, _SIXTY_FOURTH, _THIRTY_SECOND = np.float32(128), np.float32(1 / 64), np.float32(1 / 32)
 
 
@@ -30,16 +29,18 @@ def assign(
     labels: Int32Array,
     sums: Float32Array,
 ) -> None:
-    """Give each pixel of some rows to the nearest centre within reach, and sum up what each centre got.
+    """Assign each pixel of some rows to the nearest centre within reach, and sum up the pixels by centre.
 
     Args:
         planes: (3, H, W) float32 colour.
         centres: (S, 5) float32: colour, y, x.
-        reach: half the side of the square around a centre in which it looks for pixels.
-        weight: of a squared distance in pixels against one in colour.
-        start, stop, step: the rows.
+        reach: Half the side of the square around a centre in which it takes pixels.
+        weight: Weight of a squared distance in pixels against one in colour.
+        start: First row.
+        stop: Row after the last one.
+        step: Distance between rows.
         labels: (H, W) int32, written.
-        sums: (S, 6) float32, zero before: colour, y, x and number of its pixels; (0, 6) = leave it out.
+        sums: (S, 6) float32, zero before: colour, y, x and number of its pixels; (0, 6) = no sums.
     """
     _height, width = labels.shape
     n_centres = centres.shape[0]
@@ -48,7 +49,7 @@ def assign(
     columns = np.arange(width).astype(np.float32)
     near, n_near, band_end = np.empty(n_centres, np.int32), 0, start
     for y in range(start, stop, step):
-        if y >= band_end:  # look at all centres once for several rows
+        if y >= band_end:  # search the centres once for several rows
             band_end, n_near = y + _BAND, 0
             for s in range(n_centres):
                 if y - reach <= centres[s, 3] <= band_end + reach:
@@ -104,11 +105,12 @@ def assign(
 def sum_planes(
     planes: Float32Array, starts: Int32Array, ids: Int32Array, sums: Float32Array, sizes: Int32Array
 ) -> None:
-    """Sum (3, H * W) float32 planes over the pixels of each region, and count these.
+    """Sum planes over the pixels of each region, and count the pixels.
 
     Args:
-        planes: flattened.
-        starts, ids: of the runs of the regions, see ``seg_ros.segments.run_lengths``.
+        planes: (3, H * W) float32.
+        starts: (R + 1,) int32, see ``seg_ros.segments.run_lengths.Runs``.
+        ids: (R,) int32, region of each run.
         sums: (S, 3) float32, added to.
         sizes: (S,) int32, added to.
     """
@@ -128,12 +130,14 @@ def sum_planes(
 def sum_moments(
     planes: Float32Array, starts: Int32Array, ids: Int32Array, first: int, last: int, sums: Float32Array
 ) -> None:
-    """Sum L, a, b, their squares, L a, L b, a b and 1 over the pixels of each region, of some runs.
+    """Sum L, a, b, their squares, L a, L b, a b and 1 over the pixels of each region, for some runs.
 
     Args:
-        planes: (3, H * W) float32 8-bit CIELAB; counted from 128, in units of 64, 32 and 32.
-        starts, ids: of the runs of the regions, see ``seg_ros.segments.run_lengths``.
-        first, last: the runs.
+        planes: (3, H * W) float32 8-bit CIELAB. The sums are those of (planes - 128) / (64, 32, 32).
+        starts: (R + 1,) int32, see ``seg_ros.segments.run_lengths.Runs``.
+        ids: (R,) int32, region of each run.
+        first: First run.
+        last: Run after the last one.
         sums: (S, 10) float32, added to.
     """
     none = np.float32(0)
@@ -169,18 +173,21 @@ def count_borders(
     pairs: Int32Array,
     lengths: Int32Array,
 ) -> int:
-    """Pairs of regions that touch, in the order in which they are met, and over how many pixel edges.
+    """Find the pairs of regions that touch, and the lengths of their borders.
+
+    The pairs are in the order in which they first occur.
 
     Args:
-        of_runs: (M, 2) int32, runs of different ids that touch.
-        lengths_of_runs: (M,) int32, pixel edges shared by each pair.
-        ids: (R,) int32, of the runs.
-        table: (T,) int32, all -1: room for a hash table, T a power of two and twice the room for pairs.
-        pairs: (E, 2) int32, written: the smaller id first.
-        lengths: (E,) int32, written: pixel edges shared by each pair.
+        of_runs: (M, 2) int32, runs with different ids that touch.
+        lengths_of_runs: (M,) int32, number of pixel edges shared by each pair.
+        ids: (R,) int32, region of each run.
+        table: (T,) int32, all -1: room for a hash table. T is a power of two, at least twice the room for
+            pairs.
+        pairs: (E, 2) int32, written: regions, the smaller id first.
+        lengths: (E,) int32, written: number of pixel edges shared by each pair.
 
     Returns:
-        The number of pairs; -1 if there was no room for all.
+        Number of pairs; -1 if the room is too small.
     """
     mask = np.int64(table.size - 1)
     count = 0
@@ -210,14 +217,15 @@ def pool_rows(
     stop: int,
     sums: Float32Array,
 ) -> None:
-    """Sum over each region's pixels of values that are interpolated bilinearly to the image's size.
+    """Sum values over the pixels of each region, after bilinear interpolation to the size of the image.
 
     Args:
         values: (h, w, C) float32.
-        runs: rows, starts and ids of the runs of the regions, see ``seg_ros.segments.run_lengths``.
-        rows: (H,) index of the row of values above every row of pixels, and weight of the one after it.
-        columns: (W,) likewise along x.
-        start, stop: rows of pixels.
+        runs: Rows, starts and ids, see ``seg_ros.segments.run_lengths.Runs``.
+        rows: (H,) index of the row of values above each row of pixels, and (H,) weight of the row after it.
+        columns: The same for columns, (W,).
+        start: First row of pixels.
+        stop: Row after the last one.
         sums: (S, C) float32, added to.
     """
     h, w, n_channels = values.shape
@@ -229,11 +237,11 @@ def pool_rows(
     for y in range(start, stop):
         first = np.int64(above[y])
         second = min(first + 1, h - 1)
-        share = weight_below[y]
+        weight_of_second = weight_below[y]
         for column in range(w):
             one, other, out = values[first, column], values[second, column], row[column]
             for c in range(n_channels):
-                out[c] = one[c] + share * (other[c] - one[c])
+                out[c] = one[c] + weight_of_second * (other[c] - one[c])
         before = y * left.size
         for run in range(first_runs[y], first_runs[y + 1]):
             x, stop_x = np.uint32(starts[run] - before), np.uint32(starts[run + 1] - before)
@@ -260,13 +268,15 @@ def pool_pixels(
     last: int,
     sums: Float32Array,
 ) -> None:
-    """Sum over each region's pixels of values of the image's own size, of some runs.
+    """Sum values of the size of the image over the pixels of each region, for some runs.
 
     Args:
         values: (H * W * C,) float32.
-        starts, ids: of the runs of the regions, see ``seg_ros.segments.run_lengths``.
-        n_channels: C.
-        first, last: the runs.
+        starts: (R + 1,) int32, see ``seg_ros.segments.run_lengths.Runs``.
+        ids: (R,) int32, region of each run.
+        n_channels: Number of channels, C.
+        first: First run.
+        last: Run after the last one.
         sums: (S, C) float32, added to.
     """
     room = np.zeros(_AT_ONCE * n_channels, np.float32)
@@ -295,12 +305,14 @@ def pool_pixels(
 def sum_shapes(
     rows: Int32Array, starts: Int32Array, ids: Int32Array, boxes: Int32Array, sums: npt.NDArray[np.int64]
 ) -> None:
-    """Box, area and sums of coordinates of every region.
+    """Find the box of each region, and sum up its pixels and their coordinates.
 
     Args:
-        rows, starts, ids: the runs of the regions, see ``seg_ros.segments.run_lengths``.
+        rows: (H + 1,) int32, see ``seg_ros.segments.run_lengths.Runs``.
+        starts: (R + 1,) int32, see ``seg_ros.segments.run_lengths.Runs``.
+        ids: (R,) int32, region of each run.
         boxes: (n, 4) int32, written: top, left, bottom, right; the last two are exclusive.
-        sums: (n, 3) int64, zero before: pixels, sum of y, sum of x.
+        sums: (n, 3) int64, zero before, written: number of pixels, sum of y, sum of x.
     """
     width = np.int64(starts[rows[1]])
     boxes[:, :2] = starts[-1]

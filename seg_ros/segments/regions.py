@@ -1,4 +1,4 @@
-"""What regions look like and what lies in them: neighbours, boxes, areas, means of what a network says."""
+"""Region geometry and pooling: borders, areas, boxes and centroids of regions, and mean values over them."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,11 +21,11 @@ KERNELS = (
 
 @dataclass(frozen=True)
 class Regions:
-    """A partition of an image.
+    """Partition of an image into regions.
 
     Attributes:
-        ids: (H, W) int32, 0 .. n - 1, each id one connected part of the image.
-        n: number of parts.
+        ids: (H, W) int32, 0 .. n - 1, region of each pixel. Each region is connected.
+        n: Number of regions.
     """
 
     ids: Int32Array
@@ -33,33 +33,38 @@ class Regions:
 
     @classmethod
     def of(cls, runs: Runs, n: int) -> 'Regions':
-        """The regions with these runs."""
+        """Regions with given runs."""
         regions = cls(runs.spread(runs.ids), n)
-        vars(regions)['runs'] = runs  # where cached_property looks
+        vars(regions)['runs'] = runs  # cached_property looks here
         return regions
 
     @cached_property
     def runs(self) -> Runs:
-        """The runs of the ids."""
+        """Runs of the ids."""
         return Runs.of(self.ids)
 
     @cached_property
     def sizes(self) -> npt.NDArray[np.int64]:
-        """(n,) int64, pixels."""
+        """Number of pixels of each region, (n,) int64."""
         return np.bincount(self.runs.ids, self.runs.lengths, self.n).astype(np.int64)
 
     def renamed(self, of_region: Int32Array, n: int) -> 'Regions':
-        """The regions that these are parts of: (n,) int32 for each the new one, and how many there are."""
+        """Regions that consist of these regions.
+
+        Args:
+            of_region: (n,) int32, new region of each region.
+            n: Number of new regions.
+        """
         return Regions.of(self.runs.renamed(of_region[self.runs.ids]), n)
 
 
 @dataclass(frozen=True)
 class Borders:
-    """Which regions touch.
+    """Borders between regions.
 
     Attributes:
-        pairs: (E, 2) int32, ids of two regions, the smaller first; each pair once.
-        lengths: (E,) int32, pixel edges that they share.
+        pairs: (E, 2) int32, ids of the two regions, the smaller first; each pair once.
+        lengths: (E,) int32, number of pixel edges that the two regions share.
     """
 
     pairs: Int32Array
@@ -68,10 +73,10 @@ class Borders:
 
 @dataclass(frozen=True)
 class Shapes:
-    """Where regions lie.
+    """Areas and positions of regions.
 
     Attributes:
-        areas: (S,) int64, pixels.
+        areas: (S,) int64, number of pixels.
         boxes: (S, 4) int32: top, left, bottom, right in pixels; the last two are exclusive.
         centroids: (S, 2) float64: x, y in pixels.
     """
@@ -82,7 +87,7 @@ class Shapes:
 
 
 def connected_parts(labels: Int32Array) -> Regions:
-    """The connected parts of equal labels, (H, W) int32, numbered in the order in which they are met."""
+    """Connected parts of equal labels, (H, W) int32, numbered in the order of their first pixels."""
     runs = Runs.of(labels)
     alike, _, _ = touching_runs(runs.rows, runs.starts, runs.ids)
     of_run, n = connected_components(len(runs.ids), alike)
@@ -90,13 +95,13 @@ def connected_parts(labels: Int32Array) -> Regions:
 
 
 def find_borders(regions: Regions) -> Borders:
-    """Pairs of regions that share a pixel edge."""
+    """Borders between regions that share pixel edges."""
     kernels = import_kernels(*KERNELS)
     if kernels is None:
         return _find_borders(regions)
     runs = regions.runs
     _, unlike, lengths_of_runs = touching_runs(runs.rows, runs.starts, runs.ids)
-    room = 3 * regions.n  # the graph of connected parts is planar, and has no more edges than that
+    room = 3 * regions.n  # enough for connected regions, whose graph is planar
     while True:
         pairs, lengths = np.empty((room, 2), np.int32), np.empty(room, np.int32)
         table = np.full(1 << (2 * room).bit_length(), -1, np.int32)
@@ -107,7 +112,7 @@ def find_borders(regions: Regions) -> Borders:
 
 
 def boundary(ids: Int32Array) -> npt.NDArray[np.bool_]:
-    """Pixels of (H, W) ids whose right or lower neighbour has another id: (H, W) bool."""
+    """Mask, (H, W) bool, of the pixels whose right or lower neighbour has another id."""
     edge = np.zeros(ids.shape, bool)
     edge[:, :-1] |= ids[:, 1:] != ids[:, :-1]
     edge[:-1] |= ids[1:] != ids[:-1]
@@ -124,21 +129,23 @@ def region_shapes(regions: Regions) -> Shapes:
 
 
 def region_means(values: Float32Array, regions: Regions, n_threads: int = 0) -> Float32Array:
-    """Mean of each region's pixels of values that are interpolated bilinearly to the image's size.
+    """Mean values over the pixels of each region, after bilinear interpolation to the size of the image.
 
     Args:
-        values: (h, w, C) float32, such as the scores or the bits before the threshold.
-        regions: of the image.
-        n_threads: 0 = one for every core.
+        values: (h, w, C) float32, such as scores or the logits of bits.
+        regions: Regions of the image.
+        n_threads: Number of threads, 0 = one per core.
 
     Returns:
         (S, C) float32.
 
     Raises:
-        ImageError: ``values`` have another shape or type.
+        ImageError: ``values`` has another shape or type.
     """
     if values.ndim != 3 or values.dtype != np.float32 or not values.size:
-        raise ImageError(f'values are {values.shape} {values.dtype}; expected (h, w, C) float32')
+        raise ImageError(
+            f'values have shape {values.shape} and type {values.dtype}; expected (h, w, C) float32'
+        )
     runs, (height, width), n_channels = regions.runs, regions.ids.shape, values.shape[2]
     rows, columns = neighbours_1d(values.shape[0], height), neighbours_1d(values.shape[1], width)
     values, kernels = np.ascontiguousarray(values), import_kernels(*KERNELS)
@@ -160,6 +167,7 @@ def region_means(values: Float32Array, regions: Regions, n_threads: int = 0) -> 
 
 
 def _find_borders(regions: Regions) -> Borders:
+    """NumPy version of :func:`find_borders`."""
     ids = regions.ids
     touching = []
     for one, other in ((ids[:, 1:], ids[:, :-1]), (ids[1:], ids[:-1])):
@@ -172,7 +180,7 @@ def _find_borders(regions: Regions) -> Borders:
 def _sum_shapes(
     rows: Int32Array, starts: Int32Array, ids: Int32Array, boxes: Int32Array, sums: npt.NDArray[np.int64]
 ) -> None:
-    """What the compiled loop of this name does."""
+    """NumPy version of ``kernels.sum_shapes``."""
     y = np.repeat(np.arange(len(rows) - 1), np.diff(rows))
     left, right = starts[:-1] - y * starts[rows[1]], starts[1:] - y * starts[rows[1]]
     boxes[:, :2], boxes[:, 2:] = starts[-1], 0
@@ -194,7 +202,7 @@ def _pool_rows(
     stop: int,
     sums: Float32Array,
 ) -> None:
-    """What the compiled loop of this name does."""
+    """NumPy version of ``kernels.pool_rows``."""
     above, below = rows[0][start:stop], rows[1][start:stop, None, None]
     left, right = columns[0], columns[1][:, None]
     next_row = np.minimum(above + 1, values.shape[0] - 1)

@@ -1,6 +1,6 @@
-"""Rows of an image cut into runs of pixels that have the same id.
+"""Run-length encoding of an image of ids: each row is divided into runs of pixels with the same id.
 
-A partition has many times fewer runs than pixels, so what can be done run by run is.
+An image has many times fewer runs than pixels, so most loops go over runs.
 """
 
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from seg_ros.arrays import Int32Array
 
 @dataclass(frozen=True)
 class Runs:
-    """The runs of an image, row by row from the left.
+    """Runs of an image, row by row, from left to right.
 
     Attributes:
-        rows: (H + 1,) int32, the first run of each row, and the number of runs.
-        starts: (R + 1,) int32, where each run begins in the flattened image, and the number of pixels.
-        ids: (R,) int32.
+        rows: (H + 1,) int32, first run of each row, then the number of runs.
+        starts: (R + 1,) int32, first pixel of each run in the flattened image, then the number of pixels.
+        ids: (R,) int32, id of each run.
     """
 
     rows: Int32Array
@@ -29,7 +29,7 @@ class Runs:
 
     @classmethod
     def of(cls, image: Int32Array) -> 'Runs':
-        """The runs of an image of ids, (H, W) int32."""
+        """Runs of an image of ids, (H, W) int32."""
         height, width = image.shape
         begins = np.empty(image.shape, bool)
         begins[:, 0] = True
@@ -41,12 +41,12 @@ class Runs:
 
     @property
     def lengths(self) -> Int32Array:
-        """(R,) int32, pixels."""
+        """Number of pixels of each run, (R,) int32."""
         lengths: Int32Array = np.diff(self.starts)
         return lengths
 
     def renamed(self, ids: Int32Array) -> 'Runs':
-        """The runs where these have other ids, (R,) int32: joined where they now are equal."""
+        """Runs after a change of the ids to (R,) int32; neighbours with equal ids become one run."""
         begins = np.empty(ids.size, bool)
         np.not_equal(ids[1:], ids[:-1], out=begins[1:])
         begins[self.rows[:-1]] = True
@@ -55,7 +55,7 @@ class Runs:
         return Runs(rows, self.starts[np.append(kept, ids.size)], ids[kept])
 
     def spread(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """An image, (H, W), in which all pixels of a run have its value, (R,)."""
+        """Image, (H, W), in which each pixel has the value of its run, (R,)."""
         return np.repeat(values, self.lengths).reshape(len(self.rows) - 1, -1)
 
 
@@ -63,14 +63,16 @@ class Runs:
 def touching_runs(
     rows: Int32Array, starts: Int32Array, ids: Int32Array
 ) -> tuple[Int32Array, Int32Array, Int32Array]:
-    """Runs that touch.
+    """Pairs of runs that touch.
 
     Args:
-        rows, starts, ids: of :class:`Runs`.
+        rows: (H + 1,) int32, see :class:`Runs`.
+        starts: (R + 1,) int32, see :class:`Runs`.
+        ids: (R,) int32, see :class:`Runs`.
 
     Returns:
-        (M, 2) int32, runs of equal ids, the earlier first; (N, 2) int32, runs of different ids; (N,) int32,
-        pixel edges that these share.
+        (M, 2) int32, pairs with equal ids, the earlier run first; (N, 2) int32, pairs with different ids;
+        (N,) int32, number of pixel edges shared by each pair with different ids.
     """
     width = starts[rows[1]]
     alike, unlike = np.empty((2 * ids.size, 2), np.int32), np.empty((3 * ids.size, 2), np.int32)
@@ -87,7 +89,7 @@ def touching_runs(
         while lower < rows[y + 2]:
             end_of_upper, end_of_lower = starts[upper + 1] + width, starts[lower + 1]
             end = min(end_of_upper, end_of_lower)
-            # Written to both lists, and counted in one: a branch here would be guessed wrong again and again.
+            # Written to both lists but counted in one: a branch would be mispredicted too often.
             alike[n_alike, 0], alike[n_alike, 1] = upper, lower
             unlike[n_unlike, 0], unlike[n_unlike, 1], lengths[n_unlike] = upper, lower, end - begin
             is_alike = ids[upper] == ids[lower]

@@ -1,9 +1,9 @@
-"""SEEDS: superpixels that begin as blocks and exchange ever smaller pieces at their borders.
+"""SEEDS superpixels: blocks that exchange smaller and smaller pieces at their borders.
 
 M. Van den Bergh, X. Boix, G. Roig, B. de Capitani, L. Van Gool, "SEEDS: superpixels extracted via
-energy-driven sampling", 2012: a piece goes over to a neighbour whose colour histogram it fits better.
-Deliberate difference: pieces may cut a superpixel in two; what is cut off joins its likest neighbour at the
-end.
+energy-driven sampling", 2012: a piece moves to a neighbour whose colour histogram it fits better. Deliberate
+difference: a move may cut a superpixel in two. The part that is cut off joins the neighbour of the most
+similar colour at the end.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ from seg_ros.segments.regions import KERNELS, Regions
 from seg_ros.segments.small_parts import clean_parts
 
 N_LEVELS = 6
-"""Steps that a colour channel is divided into for histograms."""
+"""Number of steps of a colour channel in histograms."""
 
 
 def seeds(
@@ -28,21 +28,21 @@ def seeds(
     n_threads: int = 0,
     planes: Float32Array | None = None,
 ) -> Regions:
-    """SEEDS superpixels, see ``seg_ros.segments.seeds``.
+    """SEEDS superpixels.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        region_size: side of the blocks that superpixels begin as, in pixels, 2 or more.
-        n_iterations: at each size of the pieces, 1 or more.
-        min_size: connected parts smaller than this share of ``region_size`` squared join another one.
-        n_threads: not used; here so that all superpixels are called alike.
-        planes: the image from ``lab_planes``, if that is known.
+        region_size: Size of the blocks at the start in pixels, 2 or more.
+        n_iterations: Number of iterations for each size of the pieces, 1 or more.
+        min_size: Fraction of ``region_size`` squared below which a connected part joins a neighbour.
+        n_threads: Not used; all superpixel methods take it.
+        planes: (3, H, W) float32, the image from ``lab_planes`` if it is known already.
 
     Raises:
-        ImageError: the image has another shape or type.
-        ParameterError: an argument is out of range.
+        ImageError: The image has another shape or type.
+        ParameterError: An argument is out of range.
     """
-    import_kernels(*KERNELS)  # warns where loops run uncompiled
+    import_kernels(*KERNELS)  # warns if the loops are not compiled
     check_arguments(image, region_size, n_iterations, min_size)
     start = blocks(image, region_size=region_size)
     planes, labels = lab_planes(image) if planes is None else planes, start.ids.copy()
@@ -61,7 +61,11 @@ def seeds(
 
 
 def quantise(planes: Float32Array) -> Int32Array:
-    """(3, H, W) float32 8-bit CIELAB to (H, W) int32 bins of a histogram; steps hold equally many pixels."""
+    """Bins of a colour histogram, (H, W) int32; each step of a channel has the same number of pixels.
+
+    Args:
+        planes: (3, H, W) float32 8-bit CIELAB.
+    """
     bins = np.zeros(planes.shape[1:], np.int32)
     for plane in planes:
         edges = np.quantile(plane[::4, ::4], np.arange(1, N_LEVELS) / N_LEVELS)
@@ -73,7 +77,14 @@ def quantise(planes: Float32Array) -> Int32Array:
 def count_colours(
     bins: Int32Array, labels: Int32Array, histograms: Float32Array, sizes: Float32Array
 ) -> None:
-    """Fill (n, bins) histograms and (n,) sizes, zero before, of the regions in (H, W) labels."""
+    """Count the pixels of each region by colour.
+
+    Args:
+        bins: (H, W) int32 from :func:`quantise`.
+        labels: (H, W) int32, region of each pixel.
+        histograms: (n, N_LEVELS ** 3) float32, zero before, written.
+        sizes: (n,) float32, zero before, written: number of pixels.
+    """
     for y in range(bins.shape[0]):
         for x in range(bins.shape[1]):
             histograms[labels[y, x], bins[y, x]] += 1
@@ -89,7 +100,16 @@ def _intersection(
     size: np.float32,
     without: bool,
 ) -> np.float32:
-    """Common share of the histograms of a block and of a region, from which the block is taken out or not."""
+    """Intersection of the normalised histograms of a block and a region.
+
+    Args:
+        found: (n_found,) or longer int32, bins of the block.
+        counts: (n_found,) or longer float32, number of pixels of the block in these bins.
+        n_found: Number of bins of the block.
+        of_region: (bins,) float32, histogram of the region.
+        size: Number of pixels of the region.
+        without: Whether to remove the block from the region first.
+    """
     n_pixels = np.float32(0)
     for k in range(n_found):
         n_pixels += counts[k]
@@ -107,16 +127,17 @@ def _intersection(
 def exchange_blocks(
     bins: Int32Array, labels: Int32Array, block: int, histograms: Float32Array, sizes: Float32Array
 ) -> int:
-    """Let every block of ``block`` pixels each way that lies within one region go over to a better one.
+    """Move each block that lies within one region to the adjacent region that it fits best.
 
     Args:
         bins: (H, W) int32 from :func:`quantise`.
-        labels: (H, W) int32, changed.
-        block: in pixels.
-        histograms, sizes: of the regions, changed.
+        labels: (H, W) int32, region of each pixel, changed.
+        block: Size of the blocks in pixels.
+        histograms: (n, bins) float32 of the regions, changed.
+        sizes: (n,) float32, number of pixels of the regions, changed.
 
     Returns:
-        The number of blocks that went over.
+        Number of blocks moved.
     """
     height, width = labels.shape
     n_moved = 0
@@ -179,9 +200,9 @@ def exchange_blocks(
 def exchange_pixels(
     bins: Int32Array, labels: Int32Array, histograms: Float32Array, sizes: Float32Array
 ) -> int:
-    """Let every pixel at a border go over to a region that it is likelier to be of, by colour and neighbours.
+    """Move each pixel at a border to the adjacent region that its colour and its neighbours fit best.
 
-    Arguments and result as in :func:`exchange_blocks`.
+    Arguments and result are those of :func:`exchange_blocks`.
     """
     height, width = labels.shape
     n_moved = 0

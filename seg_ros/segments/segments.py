@@ -1,4 +1,4 @@
-"""From an image and what a network says about it to segments with codes: superpixels, means, joining."""
+"""Segments of an image: superpixels, merged by their codes, with class and mean scores."""
 
 from dataclasses import dataclass, replace
 
@@ -17,13 +17,13 @@ from seg_ros.segments.rules import SegmentRules
 
 @dataclass(frozen=True)
 class Segments:
-    """The segments of an image, the largest first.
+    """Segments of an image, the largest first.
 
     Attributes:
-        regions: which pixel belongs to which.
+        regions: Segment of each pixel.
         codes: (S, n_bits / 8) uint8.
-        means: (S, n_bits) float32, the bits before the threshold.
-        class_ids: (S,) uint8, the class with the largest mean score, 255 = none.
+        means: (S, n_bits) float32, mean logits of the bits.
+        class_ids: (S,) uint8, class with the largest mean score, 255 = none.
         scores: (S, K) float32, mean scores; None for a model without classes.
     """
 
@@ -39,7 +39,7 @@ class Segments:
         return self.regions.n
 
     def resized(self, height: int, width: int) -> 'Segments':
-        """The same for an image of (height, width) pixels; a segment may lose all of them."""
+        """The segments at a size of (height, width) pixels, without those that lose all pixels."""
         if self.regions.ids.shape == (height, width):
             return self
         ids = self._ids_of_size(height, width)
@@ -47,12 +47,11 @@ class Segments:
         return _in_order(replace(self, regions=Regions(ids, self.n)), sizes)
 
     def refine(self, scores: torch.Tensor, weight: float) -> torch.Tensor:
-        """Scores to which those of the segment are added.
+        """Scores of the pixels plus the weighted mean scores of their segments.
 
         Args:
-            scores: (K, h, w) float32, of the image.
-            weight: of the mean over the segment, against the pixel's own; a large one gives each segment one
-                class.
+            scores: (K, h, w) float32, scores of the image.
+            weight: Weight of the mean score of a segment; a large one gives each segment a single class.
 
         Returns:
             (K, h, w) float32, on the same device.
@@ -65,7 +64,7 @@ class Segments:
         return scores + spread.to(scores.device)
 
     def _ids_of_size(self, height: int, width: int) -> Int32Array:
-        """The ids of the nearest pixels, (height, width) int32."""
+        """Ids of the nearest pixels, (height, width) int32."""
         ids = self.regions.ids
         if ids.shape == (height, width):
             return ids
@@ -82,15 +81,15 @@ def find_segments(
     rules: SegmentRules,
     n_threads: int = 0,
 ) -> Segments:
-    """Cut an image into segments of like codes.
+    """Divide an image into segments with similar codes.
 
     Args:
-        image: (H, W, 3) uint8 RGB, the network's input.
-        logits: (h, w, n_bits) float32, what the bits are the signs of.
-        scores: (K, h, w) float32, or None for a model without classes.
-        code_pooling: of the model.
-        rules: how to.
-        n_threads: 0 = one for every core.
+        image: (H, W, 3) uint8 RGB, input of the network.
+        logits: (h, w, n_bits) float32; their signs are the bits.
+        scores: (K, h, w) float32; None for a model without classes.
+        code_pooling: Pooling of the model.
+        rules: Settings for superpixels and merging.
+        n_threads: Number of threads, 0 = one per core.
     """
     planes = lab_planes(image)
     superpixels = SUPERPIXELS[rules.superpixels](
@@ -98,24 +97,43 @@ def find_segments(
     )
     means = code_pooling.means(logits, planes, superpixels, n_threads)
     of_superpixel, n = MERGES[rules.merge](superpixels, means, rules)
-    joined = np.bincount(of_superpixel, superpixels.sizes, n)
-    order = np.argsort(-joined, kind='stable')
+    regions, means = _merged(superpixels, means, of_superpixel, n)
+    if scores is None:
+        return Segments(regions, pack(means > 0), means, np.full(n, UNLABELLED, np.uint8))
+    values = scores.detach().permute(1, 2, 0).contiguous().cpu().numpy()
+    mean_scores = region_means(values, regions, n_threads)
+    return Segments(regions, pack(means > 0), means, _class_ids(mean_scores), mean_scores)
+
+
+def _merged(
+    superpixels: Regions, means: Float32Array, of_superpixel: Int32Array, n: int
+) -> tuple[Regions, Float32Array]:
+    """Merge superpixels into n segments, the largest first.
+
+    Args:
+        superpixels: Superpixels, S of them.
+        means: (S, C) float32, mean values of the superpixels.
+        of_superpixel: (S,) int32, segment of each superpixel.
+        n: Number of segments.
+
+    Returns:
+        The segments, and their mean values, (n, C) float32.
+    """
+    sizes = np.bincount(of_superpixel, superpixels.sizes, n)
+    order = np.argsort(-sizes, kind='stable')
     of_superpixel = np.argsort(order).astype(np.int32)[of_superpixel]
-    sums = _sum_up(of_superpixel, means * superpixels.sizes[:, None], n)
-    means = np.asarray(sums / joined[order, None], np.float32)
-    regions = superpixels.renamed(of_superpixel, n)
-    class_ids, of_segment = np.full(n, UNLABELLED, np.uint8), None
-    if scores is not None:
-        of_segment = region_means(
-            scores.detach().permute(1, 2, 0).contiguous().cpu().numpy(), regions, n_threads
-        )
-        is_known = np.isfinite(of_segment).all(1)
-        class_ids = np.where(is_known, of_segment.argmax(1), UNLABELLED).astype(np.uint8)
-    return Segments(regions, pack(means > 0), means, class_ids, of_segment)
+    sums = _group_sums(of_superpixel, means * superpixels.sizes[:, None], n)
+    return superpixels.renamed(of_superpixel, n), np.asarray(sums / sizes[order, None], np.float32)
 
 
-def _sum_up(group: Int32Array, values: Float32Array, n: int) -> Float32Array:
-    """Sum of the (S, C) values of each of n groups."""
+def _class_ids(scores: Float32Array) -> UInt8Array:
+    """Class with the largest score, (S,) uint8; 255 if a score of (S, K) is not finite."""
+    is_known = np.isfinite(scores).all(1)
+    return np.where(is_known, scores.argmax(1), UNLABELLED).astype(np.uint8)
+
+
+def _group_sums(group: Int32Array, values: Float32Array, n: int) -> Float32Array:
+    """Sums of (S, C) values over n groups, (n, C) float32; ``group`` is (S,)."""
     order = np.argsort(group, kind='stable')
     starts = np.searchsorted(group[order], np.arange(n))
     sums: Float32Array = np.add.reduceat(values[order].astype(np.float32), starts, axis=0)
@@ -123,7 +141,7 @@ def _sum_up(group: Int32Array, values: Float32Array, n: int) -> Float32Array:
 
 
 def _in_order(segments: Segments, sizes: npt.NDArray[np.int64]) -> Segments:
-    """The same, numbered by size, the largest first, without those of size 0."""
+    """Segments numbered by size, the largest first, without those of size 0."""
     order = np.argsort(-sizes, kind='stable')[: int((sizes > 0).sum())]
     new = np.full(segments.n, -1, np.int32)
     new[order] = np.arange(len(order), dtype=np.int32)

@@ -33,19 +33,19 @@ def slic(
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        region_size: distance of the centres at the start in pixels, 2 or more.
-        compactness: what a distance of ``region_size`` pixels counts against one in 8-bit CIELAB colour.
-        n_iterations: of the assignment of pixels to centres, 1 or more.
-        min_size: connected parts smaller than this share of ``region_size`` squared join another one.
-        n_threads: 0 = one for every core.
-        planes: the image from ``lab_planes``, if that is known.
+        region_size: Distance of the centres at the start in pixels, 2 or more.
+        compactness: Distance in 8-bit CIELAB colour that weighs as much as ``region_size`` pixels, above 0.
+        n_iterations: Number of assignments of pixels to centres, 1 or more.
+        min_size: Fraction of ``region_size`` squared below which a connected part joins a neighbour.
+        n_threads: Number of threads, 0 = one per core.
+        planes: (3, H, W) float32, the image from ``lab_planes`` if it is known already.
 
     Returns:
-        The superpixels; one where the image is smaller than a region.
+        The superpixels; a single one if the image is smaller than a region.
 
     Raises:
-        ImageError: the image has another shape or type.
-        ParameterError: an argument is out of range.
+        ImageError: The image has another shape or type.
+        ParameterError: An argument is out of range.
     """
     check_arguments(image, region_size, n_iterations, min_size)
     if compactness <= 0 or n_threads < 0:
@@ -53,7 +53,7 @@ def slic(
             f'compactness {compactness}, n_threads {n_threads}; expected more than 0, 0 or more'
         )
     planes = lab_planes(image) if planes is None else planes
-    centres = _seed(planes, region_size)
+    centres = _initial_centres(planes, region_size)
     labels = np.zeros(image.shape[:2], np.int32)
     weight = np.float32((compactness / region_size) ** 2)
     kernels = import_kernels(*KERNELS)
@@ -79,7 +79,7 @@ def _assign_in_parts(
     n_parts: int,
     with_sums: bool = True,
 ) -> Float32Array:
-    """One iteration over the rows ``first::step``; the sums of all threads."""
+    """Assign the rows ``first::step`` in several threads; returns the sums of all threads, (S, 6) float32."""
     first, step = rows
 
     def run(start: int, stop: int) -> Float32Array:
@@ -93,8 +93,12 @@ def _assign_in_parts(
     return total
 
 
-def _seed(planes: Float32Array, region_size: int) -> Float32Array:
-    """Centres in a grid, each moved to where the colour changes least in its 3x3 neighbourhood: (S, 5)."""
+def _initial_centres(planes: Float32Array, region_size: int) -> Float32Array:
+    """Centres in a grid, each moved to the pixel of its 3x3 neighbourhood with the smallest gradient.
+
+    Returns:
+        (S, 5) float32: colour, y, x.
+    """
     height, width = planes.shape[1:]
     n_rows, n_columns = grid_shape(height, width, region_size)
     ys = ((np.arange(n_rows) + 0.5) * height / n_rows).astype(np.intp)
@@ -105,8 +109,8 @@ def _seed(planes: Float32Array, region_size: int) -> Float32Array:
     flat = planes.reshape(3, -1)
 
     def colours(y: npt.NDArray[np.intp], x: npt.NDArray[np.intp]) -> Float32Array:
-        found: Float32Array = flat.take(y * width + x, axis=1)
-        return found
+        values: Float32Array = flat.take(y * width + x, axis=1)
+        return values
 
     down = colours((y + 1).clip(max=height - 1), x) - colours((y - 1).clip(0), x)
     right = colours(y, (x + 1).clip(max=width - 1)) - colours(y, (x - 1).clip(0))
@@ -126,7 +130,7 @@ def _assign(
     labels: Int32Array,
     sums: Float32Array,
 ) -> None:
-    """What the compiled loop of this name does."""
+    """NumPy version of ``kernels.assign``."""
     rows = np.arange(start, stop, step)
     part = planes[:, rows]
     nearest = np.full(part.shape[1:], np.inf, np.float32)

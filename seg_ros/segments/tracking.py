@@ -1,4 +1,4 @@
-"""The same thing from frame to frame: segments that overlap and whose codes agree keep a number."""
+"""Tracking: segments that overlap in consecutive frames and have similar codes keep their number."""
 
 import numpy as np
 
@@ -9,23 +9,23 @@ from seg_ros.segments.regions import Regions
 
 
 class Tracker:
-    """Gives segments numbers that last.
+    """Gives the same thing the same number in all frames.
 
-    Each segment looks for its predecessor among those of the last frame that it overlaps; the pair with the
-    largest IoU, weighted by the share of bits that agree, is taken first, and each predecessor once.
+    A segment takes the number of a segment of the last frame that it overlaps. Pairs are taken in the order
+    of their IoU times the fraction of equal bits, the best first; each segment is used once.
 
     Args:
-        max_distance: share of bits, 0..1, in which codes of the same thing may differ.
-        min_iou: overlap with the predecessor, 0..1, below which a segment is a new thing.
+        max_distance: Maximum fraction of differing bits of the codes of one thing, 0..1.
+        min_iou: Minimum IoU of one thing in consecutive frames, 0..1.
 
     Raises:
-        ParameterError: an argument is out of range.
+        ParameterError: An argument is out of range.
     """
 
     def __init__(self, *, max_distance: float = 0.25, min_iou: float = 0.1) -> None:
         if not (0 <= max_distance <= 1 and 0 <= min_iou <= 1):
             raise ParameterError(
-                f'max_distance is {max_distance}, min_iou {min_iou}; expected shares in 0..1'
+                f'max_distance is {max_distance}, min_iou {min_iou}; expected fractions in 0..1'
             )
         self.max_distance, self.min_iou = max_distance, min_iou
         self._last: tuple[Regions, UInt8Array, UInt64Array] | None = None
@@ -35,11 +35,11 @@ class Tracker:
         """Number the segments of the next frame.
 
         Args:
-            segments: of the frame.
-            codes: (S, n_bytes) uint8, of the segments.
+            segments: Segments of the frame.
+            codes: (S, n_bytes) uint8, codes of the segments.
 
         Returns:
-            (S,) uint64, 1 or more; unique within the frame and never given to another thing.
+            (S,) uint64, 1 or more; unique within the frame and never used for another thing.
         """
         numbers = np.zeros(segments.n, np.uint64)
         if self._last is not None and self._last[0].ids.shape == segments.ids.shape:
@@ -54,13 +54,13 @@ class Tracker:
         return numbers
 
     def forget(self) -> None:
-        """Treat the next frame as the first one, after a jump in time; numbers go on."""
+        """Start anew with the next frame, after a jump in time; used numbers stay used."""
         self._last = None
 
     def _pairs(
         self, before: Regions, codes_before: UInt8Array, now: Regions, codes: UInt8Array
     ) -> list[tuple[int, int]]:
-        """Segment now and its predecessor, the best first, each once."""
+        """Pairs of a segment and its predecessor, the best first, each segment once."""
         flat = now.ids.ravel().astype(np.int64) * before.n + before.ids.ravel()
         table = np.bincount(flat, minlength=now.n * before.n).reshape(now.n, before.n)
         iou = table / (table.sum(1, keepdims=True) + table.sum(0) - table)

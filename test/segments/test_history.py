@@ -44,7 +44,7 @@ def test_memory_is_bounded() -> None:
 @pytest.mark.parametrize(
     ('value', 'book', 'radius', 'count', 'message'),
     [
-        (code(0), 'xyz', 1, 1, 'codebook xyz, those here are of abc'),
+        (code(0), 'xyz', 1, 1, 'codebook xyz.*abc'),
         (code(0), '', 1, 1, r'codebook \(none\)'),
         (np.zeros(4, np.uint8), BOOK, 1, 1, '32 bits; expected 16'),
         (code(0), BOOK, -1, 1, 'radius is -1'),
@@ -61,7 +61,7 @@ def test_what_cannot_be_compared_is_refused(
 def test_the_last_frame_can_be_asked(history: CodeHistory) -> None:
     assert np.array_equal(history.code_of(0), code(0b111))
     for segment in (-1, 2):
-        with pytest.raises(ParameterError, match=f'2 segments with a code, none of id {segment + 1}'):
+        with pytest.raises(ParameterError, match=f'2 segments .* id {segment + 1} '):
             history.code_of(segment)
     with pytest.raises(ParameterError, match='0 segments'):
         CodeHistory(BOOK, 16).code_of(0)

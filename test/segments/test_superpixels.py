@@ -117,7 +117,7 @@ def test_seeds_exchange_blocks_until_they_keep_to_edges() -> None:
 def test_bad_input_is_told() -> None:
     with pytest.raises(ParameterError, match='n_iterations 0'):
         seeds(scene(), n_iterations=0)
-    with pytest.raises(ImageError, match=r'\(5, 5\) uint8; expected \(H, W, 3\)'):
+    with pytest.raises(ImageError, match=r'\(5, 5\).*uint8.*expected \(H, W, 3\)'):
         slic(np.zeros((5, 5), np.uint8))
     with pytest.raises(ImageError, match='float64'):
         blocks(np.zeros((5, 5, 3)))  # type: ignore[arg-type]
