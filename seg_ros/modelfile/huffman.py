@@ -3,11 +3,15 @@
 Code lengths are optimal under a limit of 16 bits, by package-merge: L. L. Larmore, D. S. Hirschberg, "A fast
 algorithm for optimal length-limited Huffman codes", Journal of the ACM 37(3), 1990.
 
-A message is one stream of bits, the most significant first, with zeros up to the next byte: the size of the
-alphabet (largest symbol + 1); for each symbol how much longer its code is than that of the one before it,
-0 standing for no code; the codes. Size and differences are in Elias' gamma code, the latter as 1, 2, 3, 4 ...
-for 0, 1, -1, 2 ... A message without symbols has no bits; one that only repeats its largest symbol has no
-codes.
+A message is one stream of bits, most significant bit first, padded with zeros to a whole byte. It has three
+parts:
+
+1. The size of the alphabet (largest symbol + 1), in Elias' gamma code.
+2. For each symbol, the difference of its code length from that of the symbol before it; length 0 = no code.
+   Differences 0, 1, -1, 2, ... are written as 1, 2, 3, 4, ... in Elias' gamma code.
+3. The codes of the symbols.
+
+A message without symbols has no bits. A message that only repeats its largest symbol has no codes.
 """
 
 import numpy as np
@@ -18,17 +22,16 @@ from seg_ros.arrays import Int32Array, Int64Array, UInt8Array, UInt16Array
 from seg_ros.errors import ModelFileError, ParameterError
 
 LONGEST = 16
-"""Bits of a code, at most; enough for an alphabet of 2**16."""
-
+"""Maximum number of bits of a code, enough for an alphabet of 2**16."""
 
 _N_SYMBOLS = 1 << 16
 
 
 def encode(symbols: npt.NDArray[np.integer]) -> bytes:
-    """The message of (n,) whole numbers in 0..65535; ``b''`` for none.
+    """Encode (n,) whole numbers in 0..65535 as a message; ``b''`` for none.
 
     Raises:
-        ParameterError: these are no such numbers.
+        ParameterError: The symbols have another shape or dtype, or are out of range.
     """
     if symbols.ndim != 1 or symbols.dtype.kind not in 'iu':
         raise ParameterError(f'symbols are {symbols.dtype} {symbols.shape}; expected (n,) whole numbers')
@@ -40,7 +43,7 @@ def encode(symbols: npt.NDArray[np.integer]) -> bytes:
     steps = np.diff(lengths, prepend=0)
     header = np.array([lengths.size, *np.where(steps > 0, 2 * steps, 1 - 2 * steps)])
     values = np.concatenate([header, _codes(lengths)[symbols]])
-    # frexp's exponent is the number of binary digits; gamma puts one zero less before them.
+    # The exponent of frexp is the number of binary digits; gamma code puts one zero less before them.
     widths = np.concatenate([2 * np.frexp(header)[1] - 1, lengths[symbols]])
     out = np.zeros(-(-int(widths.sum()) // 8), np.uint8)
     _write_bits(values, widths, out)
@@ -48,30 +51,34 @@ def encode(symbols: npt.NDArray[np.integer]) -> bytes:
 
 
 def decode(data: bytes, n_symbols: int) -> UInt16Array:
-    """The symbols of a message.
+    """Decode the symbols of a message.
 
     Args:
-        data: all of it and nothing else.
-        n_symbols: how many it holds. Trusted only where the message repeats one symbol.
+        data: The whole message and nothing else.
+        n_symbols: Number of symbols. It is checked, unless the message repeats one symbol.
 
     Returns:
         (n_symbols,) uint16.
 
     Raises:
-        ModelFileError: ``data`` is no message of so many symbols.
+        ModelFileError: ``data`` is not a message of ``n_symbols`` symbols.
     """
     bits = np.frombuffer(data, np.uint8)
     if n_symbols <= 0 or not bits.size:
         if n_symbols or bits.size:
-            raise ModelFileError(f'{n_symbols} Huffman-coded symbols in {bits.size} bytes')
+            raise ModelFileError(
+                f'{n_symbols} Huffman-coded symbols in {bits.size} bytes; the data are damaged'
+            )
         return np.empty(0, np.uint16)
     n_alphabet, place = _read_gamma(bits, 0)
     if not 1 <= n_alphabet <= _N_SYMBOLS:
-        raise ModelFileError(f'Huffman code without an alphabet; expected one of 1..{_N_SYMBOLS} symbols')
+        raise ModelFileError(
+            f'Huffman code with an alphabet of {n_alphabet} symbols; expected 1..{_N_SYMBOLS}'
+        )
     lengths = np.zeros(n_alphabet, np.int64)
     place = _read_lengths(bits, place, lengths)
     if place < 0:
-        raise ModelFileError(f'Huffman code lengths break off or leave 0..{LONGEST}')
+        raise ModelFileError(f'Huffman code lengths end too early or are outside 0..{LONGEST}')
     if not lengths.any():
         symbols = np.full(n_symbols, n_alphabet - 1, np.uint16)
     else:
@@ -87,17 +94,17 @@ def decode(data: bytes, n_symbols: int) -> UInt16Array:
 
 
 def code_lengths(counts: npt.NDArray[np.integer], longest: int = LONGEST) -> Int64Array:
-    """Bits of each symbol's code, such that the message is shortest.
+    """Number of bits of each symbol's code, for the shortest message.
 
     Args:
-        counts: (n,) how often each symbol occurs, 0 or more.
-        longest: bits of a code, at most.
+        counts: (n,) number of occurrences of each symbol, 0 or more.
+        longest: Maximum number of bits of a code.
 
     Returns:
-        (n,) 0 where a symbol does not occur, or no other does; else 1..longest.
+        (n,) int64: 1..longest; 0 for symbols that do not occur, and if only one symbol occurs.
 
     Raises:
-        ParameterError: so many symbols do not fit codes so short.
+        ParameterError: There are more symbols than codes of ``longest`` bits.
     """
     lengths = np.zeros(counts.size, np.int64)
     present = np.flatnonzero(counts)
@@ -105,7 +112,7 @@ def code_lengths(counts: npt.NDArray[np.integer], longest: int = LONGEST) -> Int
     if n < 2:
         return lengths
     if n > 1 << longest:
-        raise ParameterError(f'{n} symbols; codes of {longest} bits tell at most {1 << longest} apart')
+        raise ParameterError(f'{n} symbols; codes of {longest} bits can distinguish at most {1 << longest}')
     rising = present[np.argsort(counts[present], kind='stable')]
     leaves = counts[rising].astype(np.int64)
     weights, levels = leaves, [np.ones(n, bool)]
@@ -115,8 +122,8 @@ def code_lengths(counts: npt.NDArray[np.integer], longest: int = LONGEST) -> Int
         order = np.argsort(weights, kind='stable')
         weights = weights[order]
         levels.append(order < n)
-    # The lightest 2 n - 2 of the last level are taken, and with each pair its two of the level before. The
-    # code of a leaf has as many bits as there are levels that take it; they take the rarest.
+    # Take the lightest 2 n - 2 items of the last level, and with each pair its two items of the level before.
+    # The code of a leaf has as many bits as there are levels that take it; each takes its rarest.
     n_taken = 2 * n - 2
     for is_leaf in reversed(levels):
         n_leaves = int(is_leaf[:n_taken].sum())
@@ -126,7 +133,7 @@ def code_lengths(counts: npt.NDArray[np.integer], longest: int = LONGEST) -> Int
 
 
 def _in_order(lengths: Int64Array) -> Int64Array:
-    """Symbols that have codes, in the order of these."""
+    """Symbols that have codes, in the order of their codes."""
     present = np.flatnonzero(lengths)
     return present[np.argsort(lengths[present], kind='stable')]
 
@@ -137,29 +144,32 @@ def _codes(lengths: Int64Array) -> Int64Array:
     symbols = _in_order(lengths)
     if symbols.size:
         longest = int(lengths.max())
-        shares = 1 << (longest - lengths[symbols])
-        codes[symbols] = (np.cumsum(shares) - shares) >> (longest - lengths[symbols])
+        spans = 1 << (longest - lengths[symbols])
+        codes[symbols] = (np.cumsum(spans) - spans) >> (longest - lengths[symbols])
     return codes
 
 
 def _decoding_table(lengths: Int64Array) -> tuple[Int32Array, int]:
-    """What each number of as many bits as the longest code begins with: 32 * symbol + length of its code.
+    """Table of all numbers with as many bits as the longest code: 32 * symbol + code length of their prefix.
+
+    Returns:
+        The table, (2**longest,) int32, and ``longest``.
 
     Raises:
-        ModelFileError: some numbers begin with no code, or codes begin with one another.
+        ModelFileError: The lengths are not those of a complete prefix code.
     """
     symbols = _in_order(lengths)
     longest = int(lengths.max())
-    shares = 1 << (longest - lengths[symbols])
-    if shares.sum() != 1 << longest:
-        what = 'too many' if shares.sum() > 1 << longest else 'too few'
-        raise ModelFileError(f'{what} Huffman codes for their lengths; expected a complete prefix code')
-    return np.repeat((symbols * 32 + lengths[symbols]).astype(np.int32), shares), longest
+    spans = 1 << (longest - lengths[symbols])
+    if spans.sum() != 1 << longest:
+        amount = 'too many' if spans.sum() > 1 << longest else 'too few'
+        raise ModelFileError(f'{amount} Huffman codes for their lengths; expected a complete prefix code')
+    return np.repeat((symbols * 32 + lengths[symbols]).astype(np.int32), spans), longest
 
 
 @compiled_where_possible
 def _write_bits(values: Int64Array, widths: Int64Array, out: UInt8Array) -> None:
-    """Write numbers below 2**17, each in so many bits, 33 at most, one after the other."""
+    """Write numbers below 2**17, each with its width of at most 33 bits, one after the other."""
     held, n_held, place = 0, 0, 0
     for k in range(values.size):
         width = int(widths[k])
@@ -176,7 +186,7 @@ def _write_bits(values: Int64Array, widths: Int64Array, out: UInt8Array) -> None
 
 @compiled_where_possible
 def _read_gamma(data: UInt8Array, place: int) -> tuple[int, int]:
-    """The number below 2**17 at a bit and the bit after it; 0 where there is none."""
+    """Read the number below 2**17 at bit ``place``; returns it (0 = damaged) and the place after it."""
     n_bits = 8 * data.size
     n_zeros = 0
     while place < n_bits and n_zeros <= 16 and not (int(data[place >> 3]) >> (7 - (place & 7))) & 1:
@@ -193,7 +203,7 @@ def _read_gamma(data: UInt8Array, place: int) -> tuple[int, int]:
 
 @compiled_where_possible
 def _read_lengths(data: UInt8Array, place: int, lengths: Int64Array) -> int:
-    """Fill in the code lengths that begin at a bit; the bit after them, -1 where they are wrong."""
+    """Read all code lengths from bit ``place``; returns the place after them, -1 if they are damaged."""
     length = 0
     for symbol in range(lengths.size):
         number, place = _read_gamma(data, place)
@@ -207,7 +217,7 @@ def _read_lengths(data: UInt8Array, place: int, lengths: Int64Array) -> int:
 
 @compiled_where_possible
 def _read_codes(data: UInt8Array, place: int, table: Int32Array, longest: int, symbols: UInt16Array) -> int:
-    """Fill in the symbols whose codes begin at a bit; the bit after them. Past the end there are zeros."""
+    """Read all symbols from bit ``place``; returns the place after them. Zeros follow the end of the data."""
     byte = (place + 7) >> 3
     n_held = 8 * byte - place
     held = int(data[byte - 1]) & ((1 << n_held) - 1)

@@ -1,8 +1,8 @@
-"""What a network becomes in a packed file, and how it comes back.
+"""Conversion of a network to packed weights and back.
 
-A packed file keeps whole steps or codebooks for weights, 16-bit numbers for what else is learned, and of
-batch normalisation a scale and a shift. :func:`rounded_to_file` gives a network these values; from then
-on it agrees with the file to the bit, and figures and golden records are taken from it.
+Packed weights are whole steps or codebooks. Other parameters have 16 bits, and batch normalisations keep one
+scale and one shift per channel. :func:`rounded_to_file` gives a network exactly these values, so that it
+agrees with its file to the bit. Figures and golden records are taken from the rounded network.
 """
 
 import copy
@@ -32,10 +32,10 @@ _OTHERS = torch.float16
 
 
 def plain_copy(network: nn.Module) -> nn.Module:
-    """A copy in which learning at a level has left nothing but the weights.
+    """A copy of a network without the parametrisations of training at a level.
 
-    Shared weights have the values that they share now; rounded ones those behind the rounding. Removing
-    parametrisations from a copy in torch's own way would break the original, since both are of one class.
+    Shared weights get their present values, fake-quantized weights the values before rounding. Torch's own
+    removal of parametrisations from a copy would break the original, because both have the same class.
     """
     result = copy.deepcopy(network)
     stop_rounding_inputs(result)
@@ -51,20 +51,21 @@ def plain_copy(network: nn.Module) -> nn.Module:
 
 
 def rounded_to_file(network: nn.Module, kind: str, example: Tensor, *, n_bits: int = 8) -> nn.Module:
-    """A copy with the values that a packed file keeps.
+    """A copy of a network, rounded to the values that a packed file keeps.
 
     Args:
-        network: float.
-        kind: 'int8', 'int4' or 'shared', of the weights.
-        example: (B, 3, H, W) float, small.
-        n_bits: of an index of shared weights; depthwise layers have more (weight_sharing.bits_of).
+        network: Float network.
+        kind: Kind of weights: 'int8', 'int4' or 'shared'.
+        example: (B, 3, H, W) float input of any small size.
+        n_bits: Number of bits of an index of shared weights; more in depthwise layers
+            (weight_sharing.bits_of).
 
     Returns:
-        The same architecture, in evaluation mode, float32.
+        The same architecture in evaluation mode, float32.
     """
     result = plain_copy(network).eval()
-    # All channels of a layer share its values, so the scales of channels, which may differ a thousandfold,
-    # must stay apart. Steps of a channel have a scale of their own anyway.
+    # All channels of a layer share one codebook. The scales of channels may differ by a factor of a thousand,
+    # so they must stay in the normalisations. Steps have a scale per channel anyway.
     canonical_batch_norms(result, [] if kind == 'shared' else find_pairs(result, example))
     if kind == 'shared':
         is_shared = all(
@@ -84,10 +85,10 @@ def rounded_to_file(network: nn.Module, kind: str, example: Tensor, *, n_bits: i
 
 
 def pack_network(network: nn.Module, kind: str) -> bytes:
-    """The packed form of a settled network.
+    """Pack a network that is rounded to the file.
 
     Raises:
-        ModelFileError: it would not come back as it is; settle it first.
+        ModelFileError: The network would change in the file, so it was not rounded before.
     """
     forms = forms_of(network, kind)
     if kind in _BITS:
@@ -100,15 +101,20 @@ def pack_network(network: nn.Module, kind: str) -> bytes:
     again = unpack(data, {name: value.shape for name, value in state.items()})
     for name, value in state.items():
         if value.is_floating_point() and not torch.equal(again[name], value.detach().cpu().float()):
-            raise ModelFileError(f'{name} would change in a file of kind {kind}; settle the network first')
+            raise ModelFileError(f'{name} would change in a file of kind {kind}; apply rounded_to_file first')
     return data
 
 
 def unpack_network(data: bytes, network: nn.Module, *, is_pruned: bool) -> dict[str, Tensor]:
-    """State of a network from its packed form; ``network``, perhaps on meta, is shrunk to fit it.
+    """Unpack the state of a network.
+
+    Args:
+        data: Packed weights, from :func:`pack_network`.
+        network: New network of the architecture, on any device; it is shrunk to the unpacked shapes.
+        is_pruned: Whether tensors may be smaller than in the architecture.
 
     Raises:
-        ModelFileError: the data are damaged, or of another network.
+        ModelFileError: The data are damaged or belong to another network.
     """
     largest = {name: value.shape for name, value in network.state_dict().items()}
     state = unpack(data, largest)

@@ -1,9 +1,10 @@
-"""AlexNet with its fully connected layers turned into convolutions, as an encoder.
+"""AlexNet as a fully convolutional encoder.
 
 A. Krizhevsky, I. Sutskever, G. Hinton, "ImageNet classification with deep convolutional neural networks",
-2012, in the form of one column (A. Krizhevsky, arXiv 1404.5997) that torchvision publishes, or of two, with
-grouped convolutions and local response normalisation, that Caffe does (CaffeNet). fc6 and fc7 become a 6x6
-and a 1x1 convolution: J. Long, E. Shelhamer, T. Darrell, "Fully convolutional networks", 2015.
+2012. Torchvision publishes weights of the form with one column (A. Krizhevsky, arXiv 1404.5997). Caffe
+publishes weights of the form with two columns, grouped convolutions and local response normalisation
+(CaffeNet). fc6 and fc7 become a 6x6 and a 1x1 convolution, after J. Long, E. Shelhamer, T. Darrell, "Fully
+convolutional networks", 2015.
 """
 
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from seg_ros.errors import ModelFileError
 from seg_ros.networks.pretrained import as_convolution
 from seg_ros.networks.pyramid import Encoder
 
-_LAYOUTS = {  # in, out, kernel, stride, padding and groups of conv1 to conv5
+_LAYOUTS = {  # conv1 to conv5: input channels, output channels, kernel, stride, padding, groups
     'torchvision': (
         (3, 64, 11, 4, 2, 1),
         (64, 192, 5, 1, 2, 1),
@@ -35,23 +36,23 @@ _N_CELLS = 6
 
 
 class AlexNetFeatures(Encoder):
-    """AlexNet up to fc7 for images of any size: maps at about 1/8, 1/16, 1/32 and, of fc7, 1/32.
+    """AlexNet up to fc7, for images of any size: maps at about 1/8, 1/16 and 1/32, and fc7 at 1/32.
 
-    The layers are called conv1 to conv5, fc6 and fc7. fc6 is padded so that it keeps the size of what it
-    reads; without that padding it gives exactly what the fully connected layer gives at every place.
+    The layers are called conv1 to conv5, fc6 and fc7. With padding, fc6 keeps the size of its input. Without
+    padding, its result at each place is exactly the result of the fully connected layer.
 
     Args:
         layout: 'torchvision' (one column) or 'caffe' (groups and normalisation).
-        pad: whether fc6 is padded.
+        pad: Whether fc6 is padded.
 
     Raises:
-        ModelFileError: there is no such layout.
+        ModelFileError: The layout is unknown.
     """
 
     def __init__(self, layout: str = 'torchvision', *, pad: bool = True) -> None:
         super().__init__()
         if layout not in _LAYOUTS:
-            raise ModelFileError(f"layout is '{layout}'; known: {', '.join(_LAYOUTS)}")
+            raise ModelFileError(f"unknown AlexNet layout '{layout}'; known: {', '.join(_LAYOUTS)}")
         self.trained_on = f'AlexNet ({layout})'
         self.layout = layout
         for number, (n_in, n_out, kernel, stride, padding, groups) in enumerate(_LAYOUTS[layout], 1):
@@ -67,7 +68,7 @@ class AlexNetFeatures(Encoder):
         self.channels = (first, second, last, 4096)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Maps after the three poolings and of fc7, of (B, 3, H, W) float, H and W 63 or more."""
+        """(B, 3, H, W) float, H and W at least 63, to the maps after the three poolings and after fc7."""
         maps = []
         for number in range(1, 6):
             x = self.get_submodule(f'conv{number}')(x).relu()
@@ -79,7 +80,7 @@ class AlexNetFeatures(Encoder):
         return maps
 
     def load_pretrained(self, state: Mapping[str, Tensor]) -> None:
-        """Take over torchvision's weights (``features.0``, ...) or Caffe's (``conv1``, ``fc6``, ...)."""
+        """Load torchvision's weights (``features.0``, ...) or Caffe's (``conv1``, ``fc6``, ...)."""
         renamed = {f'features.{old}': f'conv{new}' for new, old in enumerate((0, 3, 6, 8, 10), 1)}
         renamed |= {'classifier.1': 'fc6', 'classifier.4': 'fc7'}
         own = {}

@@ -1,13 +1,13 @@
-"""The binary quantisation layer: from feature maps to codes inside a network.
+"""Binary quantisation layer: turns feature maps into the bits of codes, inside the network.
 
 M. Ravanbakhsh, H. Mousavi, M. Nabi, L. Marcenaro, C. Regazzoni, "Efficient convolutional neural network with
-binary quantization layer", arXiv 1611.06764: features are normalised over depth, a 1x1 convolution with
-weights from ITQ (hconv8) rotates them, a sigmoid and a threshold make them bits.
+binary quantization layer", arXiv 1611.06764. Features are normalised over depth and rotated by a 1x1
+convolution with weights from ITQ (hconv8). A sigmoid and a threshold turn the result into bits.
 
-Here it may read several maps at once, a hypercolumn (Hariharan et al. 2015), and the colour of the pixel. A
-1x1 convolution of stacked maps is the sum of one for each, so maps are convolved where they are small and
-only then brought to one size; what a segment's mean colour adds is added to the segment's mean, which is the
-same since all of this is linear.
+Deliberate differences: the layer may read several maps, a hypercolumn (Hariharan et al. 2015), and the colour
+of the pixel. A 1x1 convolution of stacked maps is the sum of one convolution per map. Each map is therefore
+convolved at its own size and resized afterwards. Colour enters per segment: the logits of the mean colour are
+added to the mean logits of the maps. That is equivalent, because everything before the sigmoid is linear.
 """
 
 from collections.abc import Sequence
@@ -21,19 +21,19 @@ from seg_ros.errors import ParameterError
 from seg_ros.networks.layers import convolved_at
 
 N_COLOUR_MOMENTS = 9
-"""Components of ``seg_ros.segments.colour``'s description of a colour."""
+"""Number of components of the colour descriptor in ``seg_ros.segments.colour``."""
 
 
 class BinaryLayer(nn.Module):
-    """Depth normalisation of every map, 1x1 convolution, sum; a bit is 1 where the result is above 0.
+    """Normalises each map over depth, convolves it 1x1 and adds up; a bit is 1 where the sum is above 0.
 
     Args:
-        channels: of each map.
-        n_bits: of a code, a multiple of 8 in 8..256.
-        has_colour: whether the colour of a pixel counts too.
+        channels: Number of channels of each map.
+        n_bits: Number of bits of a code, a multiple of 8 in 8..256.
+        has_colour: Whether the layer also reads the colour of a pixel.
 
     Raises:
-        ParameterError: ``n_bits`` is out of range, or there is nothing to read.
+        ParameterError: ``n_bits`` is out of range, or ``channels`` has no map or an empty one.
     """
 
     def __init__(self, channels: Sequence[int], n_bits: int, *, has_colour: bool = False) -> None:
@@ -41,7 +41,9 @@ class BinaryLayer(nn.Module):
         if n_bits % 8 or not 8 <= n_bits <= 256:
             raise ParameterError(f'n_bits is {n_bits}; expected a multiple of 8 in 8..256')
         if not channels or min(channels) < 1:
-            raise ParameterError(f'channels are {list(channels)}; expected one map or more, none empty')
+            raise ParameterError(
+                f'channels are {list(channels)}; expected at least one map, each with 1 channel or more'
+            )
         self.n_bits = n_bits
         self.project = nn.ModuleList(nn.Conv2d(count, n_bits, 1, bias=False) for count in channels)
         self.bias = nn.Parameter(torch.zeros(n_bits))
@@ -56,12 +58,12 @@ class BinaryLayer(nn.Module):
         *,
         has_colour: bool = False,
     ) -> 'BinaryLayer':
-        """A layer whose bits are the signs of ``(x - mean) @ projection``.
+        """Make a layer whose bits are the signs of ``(x - mean) @ projection``.
 
         Args:
             projection: (D, n_bits) float64, e.g. ``components_ @ rotation_`` of seg_ros.segments.itq.ITQ. The
-                D components are the normalised maps one after the other, then the colour.
-            mean: (D,) float64.
+                D components are the channels of the normalised maps in order, then the colour.
+            mean: (D,) float64 mean of the components.
             channels: Number of channels of each map.
             has_colour: Whether the last components are the colour.
         """
@@ -79,15 +81,15 @@ class BinaryLayer(nn.Module):
         return layer
 
     def forward(self, maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
-        """What the bits are the signs of, without the colour's part.
+        """Logits of the bits, without colour.
 
         Args:
-            maps: (B, channels, H, W) float each, of one image in different sizes.
-            size: (height, width) of the result; maps a whole number of times as large are averaged, others
-                interpolated bilinearly.
+            maps: (B, channels, H, W) float each, maps of the same images at different sizes.
+            size: (height, width) of the result. A map that is a whole number of times larger is averaged,
+                others are interpolated bilinearly.
 
         Returns:
-            (B, n_bits, height, width), before sigmoid and threshold.
+            (B, n_bits, height, width) float logits, before sigmoid and threshold.
         """
         logits = self.bias[:, None, None]
         for features, convolution in zip(maps, self.project, strict=True):
@@ -95,7 +97,7 @@ class BinaryLayer(nn.Module):
         return logits
 
     def colour_logits(self, colours: Tensor) -> Tensor:
-        """The colour's part: (S, 9) float colours of pixels, or means over segments, to (S, n_bits)."""
+        """Logits to add for colour: (S, 9) float colours of pixels or segment means to (S, n_bits)."""
         if self.colour is None:
             return colours.new_zeros(len(colours), self.n_bits)
         part: Tensor = self.colour(colours)

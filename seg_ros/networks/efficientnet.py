@@ -3,9 +3,9 @@
 M. Tan and Q. Le, "EfficientNet: Rethinking model scaling for convolutional neural networks", arXiv
 1905.11946, in the Lite variant: no squeeze-and-excitation, ReLU6, stem and head of fixed width.
 
-Deliberate difference: TensorFlow, which its public weights come from, pads an image of even size below and to
-the right only. Here padding is the same on all sides, which moves what a map shows by less than a pixel of
-that map; in return no map is copied to be padded, and compilers find a chain of convolutions.
+Deliberate difference: the public weights come from TensorFlow, which pads an image of even size only at the
+bottom and the right. Here padding is the same on all sides. That shifts each map by less than one of its
+pixels. In return no map is copied to be padded, and compilers find a chain of convolutions.
 """
 
 import math
@@ -23,7 +23,7 @@ SCALES = {
     'lite3': (1.2, 1.4),
     'lite4': (1.4, 1.8),
 }
-"""Factors on width and depth by variant."""
+"""Factors of width and depth, by variant."""
 
 STAGES = (
     # repeats, kernel, stride, expansion, channels
@@ -40,7 +40,7 @@ STAGES = (
 def _convolution(
     in_channels: int, out_channels: int, kernel: int, stride: int = 1, groups: int = 1
 ) -> nn.Conv2d:
-    """A convolution that gives size / stride of an input whose size divides by the stride."""
+    """A convolution without bias whose result has size / stride, for sizes that divide by the stride."""
     return nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False)
 
 
@@ -49,7 +49,7 @@ def _norm(channels: int) -> nn.BatchNorm2d:
 
 
 class InvertedResidual(nn.Module):
-    """Expand by 1x1, filter each channel, project by 1x1; added to the input where the shapes agree."""
+    """1x1 expansion, depthwise convolution, 1x1 projection; added to the input if the shapes agree."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -72,23 +72,23 @@ class InvertedResidual(nn.Module):
 
 
 class EfficientNetLiteEncoder(Encoder):
-    """The blocks of EfficientNet-Lite: a map at 1/2, 1/4, ... from the last stage of each size.
+    """Blocks of EfficientNet-Lite: maps at 1/2, 1/4, ..., each from the last stage of its size.
 
     Args:
-        variant: one of SCALES.
-        stages: how many of the seven STAGES to have; nine tenths of the parameters lie in the last three.
+        variant: Name in SCALES.
+        stages: Number of STAGES to build, 1..7. The last three hold nine tenths of the parameters.
 
     Raises:
-        ModelFileError: there is no such variant.
-        ParameterError: there are not so many stages.
+        ModelFileError: The variant is unknown.
+        ParameterError: ``stages`` is out of range.
     """
 
     def __init__(self, variant: str, stages: int = len(STAGES)) -> None:
         super().__init__()
         if variant not in SCALES:
-            raise ModelFileError(f"variant is '{variant}'; known: {', '.join(SCALES)}")
+            raise ModelFileError(f"unknown EfficientNet variant '{variant}'; known: {', '.join(SCALES)}")
         if not 1 <= stages <= len(STAGES):
-            raise ParameterError(f'{stages} stages of EfficientNet-Lite; expected 1 to {len(STAGES)}')
+            raise ParameterError(f'stages is {stages}; EfficientNet-Lite has 1 to {len(STAGES)}')
         strides = [stride for _, _, stride, _, _ in STAGES[:stages]]
         self.maps_after = [k for k, stride in enumerate([*strides[1:], 2]) if stride == 2]
         self.trained_on = f'EfficientNet-{variant}'
@@ -99,7 +99,7 @@ class EfficientNetLiteEncoder(Encoder):
         self.stages = nn.ModuleList()
         for number, (repeats, kernel, stride, expansion, out_channels) in enumerate(STAGES[:stages]):
             out_channels = _round_to_eight(wide * out_channels)
-            if 0 < number < len(STAGES) - 1:  # the Lite variants keep first and last stage at one block
+            if 0 < number < len(STAGES) - 1:  # Lite variants keep one block in the first and the last stage
                 repeats = math.ceil(deep * repeats)
             blocks = []
             for block in range(repeats):
@@ -112,7 +112,7 @@ class EfficientNetLiteEncoder(Encoder):
         self.channels = tuple(widths[stage] for stage in self.maps_after)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Features at 1/2, 1/4, ... of (B, 3, H, W) float, H and W multiples of 2 ** len(channels)."""
+        """(B, 3, H, W) float, H and W multiples of 2 ** len(channels), to maps at 1/2, 1/4, ..."""
         x = self.stem_act(self.stem_norm(self.stem(x)))
         maps = []
         for number, stage in enumerate(self.stages):
@@ -122,9 +122,9 @@ class EfficientNetLiteEncoder(Encoder):
         return maps
 
     def load_pretrained(self, state: Mapping[str, Tensor]) -> None:
-        """Take over weights under the names of the PyTorch ports: ``_conv_stem``, ``_blocks.0._bn1``, ...
+        """Load weights under the names of the PyTorch ports: ``_conv_stem``, ``_blocks.0._bn1``, ...
 
-        What belongs to stages that are not here is left aside.
+        Weights of stages that this encoder lacks are ignored.
         """
         parts = {
             '_expand_conv': 'expand',
@@ -149,7 +149,7 @@ class EfficientNetLiteEncoder(Encoder):
 
 
 class EfficientNetLitePyramid(Pyramid):
-    """A pyramid on EfficientNet-Lite, or on its first stages; further arguments as in :class:`Pyramid`."""
+    """A pyramid on EfficientNet-Lite or on its first stages; other arguments as in :class:`Pyramid`."""
 
     def __init__(
         self,
@@ -166,6 +166,6 @@ class EfficientNetLitePyramid(Pyramid):
 
 
 def _round_to_eight(channels: float) -> int:
-    """To the nearest multiple of eight, but never by more than a tenth down."""
+    """Round to the nearest multiple of eight, but never down by more than a tenth."""
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * channels else rounded

@@ -1,8 +1,10 @@
-"""Embeddings of pixels: a few numbers each, close together for pixels of one thing.
+"""Embeddings: a few numbers per pixel, close together for pixels of one object.
 
 A. Harley, K. Derpanis, I. Kokkinos, "Learning dense convolutional embeddings for semantic segmentation",
-arXiv 1511.04377. Their embeddings are a 1x1 convolution of a hypercolumn; so are these, of maps of any
-network and of the image itself, with one convolution more that sees the neighbours.
+arXiv 1511.04377. There, embeddings are a 1x1 convolution of a hypercolumn.
+
+Deliberate differences: the head reads maps of any network and the image itself, and a 3x3 convolution follows
+the 1x1 convolution.
 """
 
 import math
@@ -17,24 +19,24 @@ from seg_ros.networks.layers import convolved_at
 
 
 class EmbeddingHead(nn.Module):
-    """Reads maps of a network, and gives embeddings.
+    """Computes embeddings from an image and from maps of a network.
 
-    A 1x1 convolution of stacked maps is the sum of one for each, so maps are convolved where they are and
-    only then brought to one size. The image joins them by a convolution as large as its stride, which sees
-    every pixel once.
+    A 1x1 convolution of stacked maps is the sum of one convolution per map. Each map is therefore convolved
+    at its own size and resized afterwards. The image enters through a convolution whose kernel is as large as
+    its stride, so that it reads each pixel once.
 
     Args:
-        channels: of each map.
-        dimensions: of an embedding, 1 or more.
-        stride: pixels of the image from one embedding to the next, 1, 2, 4 or 8.
-        width: channels between the two convolutions.
-        hardness: that training starts from.
+        channels: Number of channels of each map.
+        dimensions: Number of dimensions of an embedding, 1 or more.
+        stride: Pixels of the image per embedding, in each direction: 1, 2, 4 or 8.
+        width: Number of channels between the two convolutions, 1 or more.
+        hardness: Hardness of the embedding filter at the start of training, above 0.
 
     Attributes:
-        log_hardness: () logarithm of the filter's hardness, learned with the embeddings.
+        log_hardness: () logarithm of the hardness of the filter, learned with the embeddings.
 
     Raises:
-        ParameterError: an argument is out of range.
+        ParameterError: An argument is out of range.
     """
 
     def __init__(
@@ -49,8 +51,8 @@ class EmbeddingHead(nn.Module):
         super().__init__()
         if dimensions < 1 or width < 1 or stride not in (1, 2, 4, 8) or not hardness > 0:
             raise ParameterError(
-                f'embeddings of {dimensions} dimensions at every {stride}th pixel, width {width}, hardness '
-                f'{hardness}; expected 1 or more, 1, 2, 4 or 8, 1 or more, and above 0'
+                f'embedding head with dimensions {dimensions}, stride {stride}, width {width}, hardness '
+                f'{hardness}; expected dimensions and width from 1, stride 1, 2, 4 or 8, hardness above 0'
             )
         self.dimensions, self.stride = dimensions, stride
         self.look = nn.Conv2d(3, width, stride, stride=stride)
@@ -61,19 +63,19 @@ class EmbeddingHead(nn.Module):
 
     @property
     def hardness(self) -> Tensor:
-        """() above 0, how fast the filter's mask falls with distance."""
+        """() decay of the weight of a pixel with the distance of its embedding, above 0."""
         return self.log_hardness.exp()
 
     def forward(self, images: Tensor, maps: Sequence[Tensor]) -> Tensor:
         """Embeddings of a batch of images.
 
         Args:
-            images: (B, 3, H, W) float, of any scale; a last row or column that does not fill a stride is
-                left out.
-            maps: (B, channels, h, w) each, of the same images.
+            images: (B, 3, H, W) float of any range. Last rows or columns that do not fill a stride are
+                ignored.
+            maps: (B, channels, h, w) float each, maps of the same images.
 
         Returns:
-            (B, dimensions, H // stride, W // stride).
+            (B, dimensions, H // stride, W // stride) float.
         """
         inner: Tensor = self.look(images)
         size = inner.shape[-2], inner.shape[-1]

@@ -1,12 +1,14 @@
-"""ENet, a small fast network for segmentation.
+"""ENet, a small and fast network for segmentation.
 
 A. Paszke, A. Chaurasia, S. Kim, E. Culurciello, "ENet: a deep neural network architecture for real-time
 semantic segmentation", arXiv 1606.02147, 2016. Table 1 gives the sequence, figure 2 the modules.
 
-Where the paper leaves a choice: a reduction keeps a quarter of the incoming channels; PReLU stands wherever
-it writes one and in the decoder as well, with one slope a channel; the last full convolution has a 3x3
-kernel and a bias; sizes that do not divide by 8 are padded by repeating the border and the scores are cut
-back.
+Choices that the paper leaves open:
+
+- A reduction keeps a quarter of its input channels.
+- PReLU, with one slope per channel, is used where the paper has it and in the decoder as well.
+- The last full convolution has a 3x3 kernel and a bias.
+- Sizes that do not divide by 8 are padded by repeating the border; the scores are cropped.
 """
 
 from torch import Tensor, nn
@@ -24,7 +26,7 @@ def _norm_act(channels: int, has_slopes: bool = True) -> nn.Sequential:
 
 
 def _convolution(channels: int, kind: str, dilation: int) -> nn.Module:
-    """The middle convolution of a bottleneck, by the paper's names."""
+    """The middle convolution of a bottleneck; ``kind`` is a name of the paper."""
     if kind == 'asymmetric':
         return nn.Sequential(
             nn.Conv2d(channels, channels, (5, 1), padding=(2, 0), bias=False),
@@ -34,7 +36,7 @@ def _convolution(channels: int, kind: str, dilation: int) -> nn.Module:
 
 
 class InitialBlock(nn.Module):
-    """Figure 2a: a strided convolution beside a max pooling: (B, 3, H, W) to (B, 16, H/2, W/2)."""
+    """Figure 2a: strided convolution and max pooling side by side: (B, 3, H, W) to (B, 16, H/2, W/2)."""
 
     def __init__(self, in_channels: int = 3, out_channels: int = 16) -> None:
         super().__init__()
@@ -47,7 +49,7 @@ class InitialBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """Figure 2b, regular, dilated or asymmetric: reduction, convolution, expansion, added to the input."""
+    """Figure 2b: reduction, regular, dilated or asymmetric convolution, expansion; added to the input."""
 
     def __init__(
         self,
@@ -77,9 +79,9 @@ class Bottleneck(nn.Module):
 
 
 class DownsamplingBottleneck(nn.Module):
-    """Figure 2b with pooling, returning the pool_indices as well.
+    """Figure 2b with pooling; also returns the pool_indices.
 
-    The reduction is a strided 2x2 convolution, the main branch is pooled and zero-padded to the new number of
+    The reduction is a strided 2x2 convolution. The main branch is pooled and zero-padded to the new number of
     channels.
     """
 
@@ -107,10 +109,10 @@ class DownsamplingBottleneck(nn.Module):
 
 
 class UpsamplingBottleneck(nn.Module):
-    """Section 4: twice the size.
+    """Section 4: doubles height and width.
 
-    The main branch is a 1x1 convolution and a max-unpooling with the encoder's pool_indices, the extension a
-    strided full convolution.
+    The main branch is a 1x1 convolution and a max-unpooling with the encoder's pool_indices. The extension is
+    a strided full convolution.
     """
 
     def __init__(
@@ -138,7 +140,7 @@ class UpsamplingBottleneck(nn.Module):
 
 
 def _context_stage(channels: int, dropout: float, has_slopes: bool) -> nn.Sequential:
-    """Bottlenecks 2.1 to 2.8 of table 1, repeated as stage 3."""
+    """Bottlenecks 2.1 to 2.8 of table 1, which stage 3 repeats."""
     kinds: list[tuple[str, int]] = [
         ('regular', 1),
         ('dilated', 2),
@@ -161,13 +163,16 @@ class ENet(nn.Module):
     """ENet as published.
 
     Args:
-        n_classes: classes to tell apart, at least 1.
-        dropout: probability of spatial dropout from bottleneck 2.0 on; the paper's 0.1. The first stage uses
-            a tenth of it, the paper's 0.01.
-        slopes: where activations are PReLU: 'all', as published, or 'fine', at half the image's size alone;
-            ReLU elsewhere, which 8-bit convolutions compute on their way.
-        half_scores: give scores for every second pixel each way, by a 3x3 convolution in place of the last
+        n_classes: Number of classes, at least 1.
+        dropout: Probability of spatial dropout from bottleneck 2.0 on; 0.1 in the paper. The first stage uses
+            a tenth of it, 0.01 in the paper.
+        slopes: 'all' = PReLU everywhere, as published; 'fine' = PReLU only at half the size of the image and
+            ReLU elsewhere, which 8-bit convolutions include at no cost.
+        half_scores: Whether scores have half the height and width, from a 3x3 convolution instead of the last
             full convolution.
+
+    Raises:
+        ParameterError: ``slopes`` is unknown.
     """
 
     stride = 8
@@ -196,13 +201,13 @@ class ENet(nn.Module):
             self.full_conv = nn.ConvTranspose2d(16, n_classes, 3, stride=2, padding=1, output_padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Scores of an image.
+        """Scores of a batch of images.
 
         Args:
             x: (B, 3, H, W) float, normalised.
 
         Returns:
-            (B, n_classes, H, W) scores before softmax; of half that size, rounded up, with ``half_scores``.
+            (B, n_classes, H, W) float scores; half as high and wide, rounded up, with ``half_scores``.
         """
         height, width = x.shape[-2:]
         x = self.initial(pad_to_multiple(x, self.stride))

@@ -1,10 +1,10 @@
-"""FCN-32s, FCN-16s and FCN-8s: a classifier made fully convolutional, and skips from finer maps.
+"""FCN-32s, FCN-16s and FCN-8s: a classifier made fully convolutional, with skips from finer maps.
 
 J. Long, E. Shelhamer, T. Darrell, "Fully convolutional networks for semantic segmentation", CVPR 2015:
 section 3.3 on upsampling, section 4.2 on skips.
 
-Deliberate difference: instead of 100 pixels of padding around the image and a crop, the image is padded to a
-multiple of 32 by repeating its border, and fc6 keeps the size of its map.
+Deliberate difference: the paper pads the image by 100 pixels and crops the scores. Here the image is padded
+to a multiple of 32 by repeating its border, and fc6 keeps the size of its map.
 """
 
 from typing import NamedTuple
@@ -21,13 +21,13 @@ from seg_ros.networks.vgg import VGG16Features
 
 
 class _FcnEncoder(NamedTuple):
-    """What FCN reads of an encoder.
+    """Maps of an encoder that FCN reads, and their geometry.
 
     Attributes:
-        maps: positions of those at 1/8 and 1/16, and of the deepest, in what the encoder gives.
-        is_centred: whether every second value of a map lies on one of the next coarser map, as odd poolings
-            leave it; else values of the coarser map lie between those of the finer.
-        least: pixels each way below which nothing would be left of a map; a multiple of 32.
+        maps: Indices of the maps at 1/8 and 1/16 and of the deepest map in the result of the encoder.
+        is_centred: Whether every second value of a map lies on a value of the next coarser map, as after
+            poolings with odd kernels. Else values of the coarser map lie between those of the finer.
+        least: Minimum height and width in pixels at which no map is empty; a multiple of 32.
     """
 
     maps: tuple[int, int, int]
@@ -35,18 +35,18 @@ class _FcnEncoder(NamedTuple):
     least: int
 
 
-_SOURCES = {'vgg16': _FcnEncoder((2, 3, 4), False, 32), 'alexnet': _FcnEncoder((0, 1, 3), True, 64)}
+_ENCODERS = {'vgg16': _FcnEncoder((2, 3, 4), False, 32), 'alexnet': _FcnEncoder((0, 1, 3), True, 64)}
 STRIDES = (8, 16, 32)
 
 
 class Upsampling(nn.ConvTranspose2d):
-    """A full convolution that starts as bilinear interpolation of each channel.
+    """A full convolution that is initialised to bilinear interpolation of each channel.
 
     Args:
-        channels: of input and output.
-        factor: 2 or more, even.
-        is_centred: see :class:`_FcnEncoder`; the result is then ``factor - 1`` larger than ``factor`` times
-            the input.
+        channels: Number of channels of input and output.
+        factor: Factor of upsampling, even, 2 or more.
+        is_centred: See :class:`_FcnEncoder`. If true, the result is ``factor - 1`` pixels larger than
+            ``factor`` times the input.
     """
 
     def __init__(self, channels: int, factor: int, *, is_centred: bool) -> None:
@@ -62,31 +62,33 @@ class FCN(nn.Module):
     """FCN-32s, FCN-16s or FCN-8s.
 
     Args:
-        n_classes: classes to tell apart, at least 1.
+        n_classes: Number of classes, at least 1.
         encoder: 'vgg16' or 'alexnet'.
-        finest: stride of the finest map that is read: 32, 16 or 8.
-        width: of VGG16, see ``VGG16Features``; AlexNet has one width only.
+        finest: Stride of the finest map that is read: 32, 16 or 8.
+        width: Number of channels of VGG16's first scale, see ``VGG16Features``; 64 for AlexNet.
 
     Attributes:
-        encoder: which public weights fit.
+        encoder: The encoder, which can load public weights.
 
     Raises:
-        ParameterError: there is no such encoder or stride, or AlexNet is asked for another width.
+        ParameterError: The encoder or the stride is unknown, or the width of AlexNet is not 64.
     """
 
     stride = 32
 
     def __init__(self, n_classes: int, *, encoder: str = 'vgg16', finest: int = 8, width: int = 64) -> None:
         super().__init__()
-        if encoder not in _SOURCES or finest not in STRIDES:
+        if encoder not in _ENCODERS or finest not in STRIDES:
             raise ParameterError(
-                f"encoder is '{encoder}', finest {finest}; "
-                f'expected one of {", ".join(_SOURCES)} and one of {", ".join(map(str, STRIDES))}'
+                f"FCN with encoder '{encoder}' and finest {finest}; "
+                f'expected one of {", ".join(_ENCODERS)} and one of {", ".join(map(str, STRIDES))}'
             )
         if encoder == 'alexnet' and width != 64:
-            raise ParameterError(f'width is {width}; AlexNet has 64 channels in its first layer')
+            raise ParameterError(
+                f'width is {width}; AlexNet has 64 channels in its first layer: leave width at 64'
+            )
         self.encoder: Encoder = VGG16Features(width) if encoder == 'vgg16' else AlexNetFeatures()
-        source = _SOURCES[encoder]
+        source = _ENCODERS[encoder]
         self._least = source.least
         *skipped, self._deepest = source.maps
         self._skipped = [number for number, stride in zip(skipped, STRIDES, strict=False) if stride >= finest]
@@ -98,7 +100,7 @@ class FCN(nn.Module):
             Upsampling(n_classes, 2, is_centred=source.is_centred) for _ in self._skipped
         )
         self.last = Upsampling(n_classes, finest, is_centred=source.is_centred)
-        for skip in self.skips:  # which changes nothing before it has learnt
+        for skip in self.skips:  # an untrained skip adds nothing
             nn.init.zeros_(skip.weight)  # type: ignore[arg-type]
             nn.init.zeros_(skip.bias)  # type: ignore[arg-type]
 

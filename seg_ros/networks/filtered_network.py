@@ -1,4 +1,4 @@
-"""A network with the embedding filter behind it, as one module to train."""
+"""A network with its embedding filter as one module, for training and for comparison with the kernels."""
 
 from torch import Tensor, nn
 
@@ -7,12 +7,13 @@ from seg_ros.networks.masked_average import filter_scores
 
 
 class FilteredNetwork(nn.Module):
-    """A network with the filter that its embeddings drive, to learn with and to compare with.
+    """A network whose scores are filtered by its embeddings, with gradients.
 
     Args:
-        frames: with embeddings.
-        window: of the filter, see seg_ros.networks.masked_average.
-        iterations: of the filter.
+        frames: Network with embeddings.
+        window: Width and height of the filter's window, see
+            :func:`seg_ros.networks.masked_average.filter_scores`.
+        iterations: Number of iterations of the filter.
     """
 
     def __init__(self, frames: FrameNetwork, window: int, iterations: int) -> None:
@@ -20,16 +21,12 @@ class FilteredNetwork(nn.Module):
         self.frames, self.window, self.iterations = frames, window, iterations
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, H, W, 3) uint8 RGB to (B, n_classes, h, w) float32 scores, no coarser than the embeddings."""
-        return self.answer(images)[0]
-
-    def answer(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """The scores, and the embeddings (B, D, h, w) float32 that sharpened them."""
+        """(B, H, W, 3) uint8 RGB to (B, n_classes, h, w) float32 scores, not coarser than the embeddings."""
         answers = self.frames(images)
-        return self.filter_scores(answers['scores'], answers['embeddings']), answers['embeddings']
+        return self.filter_scores(answers['scores'], answers['embeddings'])
 
     def filter_scores(self, scores: Tensor, embeddings: Tensor) -> Tensor:
-        """See seg_ros.networks.masked_average.filter_scores."""
+        """Apply :func:`seg_ros.networks.masked_average.filter_scores` with the learned hardness."""
         assert self.frames.embeddings is not None
         return filter_scores(
             scores, embeddings, self.frames.embeddings.hardness, self.window, self.iterations

@@ -1,4 +1,8 @@
-"""A network with everything that is read from its maps: scores, codes, embeddings."""
+"""A network with all heads of a model: scores, and codes and embeddings from its maps.
+
+Backends run a FrameNetwork. It captures the results of sub-modules (the taps) while the network runs and
+hands them to the heads.
+"""
 
 from collections.abc import Sequence
 
@@ -9,19 +13,19 @@ from seg_ros.networks.embedding_head import EmbeddingHead
 from seg_ros.networks.image_network import ImageNetwork
 
 CODE_STRIDE = 4
-"""Pixels from one place that has bits to the next."""
+"""Pixels of the image per code, in each direction."""
 
 
 class FrameNetwork(nn.Module):
-    """What a backend runs: all that a model says about images, by name.
+    """Computes all outputs of a model for a batch of images, by name.
 
     Args:
-        network: in evaluation mode; gives scores unless the model has no classes.
-        has_scores: whether it has.
-        codes: reads codes from the network's maps, where the model has them.
-        taps: names of the sub-modules whose results ``codes`` reads; of several results the first counts.
-        embeddings: reads embeddings from the image and from maps, where the model has them.
-        embedding_taps: names of the sub-modules whose results ``embeddings`` reads.
+        network: Network in evaluation mode.
+        has_scores: Whether the result of the network is scores. False for models without classes.
+        codes: Head for codes, or None.
+        taps: Names of the sub-modules whose results ``codes`` reads; the first result if there are several.
+        embeddings: Head for embeddings, or None.
+        embedding_taps: Names of the sub-modules whose results ``embeddings`` reads.
     """
 
     def __init__(
@@ -39,68 +43,82 @@ class FrameNetwork(nn.Module):
         self.codes = None if codes is None else codes.to(network.dtype)
         self.embeddings = None if embeddings is None else embeddings.to(network.dtype)
         self.taps, self.embedding_taps = list(taps), list(embedding_taps)
-        self._listeners = {name: _Listener() for name in (*taps, *embedding_taps)}
+        self._captures = {name: _Capture() for name in (*taps, *embedding_taps)}
         self._hooks = [
-            network.network.get_submodule(name).register_forward_hook(listener)
-            for name, listener in self._listeners.items()
+            network.network.get_submodule(name).register_forward_hook(capture)
+            for name, capture in self._captures.items()
         ]
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """What is said about a batch of images.
+        """All outputs that the model has.
 
         Args:
             images: (B, H, W, 3) uint8 RGB.
 
         Returns:
-            ``scores``, (B, n_classes, H, W) float32, ``codes``, (B, h, w, n_bits) float32 before the
-            threshold and without the colour's part, for about every fourth pixel each way, and
-            ``embeddings``, (B, D, h, w) float32: those that the model has.
+            Up to three tensors by name. ``scores``: (B, n_classes, H, W) float32. ``codes``: (B, h, w,
+            n_bits) float32 logits of the bits without colour, h and w at most H / 4 and W / 4, rounded up.
+            ``embeddings``: (B, D, h, w) float32.
         """
         answers = {}
         scores = self.network(images)
-        maps = self._heard()
+        maps = self._take_maps()
         if self.has_scores:
             answers['scores'] = scores
         if self.embeddings is not None:
             pixels = images.permute(0, 3, 1, 2).to(self.network.dtype) / 255
-            read = [maps[name] for name in self.embedding_taps]
-            answers['embeddings'] = self.embeddings(pixels, read).float()
+            tapped = [maps[name] for name in self.embedding_taps]
+            answers['embeddings'] = self.embeddings(pixels, tapped).float()
         if self.codes is not None:
-            height, width = -(-images.shape[1] // CODE_STRIDE), -(-images.shape[2] // CODE_STRIDE)
-            read = [maps[name] for name in self.taps]
-            fits = [m.shape[-2:] for m in read if m.shape[-2] < 2 * height]
-            size = max(fits) if fits else (height, width)
-            logits = self.codes(read, (int(size[0]), int(size[1])))
-            # What the network padded is cut off; maps coarser than every fourth pixel have nothing to cut.
-            answers['codes'] = logits[..., :height, :width].permute(0, 2, 3, 1).float()
+            size = images.shape[1], images.shape[2]
+            answers['codes'] = _code_logits(self.codes, [maps[name] for name in self.taps], size)
         return answers
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        """The maps that codes are read from, (B, C, h, w) each, of (B, H, W, 3) uint8 RGB images."""
+        """(B, H, W, 3) uint8 RGB to the maps that ``codes`` reads, (B, C, h, w) float each."""
         self.network(images)
-        maps = self._heard()
+        maps = self._take_maps()
         return [maps[name] for name in self.taps]
 
-    def _heard(self) -> dict[str, Tensor]:
-        """What the sub-modules gave in the last run."""
-        return {name: listener.take() for name, listener in self._listeners.items()}
-
     def close(self) -> None:
-        """Stop listening to the sub-modules, so that another may listen to the same network."""
+        """Remove the hooks, so that another FrameNetwork may capture maps of the same network."""
         for hook in self._hooks:
             hook.remove()
 
+    def _take_maps(self) -> dict[str, Tensor]:
+        """Name of each tap -> its result in the last run."""
+        return {name: capture.take() for name, capture in self._captures.items()}
 
-class _Listener:
-    """Keeps what a sub-module gave last; copied along with the network that it listens to."""
 
-    _heard: Tensor | None = None
+class _Capture:
+    """A forward hook that keeps the last result of a sub-module; it is copied along with its network."""
+
+    _result: Tensor | None = None
 
     def __call__(self, _module: nn.Module, _inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
-        self._heard = output if isinstance(output, Tensor) else output[0]
+        self._result = output if isinstance(output, Tensor) else output[0]
 
     def take(self) -> Tensor:
-        """What was heard, which is forgotten."""
-        heard, self._heard = self._heard, None
-        assert heard is not None
-        return heard
+        """Hand over the captured result."""
+        result, self._result = self._result, None
+        assert result is not None
+        return result
+
+
+def _code_logits(layer: BinaryLayer, maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+    """Logits of the bits at the size of the finest map that is less than twice as fine as CODE_STRIDE.
+
+    Args:
+        layer: Head for codes.
+        maps: (B, C, h, w) float each, the maps that it reads.
+        size: (height, width) of the images.
+
+    Returns:
+        (B, h, w, n_bits) float32.
+    """
+    height, width = -(-size[0] // CODE_STRIDE), -(-size[1] // CODE_STRIDE)
+    coarse = [m.shape[-2:] for m in maps if m.shape[-2] < 2 * height]
+    finest = max(coarse) if coarse else (height, width)
+    logits: Tensor = layer(maps, (int(finest[0]), int(finest[1])))
+    # Cut off the padding of the network; maps coarser than CODE_STRIDE have less than height and width.
+    return logits[..., :height, :width].permute(0, 2, 3, 1).float()

@@ -1,4 +1,4 @@
-"""Images on their way into a network: resizing and normalisation."""
+"""A network that takes plain 8-bit images: normalisation in front of any architecture."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,12 +12,15 @@ from seg_ros.errors import ModelFileError
 
 @dataclass(frozen=True)
 class Normalisation:
-    """How 8-bit values become network input: value / 255, minus mean, divided by std, in channel_order.
+    """Conversion of 8-bit values to network input: (value / 255 - mean) / std, in ``channel_order``.
 
     Attributes:
-        mean: per channel, in the network's channel order, on the 0..1 scale.
-        std: per channel, above 0.
-        channel_order: 'rgb' or 'bgr', what the network was trained on.
+        mean: Mean of each channel on the scale 0..1, in the order of the network's channels.
+        std: Standard deviation of each channel on the same scale, above 0.
+        channel_order: Order of channels that the network was trained with, 'rgb' or 'bgr'.
+
+    Raises:
+        ModelFileError: A value is missing, not finite or out of range.
     """
 
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
@@ -28,23 +31,25 @@ class Normalisation:
         values = (*self.mean, *self.std)
         if len(self.mean) != 3 or len(self.std) != 3 or not np.isfinite(values).all() or min(self.std) <= 0:
             raise ModelFileError(
-                f'normalisation mean {self.mean}, std {self.std}: expected 3 finite values each, std above 0'
+                f'normalisation: mean {self.mean}, std {self.std}; expected 3 finite values each, std above 0'
             )
         if self.channel_order not in ('rgb', 'bgr'):
-            raise ModelFileError(f"channel order '{self.channel_order}'; expected 'rgb' or 'bgr'")
+            raise ModelFileError(
+                f"normalisation has channel order '{self.channel_order}'; expected 'rgb' or 'bgr'"
+            )
 
     def as_json(self) -> dict[str, Any]:
-        """The form that model files use."""
+        """The normalisation as JSON values, as in the metadata of a model file."""
         return asdict(self)
 
 
 class ImageNetwork(nn.Module):
-    """A network with its normalisation in front, so that whoever runs it hands over plain images.
+    """A network with its normalisation in front, from uint8 images to float32 scores.
 
     Args:
-        network: maps (B, 3, H, W) float to (B, n_classes, H, W) scores.
-        normalisation: what the network was trained with.
-        dtype: what the network computes in; normalisation and scores stay float32.
+        network: Network from (B, 3, H, W) float to (B, n_classes, H, W) float scores; converted to ``dtype``.
+        normalisation: Normalisation that the network was trained with.
+        dtype: Dtype that the network computes in. Normalisation and scores stay float32.
     """
 
     def __init__(
@@ -68,18 +73,20 @@ class ImageNetwork(nn.Module):
             images: (B, H, W, 3) uint8 RGB.
 
         Returns:
-            (B, n_classes, H, W) float32 scores; of an encoder alone, its last map.
+            (B, n_classes, H, W) float32 scores; the last map if the network is an encoder.
         """
         batch, height, width, n_channels = images.shape
         scale, offset = self.scale.flatten(), self.offset.flatten()
         if self.flip:
             scale, offset = scale.flip(0), offset.flip(0)
-        # Whole rows at once: three channels alone fill a vector register badly.
+        # Normalise whole rows at once: three channels do not fill a vector register.
         rows = images.reshape(batch, height, width * n_channels).float()
         rows = rows * scale.repeat(width) + offset.repeat(width)
         x = rows.view(batch, height, width, n_channels).permute(0, 3, 1, 2)
         if self.flip:
             x = x.flip(1)
         answer = self.network(x.to(self.dtype))
-        scores: Tensor = answer if isinstance(answer, Tensor) else answer[-1]  # an encoder gives its maps
+        scores: Tensor = (
+            answer if isinstance(answer, Tensor) else answer[-1]
+        )  # an encoder returns several maps
         return scores.float()

@@ -1,4 +1,4 @@
-"""Layers that several networks share: pooling that remembers where the maximum was, and its inverse."""
+"""Functions and layers that several networks share, such as max pooling with indices and its inverse."""
 
 import torch
 from torch import Tensor, nn
@@ -6,18 +6,18 @@ from torch.nn import functional as F
 
 
 def max_pool(x: Tensor) -> tuple[Tensor, Tensor]:
-    """2x2 max pooling that also says where in its window each maximum was.
+    """2x2 max pooling that also returns the position of each maximum in its window.
 
-    The position is an offset in the window rather than torch's index in the whole map, because two bits hold
-    it and because unpooling becomes arithmetic that every backend can run and fuse. It comes as a number of
-    the type of ``x``, with which compilers compare many values at once.
+    The position is an offset in the window, unlike torch's index in the whole map. An offset fits into two
+    bits, and unpooling becomes arithmetic that every backend can run and fuse. Its dtype is the dtype of
+    ``x``, because compilers vectorise the comparison then.
 
     Args:
         x: (B, C, H, W) float, H and W even.
 
     Returns:
-        The maxima, (B, C, H / 2, W / 2), and the pool_indices of the same shape and type: 0, 1, 2 or 3,
-        2 * row + column in the window, the first of equal ones. Both lie channels last in memory.
+        The maxima, (B, C, H / 2, W / 2), and the pool_indices of the same shape and dtype: 2 * row + column
+        in the window, 0..3, the first of equal maxima. Both are channels last in memory.
     """
     pixels = channels_last(x)
     corners = [pixels[:, row::2, column::2] for row in (0, 1) for column in (0, 1)]
@@ -28,21 +28,21 @@ def max_pool(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def max_unpool(x: Tensor, pool_indices: Tensor) -> Tensor:
-    """Inverse of :func:`max_pool`: put each value where its maximum was, zeros elsewhere.
+    """Inverse of :func:`max_pool`: put each value at the position of its maximum, zeros elsewhere.
 
-    Written as a comparison of each window with its four places, not as a scatter: torch.export and ONNX take
-    it, and neighbouring operations fuse into it.
+    It compares each window with its four places instead of scattering, because torch.export and ONNX support
+    that and compilers fuse it with its neighbours.
 
     Args:
         x: (B, C, H, W) float.
         pool_indices: (B, C, H, W) in 0..3, from :func:`max_pool`.
 
     Returns:
-        (B, C, 2 H, 2 W), the type of ``x``, channels last in memory.
+        (B, C, 2 H, 2 W), dtype of ``x``, channels last in memory.
     """
     batch, channels, height, width = x.shape
     windows = (batch, height, 1, width, 1, channels)
-    # A constant and not torch.arange, of which Inductor would compute every value anew.
+    # A constant instead of torch.arange, which Inductor would compute for each value.
     places = torch.tensor([[0, 1], [2, 3]], dtype=pool_indices.dtype, device=x.device).view(1, 1, 2, 1, 2, 1)
     zero = torch.zeros((), dtype=x.dtype, device=x.device)
     chosen = channels_last(pool_indices).reshape(windows) == places
@@ -51,15 +51,15 @@ def max_unpool(x: Tensor, pool_indices: Tensor) -> Tensor:
 
 
 def concatenate(*maps: Tensor) -> Tensor:
-    """Maps (B, C, H, W) one after another along their channels, channels last in memory."""
+    """Concatenate maps (B, C, H, W) along their channels; the result is channels last in memory."""
     return channels_first(torch.cat([channels_last(x) for x in maps], dim=-1))
 
 
 def channels_last(x: Tensor) -> Tensor:
     """(B, C, H, W) -> (B, H, W, C), a view.
 
-    What is computed in this order lies in it in memory too, as convolutions on a CPU read and write it;
-    compilers that choose for themselves turn maps around before and after every pooling.
+    A result computed in this order also lies in it in memory, where convolutions on a CPU read and write it.
+    Otherwise compilers transpose maps before and after every pooling.
     """
     return x.permute(0, 2, 3, 1)
 
@@ -70,15 +70,15 @@ def channels_first(x: Tensor) -> Tensor:
 
 
 def convolved_at(features: Tensor, convolution: nn.Module, size: tuple[int, int]) -> Tensor:
-    """A map convolved where it is, or smaller, and brought to one size with others.
+    """A map after a 1x1 convolution, resized to ``size``.
 
     Args:
-        features: (B, C, h, w); averaged first where it is a whole number of times as large as ``size``.
-        convolution: 1x1; gives C' channels.
-        size: (height, width) of the result; reached by bilinear interpolation from maps of other sizes.
+        features: (B, C, h, w) float. A map at least twice as large as ``size`` is averaged before.
+        convolution: 1x1 convolution to C' channels.
+        size: (height, width) of the result. Maps that differ from it are interpolated bilinearly.
 
     Returns:
-        (B, C', height, width).
+        (B, C', height, width) float.
     """
     ratio = max(features.shape[-2] // size[0], 1), max(features.shape[-1] // size[1], 1)
     part: Tensor = convolution(F.avg_pool2d(features, ratio) if ratio != (1, 1) else features)
@@ -86,15 +86,15 @@ def convolved_at(features: Tensor, convolution: nn.Module, size: tuple[int, int]
 
 
 def pad_to_multiple(x: Tensor, multiple: int, least: int = 0) -> Tensor:
-    """Repeat the last row and column until both sides divide by ``multiple``, and are ``least`` or more.
+    """Pad by repeating the last row and column until both sides divide by ``multiple``.
 
     Args:
         x: (B, C, H, W).
-        multiple: 1 or more.
-        least: a multiple of it.
+        multiple: Divisor of the new height and width, 1 or more.
+        least: Minimum height and width, a multiple of ``multiple``.
 
     Returns:
-        (B, C, H', W') with H' >= H and W' >= W; ``x`` itself where nothing is missing.
+        (B, C, H', W') with H' >= H and W' >= W; ``x`` itself if nothing is missing.
     """
     below, right = (max(-n % multiple, least - n) for n in x.shape[-2:])
     return F.pad(x, (0, right, 0, below), mode='replicate') if below or right else x
@@ -103,16 +103,17 @@ def pad_to_multiple(x: Tensor, multiple: int, least: int = 0) -> Tensor:
 def doubled(x: Tensor) -> Tensor:
     """(B, C, H, W) to (B, C, 2 H, 2 W), each pixel four times.
 
-    Not ``F.interpolate``: compiled for a CPU by torch 2.13, its gradients in bfloat16 are 0.
+    ``F.interpolate`` is not used, because torch 2.13 compiles it for CPUs with gradients of 0 in bfloat16.
     """
     return x.repeat_interleave(2, -1).repeat_interleave(2, -2)
 
 
 def unfold_pixels(x: Tensor) -> Tensor:
-    """(B, 4 C, H, W) to (B, C, 2 H, 2 W): each value becomes the 2x2 pixels whose channels it holds.
+    """(B, 4 C, H, W) to (B, C, 2 H, 2 W): the channels of each value become those of 2x2 pixels.
 
-    A pixel shuffle whose channels go pixel by pixel, row by row, so that whole rows of channels move at once
-    in channels-last memory; ``F.pixel_shuffle``, whose channels alternate, takes four times as long there.
+    This is a pixel shuffle whose input channels are ordered pixel by pixel, row by row. In channels-last
+    memory whole rows of channels move at once. ``F.pixel_shuffle`` interleaves channels and takes four times
+    as long.
     """
     batch, channels, height, width = x.shape
     rows = channels_last(x).reshape(batch, height, width, 2, channels // 2).permute(0, 1, 3, 2, 4)
@@ -120,9 +121,9 @@ def unfold_pixels(x: Tensor) -> Tensor:
 
 
 class Float32Conv2d(nn.Conv2d):
-    """A convolution that autocast leaves in float32."""
+    """A convolution that stays in float32 under autocast."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """As ``nn.Conv2d``."""
+        """Convolve in float32, as ``nn.Conv2d``."""
         with torch.autocast(x.device.type, enabled=False):
             return super().forward(x.float())

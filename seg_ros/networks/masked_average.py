@@ -1,14 +1,14 @@
-"""The filter that learned embeddings drive: each pixel takes the average of what looks the same nearby.
+"""The embedding filter: each pixel takes the average of the pixels near it with similar embeddings.
 
 A. Harley, K. Derpanis, I. Kokkinos, "Learning dense convolutional embeddings for semantic segmentation",
-arXiv 1511.04377, section 3.3: pixel j counts for pixel i as much as exp(-hardness * |e_i - e_j|), the L1
-distance of their embeddings, and the average is taken again and again.
+arXiv 1511.04377, section 3.3. The weight of pixel j for pixel i is exp(-hardness * |e_i - e_j|), where |.| is
+the L1 distance of their embeddings. The average is repeated.
 
-Deliberate difference: probabilities are averaged, not scores. Scores have no bounds, so the large ones of a
-road would win over the small ones of the pavement beside it.
+Deliberate difference: probabilities are averaged, not scores. Scores are not bounded, so the large scores of
+a road would win over the small scores of the pavement beside it.
 
-Nothing here is as large as the window times the map: forward and backward go through the window pair by pair
-of places, and the mask, which is symmetric, is computed anew where it is needed.
+No tensor is as large as the window times the map. Forward and backward pass go through the window one pair of
+places at a time. The mask is symmetric and is computed again where it is needed.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,30 +21,30 @@ from torch.nn import functional as F
 from seg_ros.errors import ParameterError
 
 LEAST_PROBABILITY = 1e-6
-"""What counts as impossible, so that logarithms stay finite."""
+"""Smaller probabilities are raised to this, so that logarithms stay finite."""
 
 
 def filter_scores(
     scores: Tensor, embeddings: Tensor, hardness: Tensor, window: int, iterations: int
 ) -> Tensor:
-    """Scores whose probabilities are averaged again and again over what the embeddings hold for one thing.
+    """Filter scores by embeddings: average their probabilities over similar pixels, repeatedly.
 
-    The filter works at the embeddings' size. Coarser scores are brought to it, bilinearly; of finer ones the
-    mean in each cell is filtered and the change of its log probabilities added, so that they keep their
-    detail.
+    The filter works at the size of the embeddings. Coarser scores are interpolated bilinearly to that size.
+    Finer scores keep their detail: their mean in each cell is filtered, and the change of its log
+    probabilities is added to them.
 
     Args:
         scores: (B, K, H, W) float.
-        embeddings: (B, D, h, w) float; H and W are multiples of h and w where they are larger.
-        hardness: () above 0.
-        window: odd, 1 or more, and at most twice the map: see :func:`masked_average`.
-        iterations: how often, 0 or more.
+        embeddings: (B, D, h, w) float. If H and W are larger, they are multiples of h and w.
+        hardness: () decay of the weight with the distance of embeddings, above 0.
+        window: Width and height of the window, odd, see :func:`masked_average`.
+        iterations: Number of iterations, 0 or more.
 
     Returns:
-        (B, K, max(H, h), max(W, w)); where the scores are no finer than the embeddings, log probabilities.
+        (B, K, max(H, h), max(W, w)) float; log probabilities if the scores are not finer than the embeddings.
 
     Raises:
-        ParameterError: the window is even or larger than the map, or the sizes do not fit.
+        ParameterError: The window is even or larger than the map, or the sizes do not fit.
     """
     size = tuple(embeddings.shape[-2:])
     coarse = resize_scores(scores, size)
@@ -58,10 +58,15 @@ def filter_scores(
 
 
 def add_change(scores: Tensor, before: Tensor, after: Tensor) -> Tensor:
-    """What filtering changed in probabilities (B, K, h, w), brought into the scores (B, K, H, W) they are of.
+    """Apply the effect of the filter on probabilities to the scores.
+
+    Args:
+        scores: (B, K, H, W) float, before the filter.
+        before: (B, K, h, w) float probabilities of the scores, at the size of the embeddings.
+        after: (B, K, h, w) float, the same after the filter.
 
     Returns:
-        Logarithms of ``after`` where the scores were coarser or of that size, else (B, K, H, W).
+        (B, K, H, W) float if the scores are finer than the embeddings, else (B, K, h, w) log probabilities.
     """
     if not is_finer(tuple(scores.shape[-2:]), tuple(before.shape[-2:])):
         return after.log()
@@ -69,10 +74,10 @@ def add_change(scores: Tensor, before: Tensor, after: Tensor) -> Tensor:
 
 
 def resize_scores(scores: Tensor, size: tuple[int, ...]) -> Tensor:
-    """(B, K, H, W) scores at the size (h, w) of embeddings: means over cells, or interpolated.
+    """Resize scores (B, K, H, W) to the size (h, w) of embeddings, by means over cells or by interpolation.
 
     Raises:
-        ParameterError: neither size is a multiple of the other.
+        ParameterError: The scores are finer, but H and W are not multiples of h and w.
     """
     height, width = scores.shape[-2:]
     if (height, width) == size:
@@ -83,10 +88,10 @@ def resize_scores(scores: Tensor, size: tuple[int, ...]) -> Tensor:
 
 
 def is_finer(size: tuple[int, ...], than: tuple[int, ...]) -> bool:
-    """Whether a map of (H, W) is larger than one of (h, w), cell by cell.
+    """Whether a map of ``size`` (H, W) is larger than one of ``than`` (h, w).
 
     Raises:
-        ParameterError: it is, but H and W are no multiples of h and w.
+        ParameterError: It is larger, but H and W are not multiples of h and w.
     """
     if size[0] <= than[0] and size[1] <= than[1]:
         return False
@@ -98,19 +103,19 @@ def is_finer(size: tuple[int, ...], than: tuple[int, ...]) -> bool:
 
 
 def masked_average(values: Tensor, embeddings: Tensor, hardness: Tensor, window: int) -> Tensor:
-    """Mean over a window of the values, weighted by how alike the embeddings are.
+    """Mean of the values over a window around each pixel, weighted by the similarity of embeddings.
 
     Args:
         values: (B, K, h, w) float.
         embeddings: (B, D, h, w) float.
-        hardness: () above 0: the mask is exp(-hardness * L1 distance).
-        window: width and height of the window in pixels, odd; it is cut off at the border of the map.
+        hardness: () above 0; the weights are exp(-hardness * L1 distance).
+        window: Width and height of the window in pixels, odd. It is cropped at the border of the map.
 
     Returns:
-        (B, K, h, w); gradients reach all three tensors.
+        (B, K, h, w) float; gradients reach all three tensors.
 
     Raises:
-        ParameterError: the window is even, or larger than the map.
+        ParameterError: The window is even or larger than the map.
     """
     check_window(window, tuple(values.shape[-2:]))
     result: Tensor = _MaskedAverage.apply(values, embeddings, hardness, window // 2)  # type: ignore[no-untyped-call]
@@ -118,15 +123,21 @@ def masked_average(values: Tensor, embeddings: Tensor, hardness: Tensor, window:
 
 
 def check_window(window: int, size: tuple[int, ...]) -> None:
-    """Refuse a window that is even, or larger than a map of (h, w)."""
+    """Check the window of a filter for a map of ``size`` (h, w).
+
+    Raises:
+        ParameterError: The window is even, below 1 or larger than the map.
+    """
     if window < 1 or window % 2 == 0 or window > min(size):
         raise ParameterError(
-            f'embedding filter: a window of {window}; expected an odd number of pixels, at most '
-            f'{min(size) - (min(size) + 1) % 2}, since the embeddings of the image are {size[0]}x{size[1]}'
+            f'embedding filter with a window of {window}; expected an odd number of pixels, at most '
+            f'{min(size) - (min(size) + 1) % 2}, because the embeddings of the image are {size[0]}x{size[1]}'
         )
 
 
 class _MaskedAverage(torch.autograd.Function):
+    """:func:`masked_average` and its gradients, pair by pair of places."""
+
     @staticmethod
     def forward(ctx: Any, values: Tensor, embeddings: Tensor, hardness: Tensor, radius: int) -> Tensor:
         total = torch.ones_like(values[:, :1])
@@ -145,15 +156,15 @@ class _MaskedAverage(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         values, embeddings, hardness, result, total = ctx.saved_tensors
-        share = gradients[0] / total  # of a value's gradient that each pixel under its mask gets
-        own = (share * result).sum(1, keepdim=True)
-        to_values, to_embeddings = share.clone(), torch.zeros_like(embeddings)
+        weighted = gradients[0] / total  # gradient of the sum under each mask
+        own = (weighted * result).sum(1, keepdim=True)
+        to_values, to_embeddings = weighted.clone(), torch.zeros_like(embeddings)
         to_hardness = torch.zeros_like(hardness)
         for here, there in window_pairs(values.shape, ctx.radius):
             mask, difference, distance = _mask(embeddings[here], embeddings[there], hardness)
-            to_values[there] += mask * share[here]
-            to_values[here] += mask * share[there]
-            to_mask = (share[here] * values[there] + share[there] * values[here]).sum(1, keepdim=True)
+            to_values[there] += mask * weighted[here]
+            to_values[here] += mask * weighted[there]
+            to_mask = (weighted[here] * values[there] + weighted[there] * values[here]).sum(1, keepdim=True)
             to_mask -= own[here] + own[there]
             to_mask *= mask
             to_hardness -= (to_mask * distance).sum()
@@ -164,11 +175,11 @@ class _MaskedAverage(torch.autograd.Function):
 
 
 def window_pairs(shape: Sequence[int], radius: int) -> Iterator[tuple[tuple[Any, ...], tuple[Any, ...]]]:
-    """Each two places of a window once, as two views of a map: a pixel, and the one some way behind it.
+    """Indices of two views of a map, for each offset in a window; each pair of pixels occurs once.
 
     Args:
-        shape: (..., h, w) of the map.
-        radius: of the window, which spans 2 * radius + 1 pixels each way.
+        shape: Shape (..., h, w) of the map.
+        radius: Radius of the window in pixels; it is 2 * radius + 1 pixels wide and high.
     """
     height, width = shape[-2:]
     for down in range(radius + 1):
@@ -180,7 +191,7 @@ def window_pairs(shape: Sequence[int], radius: int) -> Iterator[tuple[tuple[Any,
 
 
 def _mask(here: Tensor, there: Tensor, hardness: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The mask of pairs (B, 1, h, w), the differences of their embeddings (B, D, h, w), and their L1 norm."""
+    """Weights of pairs of pixels (B, 1, h, w), differences of their embeddings (B, D, h, w), L1 distances."""
     difference = here - there
     distance = difference.abs().sum(1, keepdim=True)
     return torch.exp(-hardness * distance), difference, distance

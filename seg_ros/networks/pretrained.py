@@ -1,4 +1,4 @@
-"""Networks, or parts of them, that take over weights which others have published."""
+"""Loading of public ImageNet weights into networks or parts of them."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -13,87 +13,89 @@ _VGGS = {8: 'VGG11', 10: 'VGG13', 13: 'VGG16', 16: 'VGG19'}
 
 
 class Pretrained(nn.Module, ABC):
-    """Something that public ImageNet weights fit.
+    """A module that can load public ImageNet weights.
 
     Attributes:
-        trained_on: what its public weights are called.
+        trained_on: Name of the network whose public weights fit.
     """
 
     trained_on: str
 
     @abstractmethod
     def load_pretrained(self, state: Mapping[str, Tensor]) -> None:
-        """Take over public weights, under the names they are published with.
+        """Load public weights under the names of their publisher.
 
         Raises:
-            ModelFileError: they are of another network.
+            ModelFileError: The weights belong to another network.
         """
 
     def load_weights(self, path: Path) -> None:
-        """Load ImageNet weights from a file of torch.save that holds tensors alone.
+        """Load ImageNet weights from a file of ``torch.save`` that holds only tensors.
 
         Raises:
-            ModelFileError: the file is missing, is no plain state dict, or is of another network; the message
-                says of which, where that can be seen.
+            ModelFileError: The file is missing, is not a plain state dict, or belongs to another network. The
+                message names that network if it is recognised.
         """
         try:
             state = torch.load(path, map_location='cpu', weights_only=True)
         except OSError as err:
             raise ModelFileError(f'{path} holds no weights of {self.trained_on}: {err}') from err
-        except Exception as err:  # torch raises many kinds for a damaged file, and advises to trust it
+        except Exception as err:  # torch raises many types for a damaged file, and advises to trust it
             raise ModelFileError(
                 f'{path} holds no weights of {self.trained_on}: it cannot be read as a file of torch.save '
-                f'that holds tensors alone ({type(err).__name__})'
+                f'that holds only tensors ({type(err).__name__})'
             ) from err
         if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
             raise ModelFileError(
-                f'{path} holds no weights of {self.trained_on} but a {type(state).__name__}; '
+                f'{path} holds no weights of {self.trained_on}: it holds a {type(state).__name__}; '
                 'expected a state dict, tensors by name'
             )
         try:
             self.load_pretrained(state)
-        except (ModelFileError, RuntimeError) as err:  # torch, of values that do not fit each other
+        except (ModelFileError, RuntimeError) as err:  # torch raises RuntimeError for values that do not fit
             kind = recognise(state)
-            hint = f'; they look like those of {kind}' if kind and kind != self.trained_on else ''
+            hint = f'; the file looks like weights of {kind}' if kind and kind != self.trained_on else ''
             raise ModelFileError(f'{path} holds no weights of {self.trained_on}: {err}{hint}') from err
 
     def load_named(self, state: Mapping[str, Tensor]) -> None:
-        """Load weights under this network's own names.
+        """Load weights under the names of this module.
 
-        Counts of batches, which old files lack and nothing here reads, may be missing.
+        Counts of batches may be missing. Old files lack them, and they are not used.
 
         Raises:
-            ModelFileError: they are others than it has; the message names the first.
+            ModelFileError: Names or shapes differ from those of the module; the message has one example of
+                each.
         """
         own = self.state_dict()
         state = {k: v for k, v in own.items() if k.endswith('.num_batches_tracked')} | dict(state)
         missing = [f'{k} is missing' for k in own if k not in state]
-        surplus = [f'{k} has no place' for k in state if k not in own]
+        unknown = [f'{k} is unknown' for k in state if k not in own]
         reshaped = [
             f'{k} has shape {tuple(state[k].shape)}, expected {tuple(v.shape)}'
             for k, v in own.items()
             if k in state and state[k].shape != v.shape
         ]
-        if missing or surplus or reshaped:
-            raise ModelFileError('; '.join(kind[0] for kind in (missing, surplus, reshaped) if kind))
+        if missing or unknown or reshaped:
+            raise ModelFileError('; '.join(kind[0] for kind in (missing, unknown, reshaped) if kind))
         self.load_state_dict(state)
 
 
 def as_convolution(value: Tensor, like: Tensor) -> Tensor:
-    """Weights of a layer that reads a whole map, as those of the convolution that does the same.
+    """Weights of a fully connected layer, in the shape of the equivalent convolution.
 
     Args:
-        value: (outputs, channels * height * width), or in its shape already.
+        value: (outputs, channels * height * width), or already of the shape of ``like``.
         like: (outputs, channels, height, width).
 
     Returns:
-        ``value`` in the shape of ``like``, or as it is where it does not fit, for ``load_named`` to tell.
+        ``value`` in the shape of ``like``. If it does not fit, ``value`` itself, which ``load_named``
+        reports.
     """
     return value.reshape(like.shape) if value.numel() == like.numel() else value
 
 
 def recognise(state: Mapping[str, Tensor]) -> str:
-    """The network that public weights are of, by their names and shapes; '' where that cannot be seen."""
+    """Name of the network that public weights belong to, by their names and shapes; '' = not recognised."""
     if any(name.endswith('_conv_stem.weight') for name in state):
         return 'EfficientNet-Lite'
     kernels = [value for value in state.values() if value.ndim == 4]

@@ -1,13 +1,16 @@
-"""A feature pyramid on an encoder that knows ImageNet: what the teachers are.
+"""A feature pyramid on a pretrained encoder; the architecture of the teachers.
 
 T.-Y. Lin et al., "Feature pyramid networks for object detection", 2017; H. Zhao et al., "Pyramid scene
 parsing network", 2017, for the pooled context.
 
-Deliberate differences: the pyramid is narrow, goes down to half the input's size, and halves its width there,
-where most of its work lies; each level is upsampled by repetition, whose backward pass compilers fuse. The
-last level scores the four pixels of each of its values by a 1x1 convolution and a shuffle (W. Shi et al.,
-"Real-time single image and video super-resolution using an efficient sub-pixel convolutional neural network",
-CVPR 2016), which is a 2x2 transposed convolution of stride 2 that integers can compute.
+Deliberate differences:
+
+- The pyramid is narrow and reaches half the size of the input. Most of its work is at that level, so its
+  width is halved there.
+- Levels are upsampled by repetition, because compilers fuse the backward pass of that.
+- The last level scores the four pixels of each value by a 1x1 convolution and a shuffle (W. Shi et al.,
+  "Real-time single image and video super-resolution using an efficient sub-pixel convolutional neural
+  network", CVPR 2016). That equals a 2x2 transposed convolution of stride 2, but can be computed in integers.
 """
 
 from abc import abstractmethod
@@ -21,17 +24,18 @@ from seg_ros.networks.pretrained import Pretrained
 
 
 class Encoder(Pretrained):
-    """A network for classification without its head.
+    """A classification network without its head.
 
     Attributes:
-        channels: of the maps that :meth:`forward` returns, from half the input's size on, halving each time.
+        channels: Number of channels of each map that :meth:`forward` returns, at 1/2, 1/4, ... of the input
+            unless the class says otherwise.
     """
 
     channels: tuple[int, ...]
 
     @abstractmethod
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Features at 1/2, 1/4, ... of (B, 3, H, W) float, H and W multiples of 2 ** len(channels)."""
+        """(B, 3, H, W) float, H and W multiples of 2 ** len(channels), to maps at 1/2, 1/4, ..."""
 
 
 def _conv_norm_act(in_channels: int, out_channels: int, kernel: int) -> nn.Sequential:
@@ -43,14 +47,14 @@ def _conv_norm_act(in_channels: int, out_channels: int, kernel: int) -> nn.Seque
 
 
 class Pyramid(nn.Module):
-    """An encoder, context by pooling over grids of cells, and a pyramid from its deepest map to its first.
+    """An encoder, context pooled over grids of cells, and a pyramid from the deepest map to the first.
 
     Args:
-        encoder: gives the maps.
-        n_classes: classes to tell apart.
-        width: channels of the pyramid; half as many at half the input's size.
-        dropout: of whole channels before the classifier.
-        half_scores: give scores for every second pixel each way.
+        encoder: Computes the maps.
+        n_classes: Number of classes, at least 1.
+        width: Number of channels of the pyramid; half as many at half the size of the input.
+        dropout: Probability of dropout of a channel before the classifier.
+        half_scores: Whether scores have half the height and width.
     """
 
     grids = (1, 2, 4)
@@ -76,7 +80,7 @@ class Pyramid(nn.Module):
         self.classify = nn.Conv2d(width // 2, n_classes if half_scores else 4 * n_classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, H, W) float to (B, n_classes, H, W) scores; of half that size, rounded up, if so built."""
+        """(B, 3, H, W) float to (B, n_classes, H, W) scores; half as large, rounded up, with half_scores."""
         height, width = x.shape[-2:]
         *shallow, deepest = self.encoder(pad_to_multiple(x, self.stride))
         size = deepest.shape[-2:]

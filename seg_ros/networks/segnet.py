@@ -1,12 +1,15 @@
-"""SegNet, whose decoder puts values back to where the encoder's pooling found them.
+"""SegNet: the decoder puts values at the positions of the maxima that the encoder's pooling found.
 
 V. Badrinarayanan, A. Kendall, R. Cipolla, "SegNet: a deep convolutional encoder-decoder architecture for
 image segmentation", IEEE TPAMI 39(12), 2017: section 3 gives the network, section 3.1 its smaller variant,
 SegNet-Basic.
 
-Deliberate differences: convolutions that a batch normalisation follows have no bias, which it would take away
-again; sizes that do not divide by the pooling's stride are padded by repeating the border and the scores are
-cut back; SegNet-Basic has no local response normalisation of the input, which is normalised already.
+Deliberate differences:
+
+- Convolutions before a batch normalisation have no bias, which the normalisation would subtract.
+- Sizes that do not divide by the stride of the pooling are padded by repeating the border; the scores are
+  cropped.
+- SegNet-Basic has no local response normalisation of the input, because the input is normalised already.
 """
 
 from collections.abc import Mapping
@@ -28,7 +31,7 @@ def _conv_norm(in_channels: int, out_channels: int, kernel: int) -> list[nn.Modu
 
 
 def _convolutions(channels: list[int], kernel: int = 3) -> nn.Sequential:
-    """Convolution, normalisation, ReLU for each step from one number of channels to the next."""
+    """Convolution, normalisation and ReLU from each number of channels to the next."""
     layers: list[nn.Module] = []
     for in_channels, out_channels in pairwise(channels):
         layers += [*_conv_norm(in_channels, out_channels, kernel), nn.ReLU()]
@@ -36,10 +39,11 @@ def _convolutions(channels: list[int], kernel: int = 3) -> nn.Sequential:
 
 
 class VGG16Encoder(Pretrained):
-    """The 13 convolutions of VGG16 with batch normalisation, and poolings that remember.
+    """The 13 convolutions of VGG16 with batch normalisation, and poolings that return their indices.
 
     Args:
-        width: channels of the first scale; the published 64. Others double it three times.
+        width: Number of channels of the first scale, published with 64. The next scales have 2, 4, 8 and 8
+            times as many.
     """
 
     trained_on = 'VGG16'
@@ -53,7 +57,7 @@ class VGG16Encoder(Pretrained):
         self.scales = nn.ModuleList(scales)
 
     def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Features at 1/32 of (B, 3, H, W) float, H and W multiples of 32, and each scale's pool_indices."""
+        """(B, 3, H, W) float, H and W multiples of 32, to features at 1/32 and pool_indices per scale."""
         indices = []
         for scale in self.scales:
             x, found = max_pool(scale(x))
@@ -61,10 +65,10 @@ class VGG16Encoder(Pretrained):
         return x, indices
 
     def load_pretrained(self, state: Mapping[str, Tensor]) -> None:
-        """Take over ``features.*`` of torchvision's vgg16 or vgg16_bn; the classifier is left aside.
+        """Load ``features.*`` of torchvision's vgg16 or vgg16_bn; the classifier is ignored.
 
-        A bias goes into the mean that the normalisation after it takes away, so that in evaluation mode the
-        features are those of VGG16; vgg16 leaves the normalisation neutral otherwise.
+        Biases are subtracted from the running means of the normalisations, so that in evaluation mode the
+        features are those of VGG16. With weights of vgg16 the normalisations are otherwise neutral.
         """
         features = {k: v for k, v in state.items() if k.startswith('features.')}
         kernels = [k for k, v in features.items() if v.ndim == 4]
@@ -74,9 +78,9 @@ class VGG16Encoder(Pretrained):
         if [features[k].shape for k in kernels] != wanted:
             raise ModelFileError(
                 f'{len(kernels)} convolutions of other shapes; expected the {len(wanted)} of VGG16 '
-                f'of width {wanted[0][0]} (the published width is 64)'
+                f'of width {wanted[0][0]} (published with width 64)'
             )
-        adopted: dict[str, Tensor] = {}
+        loaded: dict[str, Tensor] = {}
         for key, own, own_norm in zip(kernels, convolutions, norms, strict=True):
             position = int(key.split('.')[1])
             prefix = f'features.{position + 1}.'
@@ -84,23 +88,23 @@ class VGG16Encoder(Pretrained):
             norm = norm or nn.BatchNorm2d(len(features[key])).state_dict()
             bias = features.get(f'features.{position}.bias')
             if bias is None or 'running_mean' not in norm:
-                lacking = f'features.{position}.bias' if bias is None else f'{prefix}running_mean'
-                raise ModelFileError(f'{lacking} is missing')
+                missing = f'features.{position}.bias' if bias is None else f'{prefix}running_mean'
+                raise ModelFileError(f'{missing} is missing')
             norm['running_mean'] = norm['running_mean'] - bias
-            adopted[f'{own}.weight'] = features[key]
-            adopted |= {f'{own_norm}.{k}': v for k, v in norm.items()}
-        self.load_named(adopted)
+            loaded[f'{own}.weight'] = features[key]
+            loaded |= {f'{own_norm}.{k}': v for k, v in norm.items()}
+        self.load_named(loaded)
 
 
 class SegNet(nn.Module):
     """SegNet as published with width 64: 29.4 million parameters for 11 classes.
 
     Args:
-        n_classes: classes to tell apart, at least 1.
-        width: channels of the first scale, at least 1.
+        n_classes: Number of classes, at least 1.
+        width: Number of channels of the first scale, at least 1.
 
     Attributes:
-        encoder: VGG16's convolutions, which public weights fit where ``width`` is 64.
+        encoder: Convolutions of VGG16; with ``width`` 64 they can load public weights.
     """
 
     stride = 32
@@ -127,13 +131,13 @@ class SegNet(nn.Module):
 
 
 class SegNetBasic(nn.Module):
-    """SegNet-Basic: as many convolutions of 7x7 down as up, no ReLU in the decoder.
+    """SegNet-Basic: one 7x7 convolution per scale in the encoder and in the decoder, which has no ReLU.
 
     Args:
-        n_classes: classes to tell apart, at least 1.
-        width: channels of every map; the published 64.
-        n_scales: poolings, each halving the size; the published 4.
-        kernel: size of the convolutions, odd; the published 7.
+        n_classes: Number of classes, at least 1.
+        width: Number of channels of every map, published with 64.
+        n_scales: Number of poolings, each halving height and width; published with 4.
+        kernel: Size of the kernels, odd; published with 7.
     """
 
     def __init__(self, n_classes: int, *, width: int = 64, n_scales: int = 4, kernel: int = 7) -> None:
@@ -162,7 +166,7 @@ class SegNetBasic(nn.Module):
 
 
 class SegNetSmall(SegNetBasic):
-    """Four convolutions, two down and two up, for small tasks such as finding squares."""
+    """SegNet-Basic with two scales and few channels, for small tasks such as finding squares."""
 
     def __init__(self, n_classes: int, *, width: int = 16, kernel: int = 7) -> None:
         super().__init__(n_classes, width=width, n_scales=2, kernel=kernel)

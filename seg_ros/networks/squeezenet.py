@@ -1,7 +1,9 @@
 """SqueezeNet as an encoder, and a feature pyramid on it.
 
 F. Iandola et al., "SqueezeNet: AlexNet-level accuracy with 50x fewer parameters", arXiv 1602.07360, and its
-official revision 1.1. Deliberate difference: convolution and pooling are padded so that sizes halve exactly.
+official revision 1.1.
+
+Deliberate difference: convolution and pooling are padded so that sizes halve exactly.
 """
 
 from collections.abc import Mapping
@@ -15,7 +17,7 @@ from seg_ros.networks.pyramid import Encoder, Pyramid
 
 
 class Fire(nn.Module):
-    """A 1x1 squeeze, then 1x1 and 3x3 expansions side by side: (B, C, H, W) to (B, 2 expand, H, W)."""
+    """1x1 squeeze, then 1x1 and 3x3 expansion side by side: (B, C, H, W) to (B, 2 expand, H, W)."""
 
     def __init__(self, in_channels: int, squeeze: int, expand: int) -> None:
         super().__init__()
@@ -28,8 +30,8 @@ class Fire(nn.Module):
         return torch.cat([self.expand1x1(x), self.expand3x3(x)], dim=1).relu()
 
 
-# Channels and kernel of the first convolution, then squeeze and expand channels of the Fire modules of each
-# scale; between scales lies a pooling.
+# Channels and kernel of the first convolution; squeeze and expand channels of the Fire modules of each scale.
+# A pooling precedes each scale.
 _LAYOUTS: dict[str, tuple[int, int, tuple[tuple[tuple[int, int], ...], ...]]] = {
     '1.0': (
         96,
@@ -53,19 +55,19 @@ _LAYOUTS: dict[str, tuple[int, int, tuple[tuple[tuple[int, int], ...], ...]]] = 
 
 
 class SqueezeNetEncoder(Encoder):
-    """The features of SqueezeNet, under torchvision's names: maps at 1/2, 1/4, 1/8 and 1/16.
+    """Features of SqueezeNet under torchvision's names: maps at 1/2, 1/4, 1/8 and 1/16.
 
     Args:
         version: '1.0' or '1.1'.
 
     Raises:
-        ModelFileError: there is no such version.
+        ModelFileError: The version is unknown.
     """
 
     def __init__(self, version: str = '1.1') -> None:
         super().__init__()
         if version not in _LAYOUTS:
-            raise ModelFileError(f"version is '{version}'; known: {', '.join(_LAYOUTS)}")
+            raise ModelFileError(f"unknown SqueezeNet version '{version}'; known: {', '.join(_LAYOUTS)}")
         self.trained_on = f'SqueezeNet {version}'
         channels, kernel, scales = _LAYOUTS[version]
         layers: list[nn.Module] = [nn.Conv2d(3, channels, kernel, 2, padding=kernel // 2), nn.ReLU()]
@@ -82,7 +84,7 @@ class SqueezeNetEncoder(Encoder):
         self.stages = tuple(zip([0, *ends], ends, strict=False))
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Features at 1/2, 1/4, 1/8 and 1/16 of (B, 3, H, W) float, H and W multiples of 16."""
+        """(B, 3, H, W) float, H and W multiples of 16, to maps at 1/2, 1/4, 1/8 and 1/16."""
         maps = []
         for first, last in self.stages:
             x = self.features[first:last](x)
@@ -90,30 +92,30 @@ class SqueezeNetEncoder(Encoder):
         return maps
 
     def load_pretrained(self, state: Mapping[str, Tensor]) -> None:
-        """Take over torchvision's weights, with or without ``features.`` in their names."""
+        """Load torchvision's weights, with or without ``features.`` in their names."""
         named = {f'features.{k.removeprefix("features.")}': v for k, v in state.items()}
         self.load_named({k: v for k, v in named.items() if not k.startswith('features.classifier')})
 
 
 class SqueezeNetFeatures(SqueezeNetEncoder):
-    """SqueezeNet without a head, for images of any size: what is missing repeats the border."""
+    """SqueezeNet without a head, for images of any size, which are padded by repeating the border."""
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Features at 1/2, 1/4, 1/8 and 1/16 of (B, 3, H, W) float, sizes rounded up."""
+        """(B, 3, H, W) float to maps at 1/2, 1/4, 1/8 and 1/16, sizes rounded up."""
         return super().forward(pad_to_multiple(x, 2 ** len(self.stages)))
 
 
 class SqueezeNetColumns(SqueezeNetEncoder):
-    """SqueezeNet 1.0 read at two depths of a scale, which makes hypercolumns of 1504 values.
+    """SqueezeNet 1.0 with two maps at some scales, for hypercolumns of 1504 values.
 
-    The maps are those of conv1 and of what the Fire modules 2, 3, 5, 7 and 9 expand, torchvision's layers 0,
-    3, 4, 7, 9 and 12, behind their ReLU: 96 channels at 1/2, 128 and 128 at 1/4, 256 and 384 at 1/8, 512 at
-    1/16. Without conv1's 96 no choice among Fire modules, all multiples of 128, gives 1504.
+    The maps are the results of conv1 and of Fire modules 2, 3, 5, 7 and 9 after their ReLU, which are
+    torchvision's layers 0, 3, 4, 7, 9 and 12. They have 96 channels at 1/2, 128 and 128 at 1/4, 256 and 384
+    at 1/8, 512 at 1/16. Conv1 is needed for 1504: the channels of all Fire modules are multiples of 128.
     """
 
     def __init__(self) -> None:
         super().__init__('1.0')
-        ends = (2, 4, 5, 8, 10, 13)  # conv1 and its ReLU are two layers, a Fire module is one
+        ends = (2, 4, 5, 8, 10, 13)  # conv1 and its ReLU are two layers, a Fire module is one layer
         self.stages = tuple(zip((0, *ends), ends, strict=False))
         self.channels = (96, 128, 128, 256, 384, 512)
 

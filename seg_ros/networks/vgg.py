@@ -1,7 +1,8 @@
-"""VGG16 with its fully connected layers turned into convolutions, and VGG-11 without them, as encoders.
+"""VGG16, with its fully connected layers as convolutions, and VGG-11, without them, as encoders.
 
-K. Simonyan, A. Zisserman, "Very deep convolutional networks for large-scale image recognition", ICLR 2015;
-fc6 and fc7 as convolutions: J. Long, E. Shelhamer, T. Darrell, "Fully convolutional networks", CVPR 2015.
+K. Simonyan, A. Zisserman, "Very deep convolutional networks for large-scale image recognition", ICLR 2015.
+fc6 and fc7 become convolutions after J. Long, E. Shelhamer, T. Darrell, "Fully convolutional networks", CVPR
+2015.
 """
 
 from collections.abc import Mapping
@@ -13,17 +14,17 @@ from seg_ros.networks.pretrained import as_convolution
 from seg_ros.networks.pyramid import Encoder
 
 SCALES = ((2, 1), (2, 2), (3, 4), (3, 8), (3, 8))
-"""Convolutions of each scale of VGG16, and their channels in multiples of the first scale's."""
+"""VGG16: number of convolutions of each scale, and their channels as a multiple of the first scale's."""
 
 VGG11_SCALES = ((1, 1), (1, 2), (2, 4), (2, 8), (2, 8))
-"""The same of VGG-11, configuration A of the paper."""
+"""The same for VGG-11, configuration A of the paper."""
 
 _FULLY_CONNECTED = {'classifier.0': 'fc6', 'classifier.3': 'fc7'}
-"""Torchvision's names of VGG16's layers that read whole maps, and what they are called here."""
+"""Torchvision's names of the fully connected layers of VGG16 -> names here."""
 
 
 def _convolutions(channels: int, out_channels: int, count: int) -> list[nn.Module]:
-    """The layers of a scale, without its pooling."""
+    """Layers of a scale, without its pooling."""
     layers: list[nn.Module] = []
     for _ in range(count):
         layers += [nn.Conv2d(channels, out_channels, 3, padding=1), nn.ReLU()]
@@ -32,7 +33,7 @@ def _convolutions(channels: int, out_channels: int, count: int) -> list[nn.Modul
 
 
 def _maps(features: nn.Sequential, ends: list[int], x: Tensor) -> list[Tensor]:
-    """What comes out before each of some layers."""
+    """Run the layers; collect the map before each layer number in ``ends``."""
     maps = []
     for start, end in pairwise([0, *ends]):
         x = features[start:end](x)
@@ -41,13 +42,13 @@ def _maps(features: nn.Sequential, ends: list[int], x: Tensor) -> list[Tensor]:
 
 
 class VGG11Features(Encoder):
-    """VGG-11 up to its last convolution: maps at 1/1, 1/2, 1/4, 1/8 and 1/16, before their pooling.
+    """VGG-11 up to its last convolution: maps at 1/1, 1/2, 1/4, 1/8 and 1/16, before each pooling.
 
-    They are torchvision's layers 0, 3, 8, 13 and 18 behind their ReLU, which give 64, 128, 256, 512 and 512
-    channels where the width is the published one.
+    They are the results of torchvision's layers 0, 3, 8, 13 and 18 after their ReLU. With the published width
+    they have 64, 128, 256, 512 and 512 channels.
 
     Args:
-        width: channels of the first scale; the published 64.
+        width: Number of channels of the first scale, published with 64.
     """
 
     trained_on = 'VGG11'
@@ -65,21 +66,21 @@ class VGG11Features(Encoder):
         self.channels = tuple(width * multiple for _, multiple in VGG11_SCALES)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Features at 1/1 ... 1/16 of (B, 3, H, W) float, H and W multiples of 16."""
+        """(B, 3, H, W) float, H and W multiples of 16, to maps at 1/1, 1/2, ..., 1/16."""
         return _maps(self.features, self._ends, x)
 
     def load_pretrained(self, state: Mapping[str, Tensor]) -> None:
-        """Take over ``features.*`` of torchvision's vgg11; the classifier is left aside."""
+        """Load ``features.*`` of torchvision's vgg11; the classifier is ignored."""
         self.load_named({k: v for k, v in state.items() if k.startswith('features.')})
 
 
 class VGG16Features(Encoder):
-    """VGG16 up to fc7: maps at 1/2, 1/4, 1/8 and 1/16, after their pooling, and of fc7 at 1/32.
+    """VGG16 up to fc7: maps at 1/2, 1/4, 1/8 and 1/16, after each pooling, and fc7 at 1/32.
 
-    fc6, a 7x7 convolution, is padded so that it keeps the size of what it reads.
+    fc6, a 7x7 convolution, is padded so that it keeps the size of its input.
 
     Args:
-        width: channels of the first scale; the published 64. fc6 and fc7 have 64 times as many.
+        width: Number of channels of the first scale, published with 64. fc6 and fc7 have 64 times as many.
     """
 
     trained_on = 'VGG16'
@@ -99,15 +100,15 @@ class VGG16Features(Encoder):
         self.channels = (width, 2 * width, 4 * width, 8 * width, 64 * width)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Features at 1/2 ... 1/16, and of fc7, of (B, 3, H, W) float, H and W multiples of 32."""
+        """(B, 3, H, W) float, H and W multiples of 32, to maps at 1/2, 1/4, 1/8, 1/16 and fc7."""
         maps = _maps(self.features, self._ends, x)
         x = self.dropout(self.fc6(maps[-1]).relu())
         return [*maps[:-1], self.dropout(self.fc7(x).relu())]
 
     def load_pretrained(self, state: Mapping[str, Tensor]) -> None:
-        """Take over torchvision's vgg16: ``features.*``, ``classifier.0`` and ``classifier.3``.
+        """Load torchvision's vgg16: ``features.*``, ``classifier.0`` and ``classifier.3``.
 
-        Without the classifier, as many encoders are published, fc6 and fc7 stay as they are.
+        Many encoders are published without a classifier. fc6 and fc7 are left unchanged then.
         """
         own = self.state_dict()
         found = {}

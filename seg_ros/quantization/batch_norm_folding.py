@@ -1,8 +1,8 @@
-"""Batch normalisation written as it works in a trained network: a scale and a shift a channel.
+"""Batch normalisation in its canonical form: one scale and one shift per channel.
 
-Statistics, weight and bias of a normalisation in evaluation mode are four values a channel for what two can
-say, and one where a convolution takes the scale. Rounding weights symmetrically by output channel gives the
-same steps before and after that; weights that share values must keep their scales apart.
+In evaluation mode, a normalisation has four values per channel (mean, variance, weight, bias). Two are
+enough, and one if a convolution takes the scale. Symmetric rounding by output channel gives the same steps
+before and after that folding. Weights that share values must keep their scales separate.
 """
 
 from collections import Counter
@@ -22,16 +22,16 @@ Convolution = nn.Conv2d | nn.ConvTranspose2d
 def canonical_batch_norms(network: nn.Module, pairs: Iterable[tuple[str, str]] = ()) -> nn.Module:
     """Rewrite every BatchNorm2d to mean 0, variance 1 - eps, weight = scale, bias = shift.
 
-    What the network computes in evaluation mode stays the same but for rounding. Not for further training
-    with statistics of batches.
+    In evaluation mode the network computes the same up to rounding. It cannot be trained further with
+    statistics of batches.
 
     Args:
-        network: changed in place, and returned.
-        pairs: names of convolutions and of the normalisation that is the only one to read each, as from
-            :func:`find_pairs`; these convolutions take the scale and leave the normalisation weight 1.
+        network: The network, changed in place and returned.
+        pairs: Names of convolutions and of the normalisation that alone reads each, from :func:`find_pairs`.
+            These convolutions take the scale; the weight of the normalisation becomes 1.
 
     Raises:
-        ParameterError: a pair is no convolution without bias and a normalisation of its channels.
+        ParameterError: A pair is not a convolution without bias and a normalisation of its channels.
     """
     modules = dict(network.named_modules())
     for module in modules.values():
@@ -41,20 +41,21 @@ def canonical_batch_norms(network: nn.Module, pairs: Iterable[tuple[str, str]] =
         one, other = modules.get(convolution), modules.get(norm)
         if not isinstance(one, Convolution) or not isinstance(other, nn.BatchNorm2d) or not _fit(one, other):
             raise ParameterError(
-                f"'{convolution}' and '{norm}' are no convolution without bias and the BatchNorm2d after it"
+                f"'{convolution}' and '{norm}' cannot be folded; expected a convolution without bias and the "
+                'BatchNorm2d after it'
             )
         _fold(one, other)
     return network
 
 
 def find_pairs(network: nn.Module, example: Tensor) -> list[tuple[str, str]]:
-    """Names of convolutions without bias and of the normalisation that nothing but reads each.
+    """Names of convolutions without bias and of the normalisation that alone reads each.
 
-    A hook that reads a convolution's result is not seen.
+    Hooks that read the result of a convolution are not detected.
 
     Args:
-        network: in evaluation mode.
-        example: (B, C, H, W) float, what it takes; small will do.
+        network: Network in evaluation mode.
+        example: (B, C, H, W) float input of any size that the network accepts.
     """
     names = {module: name for name, module in network.named_modules()}
     norms_of: dict[int, list[nn.BatchNorm2d]] = {}
@@ -64,7 +65,7 @@ def find_pairs(network: nn.Module, example: Tensor) -> list[tuple[str, str]]:
 
     def after_convolution(module: nn.Module, _inputs: Any, result: Tensor) -> None:
         calls[module] += 1
-        results.append((module, result))  # as long as it is kept, no other tensor has its id
+        results.append((module, result))  # kept alive, so that no other tensor gets its id
         norms_of[id(result)] = []
         reads.counts[id(result)] = 0
 
@@ -78,11 +79,11 @@ def find_pairs(network: nn.Module, example: Tensor) -> list[tuple[str, str]]:
     ]
     try:
         with torch.no_grad(), reads:
-            given = network(example)
+            outputs = network(example)
     finally:
         for hook in hooks:
             hook.remove()
-    reads.count(given)
+    reads.count(outputs)
     return [
         (names[module], names[norm])
         for module, result in results
@@ -95,14 +96,14 @@ def find_pairs(network: nn.Module, example: Tensor) -> list[tuple[str, str]]:
 
 
 class _Reads(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the operations that read a tensor, by its id."""
+    """Counts the operations that read a tensor, by the ``id()`` of the tensor."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.counts: Counter[int] = Counter()
 
     def count(self, value: Any) -> None:
-        """Count all tensors of a nest of lists, tuples and dictionaries as read."""
+        """Count a read of all tensors in nested lists, tuples and dictionaries."""
         if isinstance(value, Tensor):
             self.counts[id(value)] += 1
         elif isinstance(value, (list, tuple)):
@@ -128,6 +129,7 @@ def _fit(convolution: Convolution, norm: nn.BatchNorm2d) -> bool:
 
 @torch.no_grad()
 def _canonical(norm: nn.BatchNorm2d) -> None:
+    """Rewrite one normalisation; those without statistics or without weights stay."""
     if norm.running_mean is None or norm.running_var is None or not norm.affine:
         return
     scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()

@@ -1,6 +1,6 @@
-"""From a trained float network to one that computes in 8 bits, and to one that learns to.
+"""Conversion of a trained float network to 8-bit integers, and training for it.
 
-Weights are rounded by output channel; what range activations have is measured on calibration images.
+Weights are rounded by output channel. The range of activations is measured on calibration images.
 """
 
 import copy
@@ -28,50 +28,47 @@ from seg_ros.quantization.weight_sharing import (
 Range = tuple[float, float]
 
 _SAMPLE = 16384
-"""Values of one layer that are kept of an image."""
+"""Maximum number of values of a layer that are sampled per batch."""
 _PERCENTILE = 0.9999
 _CANDIDATES = 40
 _WHOLE = 1e-3
-"""How far from a whole number a step may be, of float arithmetic."""
+"""Maximum distance of a step from a whole number, due to float arithmetic."""
 
 
 def quantizable(network: nn.Module) -> dict[str, nn.Conv2d]:
-    """The layers that can compute in 8 bits, by name; all others stay in float.
+    """The layers that can compute in 8 bits, by name; all other layers stay in float.
 
-    Transposed convolutions are among the others: there are no integer kernels for them, and as a convolution
-    with more channels and a shuffle they take longer in integers than in float (docs/performance.md).
+    Transposed convolutions stay in float because no integer kernels exist for them. Rewritten as a
+    convolution and a shuffle, they are slower in integers than in float (docs/performance.md).
     """
     return {
         name: module
         for name, module in network.named_modules()
-        if type(module) in (nn.Conv2d, Float32Conv2d)  # others may do more than convolve
+        if type(module) in (nn.Conv2d, Float32Conv2d)  # subclasses may do more than convolve
     }
 
 
-# ----------------------------------------------------------------------------------------------- activations
-
-
 def _min_max(values: Tensor, low: float, high: float) -> Range:
-    """Everything that was seen."""
+    """The whole range of values."""
     return low, high
 
 
 def _percentile(values: Tensor, low: float, high: float) -> Range:
-    """All but one in ten thousand at each end."""
+    """The range without one value in ten thousand at each end."""
     ordered = values.sort().values
     last = len(ordered) - 1
     return float(ordered[round((1 - _PERCENTILE) * last)]), float(ordered[round(_PERCENTILE * last)])
 
 
 def _least_squares(values: Tensor, low: float, high: float) -> Range:
-    """The share of the range at which rounding and clipping together err least."""
+    """The fraction of the range with the least squared error of rounding and clipping."""
     best, least = (low, high), float('inf')
-    for share in torch.linspace(0.2, 1.0, _CANDIDATES).tolist():
-        scale, zero_point = affine(share * low, share * high)
+    for fraction in torch.linspace(0.2, 1.0, _CANDIDATES).tolist():
+        scale, zero_point = affine(fraction * low, fraction * high)
         steps = (values / scale).round().add(zero_point).clamp(0, 255)
         error = float(((steps - zero_point) * scale - values).square().mean())
         if error < least:
-            best, least = (share * low, share * high), error
+            best, least = (fraction * low, fraction * high), error
     return best
 
 
@@ -80,7 +77,7 @@ CALIBRATIONS: dict[str, Callable[[Tensor, float, float], Range]] = {
     'percentile': _percentile,
     'mse': _least_squares,
 }
-"""Ways from the values that a layer was given, a sample and their extremes, to a range."""
+"""Calibration methods: a sample of a layer's inputs, their minimum and maximum -> range."""
 
 
 def calibrate(
@@ -91,21 +88,21 @@ def calibrate(
     method: str = 'mse',
     seed: int = 0,
 ) -> dict[str, Range]:
-    """Range of what comes into each layer that can be quantised.
+    """Measure the range of the inputs of each layer that can be quantised.
 
     Args:
-        network: in evaluation mode.
-        batches: what ``run`` takes.
-        run: runs the network on a batch, ``network`` itself where None.
-        method: name in :data:`CALIBRATIONS`.
-        seed: of which values are kept.
+        network: Network in evaluation mode.
+        batches: Inputs of ``run``.
+        run: Runs the network on a batch; None = ``network`` itself.
+        method: Name in :data:`CALIBRATIONS`.
+        seed: Seed of the sample of values.
 
     Returns:
-        Name of the layer -> smallest and largest value.
+        Name of the layer -> minimum and maximum.
 
     Raises:
-        CalibrationError: there were no batches, or values that are not finite.
-        UnknownNameError: there is no such method.
+        CalibrationError: There were no batches, or values that are not finite.
+        UnknownNameError: The method is unknown.
     """
     if method not in CALIBRATIONS:
         raise UnknownNameError('calibration method', method, sorted(CALIBRATIONS))
@@ -135,36 +132,35 @@ def calibrate(
     finally:
         for handle in hooks:
             handle.remove()
-    silent = [name for name in layers if name not in extremes]
-    if silent:
-        raise CalibrationError(f'layer {silent[0]} was never reached; expected one calibration image or more')
+    unreached = [name for name in layers if name not in extremes]
+    if unreached:
+        raise CalibrationError(f'layer {unreached[0]} was never run; expected one calibration image or more')
     broken = [name for name, (low, high) in extremes.items() if not (abs(low) + abs(high)) < float('inf')]
     if broken:
-        raise CalibrationError(f'layer {broken[0]} was given values that are not finite')
+        raise CalibrationError(
+            f'layer {broken[0]} got values that are not finite; check weights and calibration images'
+        )
     return {name: CALIBRATIONS[method](torch.cat(samples[name]), *extremes[name]) for name in layers}
 
 
-# --------------------------------------------------------------------------------------------------- weights
-
-
 def weight_steps(weight: Tensor, n_bits: int = 8, axis: int = 0) -> tuple[Tensor, Tensor]:
-    """Whole steps and the scale of each output channel.
+    """Round a weight to whole steps, with a scale for each output channel.
 
-    Weights that are whole steps already, as those of a file of that level are, get exactly these steps back.
+    Weights that are whole steps already, as from a file of that level, get exactly these steps back.
 
     Args:
-        weight: float.
-        n_bits: 2..8.
-        axis: of output channels.
+        weight: Weight, float.
+        n_bits: Number of bits of a step, 2..8.
+        axis: Axis of the output channels.
 
     Returns:
-        int8, the shape of ``weight``; (C,) float32.
+        Steps, int8 of the shape of ``weight``, and scales, (C,) float32.
     """
     _, scale = round_weights(weight, n_bits, axis=axis)
     rows = weight.detach().float().movedim(axis, 0).reshape(weight.shape[axis], -1)
     largest = rows.abs().amax(1)
     last = 2 ** (n_bits - 1) - 1
-    for step in range(last, last // 2, -1):  # that the largest weight of a channel may be
+    for step in range(last, last // 2, -1):  # that the largest weight of a channel may have
         candidate = torch.where(largest > 0, largest / step, 1.0)
         steps = rows / candidate[:, None]
         fits = ((steps - steps.round()).abs().amax(1) < _WHOLE) & (steps.abs().amax(1) < last + 0.5)
@@ -175,7 +171,7 @@ def weight_steps(weight: Tensor, n_bits: int = 8, axis: int = 0) -> tuple[Tensor
 def rounded(network: nn.Module, n_bits: int) -> nn.Module:
     """Round the weights of all convolutions and linear layers to whole steps, in place; they stay float.
 
-    Fewer than 8 bits clip where that errs least. Depthwise convolutions have
+    With fewer than 8 bits they are clipped for the least squared error. Depthwise convolutions keep at least
     :data:`seg_ros.quantization.weight_sharing.DEPTHWISE_BITS`.
     """
     for _, module in weighted_layers(network):
@@ -189,11 +185,11 @@ def rounded(network: nn.Module, n_bits: int) -> nn.Module:
 
 
 def fold_batch_norms(network: nn.Module, example: Tensor) -> nn.Module:
-    """Give convolutions the scale and shift of the normalisation that alone reads them; Identity stays there.
+    """Fold normalisations into the convolutions that they alone read; Identity takes their place.
 
     Args:
-        network: in evaluation mode; changed in place, and returned.
-        example: (B, 3, H, W) float, small.
+        network: Network in evaluation mode, changed in place and returned.
+        example: (B, 3, H, W) float input of any small size.
     """
     pairs = find_pairs(network, example)
     canonical_batch_norms(network, pairs)
@@ -205,18 +201,18 @@ def fold_batch_norms(network: nn.Module, example: Tensor) -> nn.Module:
 
 
 def quantize(network: nn.Module, ranges: Mapping[str, Range], example: Tensor) -> nn.Module:
-    """A copy whose convolutions compute in 8 bits.
+    """A copy of a network whose convolutions compute in 8 bits.
 
-    What a ReLU gives to a convolution is rounded behind the ReLU, for all who read it: then compilers let the
-    convolution before it write integers, and a sum of branches reads them.
+    ReLU outputs are quantised once, right after the ReLU, for all their readers. Compilers then let the
+    convolution before the ReLU write integers, and sums of branches read them.
 
     Args:
-        network: float, in evaluation mode.
-        ranges: of what comes into each layer that :func:`quantizable` names.
-        example: (B, 3, H, W) float, small.
+        network: Float network in evaluation mode.
+        ranges: Range of the inputs of each layer that :func:`quantizable` returns.
+        example: (B, 3, H, W) float input of any small size.
 
     Raises:
-        CalibrationError: a layer has no range.
+        CalibrationError: A layer has no range.
     """
     layers = quantizable(network)
     missing = sorted(layers.keys() - ranges.keys())
@@ -237,42 +233,40 @@ def quantize(network: nn.Module, ranges: Mapping[str, Range], example: Tensor) -
 
 
 def _rounded_sources(network: nn.Module, example: Tensor) -> dict[str, str]:
-    """Name of each convolution that reads what a ReLU gives -> name of that ReLU."""
+    """Name of each convolution that reads the result of a ReLU -> name of that ReLU."""
     calls = trace_network(network, example).calls
-    often = {name for name, count in Counter(call.name for call in calls).items() if count > 1}
+    repeated = {name for name, count in Counter(call.name for call in calls).items() if count > 1}
     modules, sources = dict(network.named_modules()), {}
-    given: dict[int, str] = {}
+    relu_of: dict[int, str] = {}
     for call in calls:
-        if isinstance(modules[call.name], (nn.ReLU, nn.ReLU6)) and call.name not in often:
-            given[id(call.outputs[0])] = call.name
-        elif isinstance(modules[call.name], nn.Conv2d) and id(call.inputs[0]) in given:
-            sources[call.name] = given[id(call.inputs[0])]
+        if isinstance(modules[call.name], (nn.ReLU, nn.ReLU6)) and call.name not in repeated:
+            relu_of[id(call.outputs[0])] = call.name
+        elif isinstance(modules[call.name], nn.Conv2d) and id(call.inputs[0]) in relu_of:
+            sources[call.name] = relu_of[id(call.inputs[0])]
     return sources
 
 
 def _put(network: nn.Module, name: str, module: nn.Module) -> None:
+    """Replace a sub-module."""
     parent, _, last = name.rpartition('.')
     setattr(network.get_submodule(parent), last, module)
-
-
-# -------------------------------------------------------------------------------------------------- learning
 
 
 def fake_quantize(
     network: nn.Module, ranges: Mapping[str, Range] | None = None, n_bits: int = 8
 ) -> nn.Module:
-    """Let a network learn as if it computed in whole steps, in place: see Jacob et al., section 3.
+    """Let a network learn as if it computed in whole steps, in place (Jacob et al., section 3).
 
-    The forward pass rounds weights by output channel, and what comes into a layer to its range; gradients
-    pass straight through. ``seg_ros.modelfile.packed.plain_copy`` gives the weights that it learnt.
+    The forward pass rounds weights by output channel and inputs of layers to their range. Gradients pass
+    straight through. ``seg_ros.modelfile.packed.plain_copy`` returns the learned weights.
 
     Args:
-        network: float, not pretending yet.
-        ranges: of activations; None: they stay float.
-        n_bits: of weights, 2..8; depthwise convolutions have more, as in :func:`rounded`.
+        network: Float network that is not fake-quantized yet.
+        ranges: Ranges of activations by layer, from :func:`calibrate`; None = activations stay float.
+        n_bits: Number of bits of a weight, 2..8; depthwise convolutions have more, as in :func:`rounded`.
     """
     for name, layer in weighted_layers(network):
-        rounding = _Rounding(bits_of(layer, n_bits), output_axis(layer))
+        rounding = _RoundedWeight(bits_of(layer, n_bits), output_axis(layer))
         parametrize.register_parametrization(layer, 'weight', rounding)
         if ranges is not None and name in ranges:
             layer.register_forward_pre_hook(_RoundedInput(*ranges[name]))
@@ -280,15 +274,15 @@ def fake_quantize(
 
 
 def stop_rounding_inputs(network: nn.Module) -> None:
-    """Let activations be what they are again, in place."""
+    """Stop the rounding of activations by :func:`fake_quantize`, in place."""
     for module in network.modules():
         for key, hook in list(module._forward_pre_hooks.items()):
             if isinstance(hook, _RoundedInput):
                 del module._forward_pre_hooks[key]
 
 
-class _Rounding(nn.Module):
-    """Weights as they will be after rounding; the gradient is that of no rounding."""
+class _RoundedWeight(nn.Module):
+    """Parametrisation: weights rounded to steps, with the gradient of unrounded weights."""
 
     def __init__(self, n_bits: int, axis: int) -> None:
         super().__init__()
@@ -302,7 +296,7 @@ class _Rounding(nn.Module):
 
 
 class _RoundedInput:
-    """A hook that rounds what a layer is given to 8 bits."""
+    """A hook that rounds the input of a layer to 8 bits."""
 
     def __init__(self, low: float, high: float) -> None:
         self.scale, self.zero_point = affine(low, high)

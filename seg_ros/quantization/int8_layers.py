@@ -1,11 +1,11 @@
 """Convolutions of 8-bit activations with 8-bit weights.
 
 B. Jacob et al., "Quantization and training of neural networks for efficient integer-arithmetic-only
-inference", CVPR 2018: activations are affine, ``real = scale * (step - zero_point)`` with steps 0..255 and
-one scale a tensor; weights are symmetric, with one scale an output channel.
+inference", CVPR 2018. Activations are affine, ``real = scale * (step - zero_point)``, with steps 0..255 and
+one scale per tensor. Weights are symmetric, with one scale per output channel.
 
-The modules are written as quantise, dequantise, convolve. Run as they are, they compute in float what
-integers would give. Compilers and ONNX Runtime know the form and put integer convolutions in its place.
+The modules quantise, dequantise and convolve. Run eagerly, they compute in float the result of integer
+arithmetic. Compilers and ONNX Runtime recognise the pattern and replace it by integer convolutions.
 """
 
 from contextlib import suppress
@@ -17,38 +17,39 @@ from torch.nn import functional as F
 
 from seg_ros.errors import UnavailableError
 
-with suppress(ImportError):  # another version of torch may keep them elsewhere
+with suppress(ImportError):  # other versions of torch may have it elsewhere
     import torch.ao.quantization.fx._decomposed  # registers the operations below
 
 _LAST_STEP, _LAST_WEIGHT = 255, 127
 
 
 def affine(low: float, high: float) -> tuple[float, int]:
-    """Scale and zero point of 8-bit steps over a range, which is widened to hold 0: padding must be exact."""
+    """Scale and zero point of 8-bit steps over a range, widened to include 0, so that padding is exact."""
     low, high = min(low, 0.0), max(high, 0.0)
     scale = max((high - low) / _LAST_STEP, torch.finfo(torch.float32).tiny)
     return scale, min(max(round(-low / scale), 0), _LAST_STEP)
 
 
 def integer_operations() -> Any:
-    """Torch's operations between numbers and steps.
+    """Torch's operations that quantise and dequantise.
 
     Raises:
-        UnavailableError: this version of torch has none.
+        UnavailableError: This version of torch lacks them.
     """
     if not hasattr(torch.ops.quantized_decomposed, 'quantize_per_tensor'):
         raise UnavailableError(
             f'torch {torch.__version__} has no quantized_decomposed operations, which int8 needs; '
-            'take another version of torch, or another quantization level'
+            'install another version of torch, or choose another quantization level'
         )
     return torch.ops.quantized_decomposed
 
 
 class Rounding(nn.Module):
-    """Rounds to 8-bit steps, and gives what they stand for.
+    """Rounds values to 8-bit steps and returns the rounded values.
 
     Args:
-        low, high: range of what comes in; what lies outside becomes its nearest end.
+        low: Lower end of the range; smaller values become ``low``.
+        high: Upper end of the range; larger values become ``high``.
     """
 
     def __init__(self, low: float, high: float) -> None:
@@ -57,7 +58,7 @@ class Rounding(nn.Module):
         self.scale, self.zero_point = affine(low, high)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Float of any shape to the same."""
+        """Float of any shape to float of the same shape."""
         integers, settings = integer_operations(), (self.scale, self.zero_point, 0, _LAST_STEP, torch.uint8)
         steps = integers.quantize_per_tensor.default(x, *settings)
         result: Tensor = integers.dequantize_per_tensor.default(steps, *settings)
@@ -68,10 +69,10 @@ class QuantizedConv2d(nn.Module):
     """A Conv2d in 8 bits.
 
     Args:
-        convolution: whose place it takes; float.
-        steps: of its weight, int8 in -127..127.
-        weight_scale: (out_channels,) float32, above 0.
-        rounding: of what comes in; None where that is rounded already.
+        convolution: The float convolution to replace.
+        steps: Steps of its weight, int8 in -127..127.
+        weight_scale: (out_channels,) float32 scales of the weight, above 0.
+        rounding: Rounding of the input; None = the input is rounded already.
     """
 
     def __init__(
@@ -109,10 +110,10 @@ class QuantizedConv2d(nn.Module):
 
 
 def has_float_work(network: nn.Module) -> bool:
-    """Whether a network in 8 bits has convolutions in float beside, as transposed ones are.
+    """Whether a network has 8-bit convolutions and float ones, such as transposed convolutions.
 
-    Where it has none, sums of branches are most of what it computes in float, and more bits there are worth
-    more than the time that they take.
+    In a network without float convolutions, most float operations are sums of branches. They are cheap, so
+    they can have full precision.
     """
     kinds = {type(module) for module in network.modules()}
     return {QuantizedConv2d, nn.ConvTranspose2d} <= kinds

@@ -1,12 +1,14 @@
-"""Weights that share few values, and weights rounded to few steps.
+"""Weight sharing (few values per layer) and rounding of weights to few steps.
 
 S. Han, H. Mao, W. J. Dally, "Deep compression: compressing deep neural networks with pruning, trained
 quantization and Huffman coding", ICLR 2016: section 3.1 gives the clustering, 3.2 the initialisations, 3.3
-the gradient of a centroid, which is the sum of those of its weights (equation 3).
+the gradient of a centroid, which is the sum of the gradients of its weights (equation 3).
 
-Deliberate differences: pruned weights keep a value of their own, which is 0 and stays so in training, instead
-of being left out; a layer with few enough different values keeps these as they are; depthwise convolutions,
-which have few weights, of which each decides much, keep 8 bits whatever the others have.
+Deliberate differences:
+
+- Pruned weights are not left out. They share the value 0, which stays 0 in training.
+- A layer with few enough different values keeps them unchanged.
+- Depthwise convolutions always keep 8 bits. They have few weights, and each has a large effect.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,7 +27,7 @@ WeightedLayer = nn.Conv2d | nn.ConvTranspose2d | nn.Linear
 """Layers whose weights are shared or rounded."""
 
 DEPTHWISE_BITS = 8
-"""Bits, at least, of a weight of a depthwise convolution: see docs/performance.md for what fewer cost."""
+"""Minimum number of bits of a weight of a depthwise convolution; docs/performance.md has the reasons."""
 
 _N_ITERATIONS = 300
 _CLIPPING_STEPS = 40
@@ -33,12 +35,12 @@ _CLIPPING_STEPS = 40
 
 @dataclass(frozen=True)
 class Shared:
-    """A weight that takes few values.
+    """A weight with few different values.
 
     Attributes:
-        codebook: (2**n_bits,) float32, the centroids, rising; 0 in front of them where weights were pruned.
-            Those that no weight uses are at the end or between others.
-        indices: uint8, the shape of the weight, its assignment to a centroid.
+        codebook: (2**n_bits,) float32 centroids in ascending order, after a 0 if weights were pruned. Unused
+            centroids may occur.
+        indices: uint8 of the shape of the weight: the assignment of each value to a centroid.
     """
 
     codebook: Tensor
@@ -46,22 +48,22 @@ class Shared:
 
     @property
     def weight(self) -> Tensor:
-        """float32, the shape of ``indices``."""
+        """The weight, float32 of the shape of ``indices``."""
         return self.codebook[self.indices.long()]
 
 
 def _linear(values: Float64Array, n: int, _rng: np.random.Generator) -> Float64Array:
-    """At even distances between least and largest, so that the rare large weights keep centroids."""
+    """Evenly spaced between minimum and maximum, so that the rare large weights keep centroids."""
     return np.linspace(values[0], values[-1], n)
 
 
 def _density(values: Float64Array, n: int, _rng: np.random.Generator) -> Float64Array:
-    """With as many weights between any two."""
+    """With equally many weights between any two."""
     return values[((np.arange(n) + 0.5) * values.size / n).astype(np.int64)]
 
 
 def _random(values: Float64Array, n: int, rng: np.random.Generator) -> Float64Array:
-    """Drawn from the weights."""
+    """Drawn at random from the weights."""
     return np.sort(rng.choice(values, n, replace=False))
 
 
@@ -70,7 +72,7 @@ INITIALISATIONS: dict[str, Callable[[Float64Array, int, np.random.Generator], Fl
     'density': _density,
     'random': _random,
 }
-"""First centroids of sorted weights; in the paper, linear is the most accurate."""
+"""Initial centroids of k-means for sorted weights; in the paper, linear is the most accurate."""
 
 
 def share(
@@ -81,18 +83,18 @@ def share(
     keeps_zeros: bool = True,
     seed: int = 0,
 ) -> Shared:
-    """Assign each weight to one of ``2**n_bits`` values, such that the squared error is (locally) least.
+    """Assign each value of a weight to one of ``2**n_bits`` centroids with (locally) least squared error.
 
     Args:
-        weight: float, any shape.
-        n_bits: 1..8.
-        initialisation: of k-means, a name in :data:`INITIALISATIONS`.
-        keeps_zeros: weights that are 0 remain so; that takes one of the values where there are any.
-        seed: of the random initialisation.
+        weight: Weight, float of any shape.
+        n_bits: Number of bits of an index, 1..8.
+        initialisation: Name in :data:`INITIALISATIONS`, for k-means.
+        keeps_zeros: Whether values that are 0 stay 0. If there are any, 0 takes one of the centroids.
+        seed: Seed of the random initialisation.
 
     Raises:
         ParameterError: ``n_bits`` is out of range, or the weight is empty or not finite.
-        UnknownNameError: there is no such initialisation.
+        UnknownNameError: The initialisation is unknown.
     """
     if not 1 <= n_bits <= 8:
         raise ParameterError(f'n_bits is {n_bits}; expected 1..8')
@@ -100,7 +102,9 @@ def share(
         raise UnknownNameError('initialisation', initialisation, list(INITIALISATIONS))
     weight = weight.detach().float().cpu()
     if not weight.numel() or not weight.isfinite().all():
-        raise ParameterError(f'weight {tuple(weight.shape)} is empty or not finite; nothing to share')
+        raise ParameterError(
+            f'weight of shape {tuple(weight.shape)} is empty or not finite; expected finite values'
+        )
     flat = weight.double().numpy().ravel()
     has_zero = keeps_zeros and bool((flat == 0).any())
     n_centroids = 2**n_bits - has_zero
@@ -120,9 +124,9 @@ def share(
 
 
 def _lloyd(values: Float64Array, centroids: Float64Array) -> Float64Array:
-    """k-means of sorted numbers, where a cluster is a range: (k,) sorted centroids.
+    """k-means of sorted numbers, where each cluster is a range; returns (k,) sorted centroids.
 
-    A centroid that no number is nearest to stays where it is.
+    A centroid with an empty cluster does not move.
     """
     sums = np.concatenate([[0.0], np.cumsum(values)])
     for _ in range(_N_ITERATIONS):
@@ -137,11 +141,11 @@ def _lloyd(values: Float64Array, centroids: Float64Array) -> Float64Array:
 
 
 class SharedWeight(nn.Module):
-    """Parametrisation of a weight whose parameter is the centroids, trained by any optimizer.
+    """Parametrisation of a weight by its centroids, which any optimizer can train.
 
     Attributes:
-        indices: uint8, the shape of the weight.
-        is_free: (k,) 0.0 for the value of pruned weights, which training leaves at 0; else 1.0.
+        indices: uint8 of the shape of the weight: the assignment to centroids.
+        is_free: (k,) float, 0.0 for the value of pruned weights, which stays 0 in training, else 1.0.
     """
 
     indices: Tensor
@@ -153,12 +157,12 @@ class SharedWeight(nn.Module):
         self.register_buffer('is_free', (shared.codebook != 0).to(shared.codebook))
 
     def forward(self, centroids: Tensor) -> Tensor:
-        """The weight; equation 3 is the gradient of this."""
+        """(k,) centroids to the weight; equation 3 is the gradient of this function."""
         values = centroids * self.is_free
         return values.index_select(0, self.indices.flatten().int()).view(self.indices.shape)
 
     def right_inverse(self, weight: Tensor) -> Tensor:
-        """(k,) the centroids for a given weight: means over their clusters, 0 where these are empty."""
+        """The weight to (k,) centroids: means of their clusters, 0 for empty clusters."""
         indices, n_centroids = self.indices.flatten().int(), len(self.is_free)
         sums = torch.bincount(indices, weight.detach().double().flatten(), n_centroids)
         return (sums / torch.bincount(indices, minlength=n_centroids).clamp(min=1)).to(weight.dtype)
@@ -172,12 +176,12 @@ def weighted_layers(network: nn.Module) -> Iterator[tuple[str, WeightedLayer]]:
 
 
 def output_axis(layer: WeightedLayer) -> int:
-    """The axis of a layer's weight that its output channels lie on."""
+    """Axis of the output channels in the weight of a layer."""
     return int(isinstance(layer, nn.ConvTranspose2d))
 
 
 def bits_of(layer: WeightedLayer, n_bits: int) -> int:
-    """Bits of a weight of a layer, in a network whose weights have ``n_bits``: more in depthwise layers."""
+    """Number of bits of a layer's weights in a network of ``n_bits``; more for depthwise layers."""
     is_depthwise = not isinstance(layer, nn.Linear) and layer.groups == layer.in_channels > 1
     return max(n_bits, DEPTHWISE_BITS) if is_depthwise else n_bits
 
@@ -185,13 +189,13 @@ def bits_of(layer: WeightedLayer, n_bits: int) -> int:
 def share_network(
     network: nn.Module, n_bits: int, *, initialisation: str = 'linear', seed: int = 0
 ) -> nn.Module:
-    """Make the weights of all convolutions and linear layers share values; their centroids become parameters.
+    """Share the weights of all convolutions and linear layers; their centroids become the parameters.
 
     Args:
-        network: changed in place, and returned. Make an optimizer after this.
-        n_bits: of an index, 1..8; bits of a weight. Depthwise convolutions have :data:`DEPTHWISE_BITS`.
-        initialisation: a name in :data:`INITIALISATIONS`.
-        seed: of the random initialisation.
+        network: The network, changed in place and returned. Make an optimizer after this.
+        n_bits: Number of bits of an index, 1..8. Depthwise convolutions have at least :data:`DEPTHWISE_BITS`.
+        initialisation: Name in :data:`INITIALISATIONS`.
+        seed: Seed of the random initialisation.
 
     Raises:
         ParameterError: ``n_bits`` is out of range, or a weight is parametrised already.
@@ -207,11 +211,11 @@ def share_network(
 
 
 def unshare(network: nn.Module, codebook_dtype: torch.dtype = torch.float32) -> nn.Module:
-    """Make the weights parameters again, with the values that they share now.
+    """Make shared weights plain parameters again, with their present values.
 
     Args:
-        network: changed in place, and returned; what is not shared stays.
-        codebook_dtype: centroids are rounded to this; in a file, a 16-bit one takes half the space.
+        network: The network, changed in place and returned; other weights stay unchanged.
+        codebook_dtype: Dtype that centroids are rounded to. A 16-bit codebook takes half the space in a file.
     """
     for _, module in weighted_layers(network):
         if not parametrize.is_parametrized(module, 'weight'):
@@ -227,21 +231,23 @@ def unshare(network: nn.Module, codebook_dtype: torch.dtype = torch.float32) -> 
 def round_weights(
     weight: Tensor, n_bits: int, *, axis: int = 0, clipping: str = 'absmax'
 ) -> tuple[Tensor, Tensor]:
-    """Symmetric rounding of each output channel to whole steps.
+    """Round each output channel symmetrically to whole steps.
 
     Args:
-        weight: float, one axis or more, finite.
-        n_bits: 2..8; steps are in ``-(2**(n_bits - 1) - 1)..2**(n_bits - 1) - 1``, so -127..127 or -7..7.
-        axis: of output channels: 0 for Conv2d and Linear, 1 for ConvTranspose2d.
-        clipping: 'absmax' lets the largest weight be the last step; 'mse' clips at what gives the least
-            squared error, which for 4 bits is lower.
+        weight: Weight with one axis or more, finite float.
+        n_bits: Number of bits of a step, 2..8. Steps are in ``-(2**(n_bits - 1) - 1)..2**(n_bits - 1) - 1``,
+            which is -127..127 for 8 bits and -7..7 for 4.
+        axis: Axis of the output channels: 0 for Conv2d and Linear, 1 for ConvTranspose2d.
+        clipping: 'absmax' = the largest weight is the last step; 'mse' = clip for the least squared error,
+            which helps with 4 bits.
 
     Returns:
-        int8 steps, the shape of ``weight``; (C,) float32 scale of each channel, above 0. Scales have 8
-        significant bits (they are rounded up to bfloat16), so that two bytes hold one.
+        Steps, int8 of the shape of ``weight``, and the scale of each channel, (C,) float32 above 0. Scales
+        are rounded up to bfloat16, so that two bytes hold one.
 
     Raises:
-        ParameterError: an argument is out of range, or a weight not finite.
+        ParameterError: An argument is out of range, or a value of the weight is not finite.
+        UnknownNameError: The clipping is unknown.
     """
     if not 2 <= n_bits <= 8:
         raise ParameterError(f'n_bits is {n_bits}; expected 2..8')
@@ -249,39 +255,41 @@ def round_weights(
         raise UnknownNameError('clipping', clipping, ['absmax', 'mse'])
     weight = weight.detach().float()
     if not weight.numel() or not -weight.ndim <= axis < weight.ndim or not weight.isfinite().all():
-        raise ParameterError(f'weight {tuple(weight.shape)} is empty, has no axis {axis}, or is not finite')
+        raise ParameterError(
+            f'weight of shape {tuple(weight.shape)} is empty, lacks axis {axis}, or is not finite'
+        )
     rows = weight.movedim(axis, 0).reshape(weight.shape[axis], -1)
     last = 2 ** (n_bits - 1) - 1
     largest = rows.abs().amax(1)
     scale = _rounded_up(largest / last)
     if clipping == 'mse':
         scale = _least_error(rows, largest, last, scale)
-    # A channel of zeros, or one so small that its scale is none.
+    # Channels of zeros, or so small that their scale underflows.
     scale = torch.where(scale > 0, scale, 1.0)
     return to_steps(weight, scale, n_bits, axis), scale
 
 
 def to_steps(weight: Tensor, scale: Tensor, n_bits: int, axis: int) -> Tensor:
-    """int8 nearest steps of a weight for given scales (C,); see :func:`round_weights`."""
+    """Nearest steps of a weight, int8, for given scales (C,); see :func:`round_weights`."""
     last = 2 ** (n_bits - 1) - 1
     return (weight.float() / along(scale, weight.ndim, axis)).round().clamp(-last, last).to(torch.int8)
 
 
 def along(scale: Tensor, n_axes: int, axis: int) -> Tensor:
-    """A view of (C,) that multiplies ``axis`` of a tensor with ``n_axes``."""
+    """A view of (C,) that broadcasts along ``axis`` of a tensor with ``n_axes``."""
     return scale.reshape([-1 if k == axis % n_axes else 1 for k in range(n_axes)])
 
 
 def _rounded_up(values: Tensor) -> Tensor:
-    """float32 of 0 or more, each to the next bfloat16 that is not below it."""
+    """Round float32 values, 0 or more, up to the next bfloat16 value."""
     return ((values.view(torch.int32) + 0xFFFF) & ~0xFFFF).view(torch.float32)
 
 
 def _least_error(rows: Tensor, largest: Tensor, last: int, scale: Tensor) -> Tensor:
-    """(C,) the scale of least squared error among those that clip each row at 0.3..1 of its largest value."""
+    """(C,) scale with the least squared error, among clipping at 0.3..1 of the largest value of each row."""
     best = torch.full_like(scale, torch.inf)
-    for part in torch.linspace(1, 0.3, _CLIPPING_STEPS):
-        tried = _rounded_up(largest * part / last)
+    for fraction in torch.linspace(1, 0.3, _CLIPPING_STEPS):
+        tried = _rounded_up(largest * fraction / last)
         safe = torch.where(tried > 0, tried, 1.0)[:, None]
         error = ((rows / safe).round().clamp(-last, last) * safe - rows).square().sum(1)
         scale = torch.where(error < best, tried, scale)

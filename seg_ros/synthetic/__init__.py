@@ -1,4 +1,4 @@
-"""Rendered scenes, an exact class for every pixel: streets seen from a car, soccer fields from a robot."""
+"""Rendered scenes with an exact class per pixel: streets seen from a car, soccer fields seen by a robot."""
 
 from seg_ros.synthetic.drive import RenderedDrive
 from seg_ros.synthetic.soccer import SoccerScene, SoccerStyle

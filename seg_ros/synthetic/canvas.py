@@ -1,7 +1,7 @@
-"""A pinhole camera and a canvas that is painted from far to near, image and labels together.
+"""A pinhole camera, and a canvas that is painted from far to near, image and labels together.
 
-World axes: x right, y up, z forward, in metres; view axes are those of the camera. The canvas is twice as
-large as the picture, so that averaging its image down is anti-aliasing, while its labels are taken by vote.
+World axes: x right, y up, z forward, in metres. View axes are those of the camera. The canvas is twice as
+large as the picture: averaging its image is anti-aliasing, and its labels are chosen by vote.
 """
 
 import math
@@ -18,20 +18,20 @@ from seg_ros.synthetic.style import Colour
 SKY, BUILDING, POLE, ROAD, PAVEMENT, TREE, SIGN, FENCE, CAR, PEDESTRIAN, BICYCLIST = range(11)
 
 NEAR_M = 0.4
-"""Nothing nearer than this to the camera's plane is painted, where no other distance is asked for."""
+"""Default minimum distance in metres from the camera's plane; nothing nearer is painted."""
 
 _SUBPIXEL_BITS = 4
 
 Face = tuple[npt.ArrayLike, Colour, int | None]
-"""A flat polygon: (N, 3) world points, its colour, its label or None to leave the labels alone."""
+"""A flat polygon: (N, 3) world points, its colour, and its label; None = the labels stay unchanged."""
 
 
 class Texture:
-    """An image to be laid on a plane, with smaller copies for the distance.
+    """An image for a plane, with smaller copies for larger distances.
 
     Args:
-        image: (h, w, 3) or, with alpha, (h, w, 4) uint8 RGB(A).
-        cover: (h, w) uint8, where the label is painted (128 and above); None = where the image is.
+        image: (h, w, 3) uint8 RGB, or (h, w, 4) uint8 RGBA.
+        cover: (h, w) uint8, at least 128 where the label is painted; None = where the image is opaque.
     """
 
     def __init__(self, image: UInt8Array, cover: UInt8Array | None = None) -> None:
@@ -54,7 +54,7 @@ class Texture:
         return image, cover
 
     def lit(self, gain: float) -> 'Texture':
-        """The same under ``gain`` times the light."""
+        """A copy under ``gain`` times the light."""
         image, cover = self._levels[0]
         lit = np.asarray(cv2.convertScaleAbs(image, alpha=gain), np.uint8)
         if image.shape[2] == 4:
@@ -71,13 +71,14 @@ class PinholeCamera:
     """A pinhole camera.
 
     Attributes:
-        position: (3,) world coordinates.
-        yaw, pitch: radians; positive turns right and up.
-        focal: in pixels of the canvas.
-        centre: principal point x, y in pixels of the canvas.
-        roll: radians; positive leans the camera to the right.
+        position: (3,) world coordinates in metres.
+        yaw: Rotation to the right, in radians.
+        pitch: Rotation upwards, in radians.
+        focal: Focal length in pixels of the canvas.
+        centre: Principal point x, y in pixels of the canvas.
+        roll: Rotation to the right around the view axis, in radians.
         aside: (3,) horizontal unit vector to the right of the view.
-        rotation: (3, 3), its rows the view axes right, up, forward in the world.
+        rotation: (3, 3) rotation from world to view; its rows are the view axes right, up, forward.
     """
 
     position: Float64Array
@@ -108,15 +109,15 @@ class PinholeCamera:
         return seen[:, :2] * ((self.focal, -self.focal) / seen[:, 2:]) + self.centre
 
     def horizon(self) -> float:
-        """Row of the canvas on which the ground ends, without roll."""
+        """Row of the horizon on the canvas, without roll."""
         return self.centre[1] + self.focal * math.tan(self.pitch)
 
     def ground(self, x: Any, y: Any) -> tuple[Float64Array, Float64Array, Any]:
-        """Where the rays through a grid of pixels meet the ground; above the horizon, somewhere far away.
+        """Intersections of the rays through a grid of pixels with the ground; far away above the horizon.
 
         Args:
-            x: (columns,) float32, pixels of the canvas.
-            y: (rows,) float32.
+            x: (columns,) float32 columns in pixels of the canvas.
+            y: (rows,) float32 rows in pixels of the canvas.
 
         Returns:
             World x and z (rows, columns) float64, and depth (rows, columns) float32, all in metres.
@@ -132,11 +133,14 @@ class Canvas:
     """Image and labels of one frame, at twice its size.
 
     Args:
-        height, width: of the picture, in pixels.
-        haze: colour of the far distance.
-        haze_m: distance at which two thirds of a colour have turned into it.
-        near_m: nothing nearer than this to the camera's plane is painted.
-        thin: labels that win half a vote over all others, the last over those before it.
+        height: Height of the picture in pixels.
+        width: Width of the picture in pixels.
+        camera: Camera of the frame.
+        haze: Colour of the haze.
+        haze_m: Distance in metres at which two thirds of a colour are lost in haze.
+        near_m: Minimum distance in metres from the camera's plane; nothing nearer is painted.
+        thin: Labels of thin things: half of the votes are enough for them. Later labels win over earlier
+            ones.
     """
 
     def __init__(
@@ -163,11 +167,11 @@ class Canvas:
         return float(self.camera.rotation[2] @ (np.asarray(point) - self.camera.position))
 
     def polygon(self, points: npt.ArrayLike, colour: Colour, label: int | None) -> None:
-        """Fill a flat polygon of (N, 3) world points; label None leaves the labels alone."""
+        """Fill a flat polygon of (N, 3) world points; label None = the labels stay unchanged."""
         self.polygons([(points, colour, label)])
 
     def polygons(self, faces: list[Face]) -> None:
-        """Fill flat polygons in their order; one projection for all is faster than one for each."""
+        """Fill flat polygons in order; one projection for all is faster than one for each."""
         if not faces:
             return
         cuts = np.cumsum([len(face[0]) for face in faces])  # type: ignore[arg-type]
@@ -184,7 +188,7 @@ class Canvas:
 
     @staticmethod
     def _fixed(pixels: Float64Array) -> npt.NDArray[np.int32]:
-        """Pixels as OpenCV's fixed point numbers, whole numbers at the centres of pixels."""
+        """Pixels as fixed-point numbers of OpenCV, which are whole at the centres of pixels."""
         return np.rint((pixels - 0.5) * (1 << _SUBPIXEL_BITS)).astype(np.int32)
 
     def _fill(self, outline: npt.NDArray[np.int32], colour: Colour, label: int | None) -> None:
@@ -193,7 +197,7 @@ class Canvas:
             cv2.fillPoly(self.labels, [outline], label, cv2.LINE_8, _SUBPIXEL_BITS)
 
     def post(self, foot: Float64Array, top: Float64Array, width: float, colour: Colour, label: int) -> None:
-        """Paint a round bar, ``width`` metres thick and never thinner than a pixel of the picture."""
+        """Paint a round bar, ``width`` metres thick, at least one pixel of the picture."""
         seen = self.camera.view(np.stack([foot, top]))
         if seen[:, 2].min() < self._near_m:
             return
@@ -202,18 +206,18 @@ class Canvas:
         along = ends[1] - ends[0]
         across = np.array([-along[1], along[0]]) / max(float(np.hypot(*along)), 1e-6)
         colour = self.hazy(colour, float(seen[0, 2]))
-        for share, shade in ((1.0, 0.75), (0.45, 1.2)):
-            outline = np.concatenate([ends + share * half * across, (ends - half * across)[::-1]])
+        for fraction, shade in ((1.0, 0.75), (0.45, 1.2)):
+            outline = np.concatenate([ends + fraction * half * across, (ends - half * across)[::-1]])
             r, g, b = (min(255.0, c * shade) for c in colour)
             self._fill(self._fixed(outline), (r, g, b), label)
 
     def quad(self, corners: npt.ArrayLike, texture: Texture, label: int) -> None:
-        """Lay a texture on (4, 3) world points: its top left, top right, bottom right, bottom left."""
+        """Paint a texture on (4, 3) world points: top left, top right, bottom right, bottom left."""
         seen = self.camera.view(corners)
         start, end = 0.0, 1.0
         if seen[:, 2].min() < self._near_m:
             depths = min(seen[0, 2], seen[3, 2]), min(seen[1, 2], seen[2, 2])
-            start, end = _share_in_front(*depths, self._near_m)
+            start, end = _part_in_front(*depths, self._near_m)
             left, right = seen[[0, 3]], seen[[1, 2]]
             near, far = left + start * (right - left), left + end * (right - left)
             seen = np.stack([near[0], far[0], far[1], near[1]])
@@ -232,7 +236,7 @@ class Canvas:
             self._lay(texture, (start, end), shown, box, float(seen[0, 2] + seen[1, 2]) / 2, label)
 
     def threads(self, ends: npt.ArrayLike, colour: Colour) -> None:
-        """Draw lines as thin as can be between (N, 2, 3) pairs of world points, on the image alone."""
+        """Draw the thinnest possible lines between (N, 2, 3) pairs of world points, only on the image."""
         pairs = np.asarray(ends, np.float64)
         seen = self.camera.view(pairs.reshape(-1, 3)).reshape(-1, 2, 3)
         seen = seen[seen[..., 2].min(1) >= self._near_m]
@@ -241,10 +245,10 @@ class Canvas:
             cv2.polylines(self.image, list(lines), False, colour, 1, cv2.LINE_AA, _SUBPIXEL_BITS)
 
     def backdrop(self, image: UInt8Array) -> None:
-        """Lay an image of what is far away over all that is above the horizon.
+        """Paint an image of the far distance above the horizon.
 
         Args:
-            image: (h, w, 3) uint8 RGB; last row at the horizon, 150 columns a radian, middle at yaw 0.
+            image: (h, w, 3) uint8 RGB; last row at the horizon, 150 columns per radian, middle at yaw 0.
         """
         camera, (rows, columns) = self.camera, self.labels.shape
         horizon = camera.horizon()
@@ -260,7 +264,7 @@ class Canvas:
         )
 
     def stand(self, foot: Float64Array, width: float, height: float, texture: Texture, label: int) -> None:
-        """Stand a texture upright on ``foot``, turned to the camera; a negative width mirrors it."""
+        """Paint an upright texture on ``foot`` that faces the camera; a negative width mirrors it."""
         right = self.camera.aside * width / 2
         up = np.array([0.0, height, 0.0])
         self.quad([foot - right + up, foot + right + up, foot + right, foot - right], texture, label)
@@ -274,7 +278,7 @@ class Canvas:
         depth: float,
         label: int,
     ) -> None:
-        """Warp the part ``span``, 0..1 of its width, of a texture to four pixels within a box."""
+        """Warp the part ``span`` of a texture, in fractions of its width, to four pixels within a box."""
         sides = np.hypot(*(shown - np.roll(shown, -1, 0)).T)
         shrink = texture.shape[0] / max(sides[1], sides[3], 1e-3)
         across = texture.shape[1] * (span[1] - span[0]) / max(sides[0], sides[2], 1e-3)
@@ -308,7 +312,7 @@ class Canvas:
         cv2.copyTo(np.full(mask.shape, label, np.uint8), mask, self.labels[within])
 
     def hazy(self, colour: Colour, depth: float) -> Colour:
-        """A colour seen through ``depth`` metres of air."""
+        """A colour seen through ``depth`` metres of haze."""
         loss = self._loss(depth)
         (r, g, b), (hr, hg, hb), keep = colour, self._haze, 1 - loss
         return r * keep + hr * loss, g * keep + hg * loss, b * keep + hb * loss
@@ -317,7 +321,7 @@ class Canvas:
         return 1 - math.exp(-max(depth, 0) / self._haze_m)
 
     def picture(self) -> tuple[UInt8Array, UInt8Array]:
-        """(H, W, 3) uint8 image, averaged, and (H, W) uint8 labels, by vote; thin things win half a vote."""
+        """(H, W, 3) uint8 averaged image and (H, W) uint8 labels by vote; thin labels need half the votes."""
         height, width = self.labels.shape[0] // 2, self.labels.shape[1] // 2
         image = cv2.resize(self.image, (width, height), interpolation=cv2.INTER_AREA)
         a, b, c, d = (self.labels[i::2, j::2] for i in (0, 1) for j in (0, 1))
@@ -329,7 +333,7 @@ class Canvas:
 
 
 def _in_front(seen: Float64Array, near_m: float) -> Float64Array:
-    """The part of a polygon of (N, 3) view points that lies beyond the near plane."""
+    """The part of a polygon of (N, 3) view points beyond the near plane."""
     inside = seen[:, 2] >= near_m
     if inside.all():
         return seen
@@ -343,8 +347,8 @@ def _in_front(seen: Float64Array, near_m: float) -> Float64Array:
     return np.array(kept).reshape(-1, 3)
 
 
-def _share_in_front(first: float, second: float, near_m: float) -> tuple[float, float]:
-    """From where to where, 0..1, a line between two depths lies beyond the near plane."""
+def _part_in_front(first: float, second: float, near_m: float) -> tuple[float, float]:
+    """Start and end, 0..1, of the part of a line between two depths that is beyond the near plane."""
     if max(first, second) < near_m:
         return 1.0, 0.0
     if min(first, second) >= near_m:

@@ -1,9 +1,9 @@
-"""A drive through a random street, frame by frame: image and exact labels in the 11 classes of CamVid.
+"""A drive through a random street: frames with exact labels in the 11 classes of CamVid.
 
-Everything is drawn by geometry, noise and chance; no pixel comes from a photograph. A frame depends on the
-seed, the style, the size and its index alone, so that frames may be asked for in any order and by several
-processes; another version of NumPy or OpenCV may round a few pixels otherwise. As in CamVid, grass counts as
-tree, and so does what shows through the finer gaps of a crown or of railings (fence).
+Everything is drawn from geometry, noise and random numbers; no pixel comes from a photograph. A frame depends
+only on seed, style, size and index, so frames may be rendered in any order and by several processes. Other
+versions of NumPy or OpenCV may round a few pixels differently. As in CamVid, grass counts as tree, small gaps
+in a crown count as tree, and small gaps in railings count as fence.
 """
 
 import math
@@ -25,15 +25,16 @@ class RenderedDrive:
     """A seeded random street and a camera that drives along it.
 
     Args:
-        seed: chooses the street, its traffic and, unless given, the style; 0 or more.
-        n_frames: number of frames.
-        height, width: of every frame in pixels, at least 16 each.
-        speed_mps: speed of the camera in m/s.
-        rate_hz: frames per second.
-        style: light, weather and camera; None = ``Style.random(seed)``.
+        seed: Seed of the street, its traffic and the default style; 0 or more.
+        n_frames: Number of frames, 1 or more.
+        height: Height of a frame in pixels, 16 or more.
+        width: Width of a frame in pixels, 16 or more.
+        speed_mps: Speed of the camera in m/s, 0 or more.
+        rate_hz: Number of frames per second, above 0.
+        style: Light, weather and camera; None = ``Style.random(seed)``.
 
     Raises:
-        ParameterError: a number is out of its range.
+        ParameterError: A number is out of range.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class RenderedDrive:
     ) -> None:
         if seed < 0 or n_frames < 1 or min(height, width) < 16 or speed_mps < 0 or rate_hz <= 0:
             raise ParameterError(
-                f'a drive of seed {seed}, {n_frames} frames, {height}x{width}, {speed_mps} m/s '
+                f'a drive with seed {seed}, {n_frames} frames, {height}x{width}, {speed_mps} m/s '
                 f'at {rate_hz} Hz cannot be rendered; expected seed >= 0, n_frames >= 1, sides >= 16, '
                 'speed_mps >= 0 and rate_hz > 0'
             )
@@ -66,14 +67,14 @@ class RenderedDrive:
         return self._n_frames
 
     def __getitem__(self, index: int) -> tuple[UInt8Array, UInt8Array]:
-        """Frame ``index``.
+        """Render frame ``index``.
 
         Returns:
             image: (H, W, 3) uint8 RGB.
             labels: (H, W) uint8, class id 0..10, 255 = unlabelled.
 
         Raises:
-            IndexError: there is no such frame.
+            IndexError: ``index`` is out of range.
         """
         if not -self._n_frames <= index < self._n_frames:
             raise IndexError(f'frame {index} of a drive of {self._n_frames} frames')
@@ -93,7 +94,7 @@ class RenderedDrive:
         return image, labels
 
     def _camera(self, time_s: float) -> PinholeCamera:
-        """The camera at a time: along the lane, with some roll of the body and of the driver's hand."""
+        """The camera at a time: along the lane, with some movement of car and driver."""
         height, width = self._size
         street, s = self._street, self._speed * time_s
         wave = np.sin(self._sway + time_s * np.array([0.7, 1.9, 0.5, 3.1]))
@@ -105,13 +106,13 @@ class RenderedDrive:
         )
 
     def _visible(self, eye_s: float, time_s: float) -> list[Item]:
-        """Items before the camera, the farthest first."""
+        """Items in front of the camera, farthest first."""
         placed = [(item.at(time_s), item) for item in self._street.items]
         seen = [(s, k) for k, (s, _) in enumerate(placed) if eye_s < s < eye_s + AHEAD_M]
         return [placed[k][1] for _, k in sorted(seen, reverse=True)]
 
     def _paint_background(self, canvas: Canvas) -> None:
-        """Sky, and on the horizon a strip of far houses and trees, both fixed to the world's directions."""
+        """Sky, and a strip of far houses and trees on the horizon, both fixed in the world."""
         camera, columns = canvas.camera, canvas.labels.shape[1]
         horizon = camera.horizon()
         canvas.labels[:] = SKY
@@ -129,7 +130,7 @@ class RenderedDrive:
             cv2.rectangle(canvas.labels, *box, int(labels[k]), -1)
 
     def _paint_bonnet(self, image: UInt8Array, labels: UInt8Array) -> None:
-        """The nose of the camera's own car, dark and without a class."""
+        """The bonnet of the camera's own car, dark and unlabelled."""
         height, width = labels.shape
         centre, axes = (int(0.62 * width), int(1.12 * height)), (int(0.6 * width), int(0.16 * height))
         cv2.ellipse(image, centre, axes, 0, 0, 360, (26, 28, 32), -1, cv2.LINE_AA)
@@ -137,7 +138,7 @@ class RenderedDrive:
 
 
 def _skyline(rng: np.random.Generator) -> tuple[Float64Array, Float64Array, Float64Array]:
-    """Height as a tangent, label and grey value of each of 360 columns of the far skyline."""
+    """Height as a tangent, label and grey value of each of the 360 columns of the far skyline."""
     columns = 360
     wooded = noise(rng, 1, columns, (20, 50))[0] > 0
     rough = np.where(

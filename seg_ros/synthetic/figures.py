@@ -45,7 +45,7 @@ def _textured(rng: Rng, image: UInt8Array, strength: float, scales: tuple[int, .
 
 
 def _ruffled(rng: Rng, image: UInt8Array, foot: float) -> UInt8Array:
-    """An image whose upper part is frayed by moving every pixel a little."""
+    """Fray the part of an image above row ``foot`` by moving each pixel a little."""
     size = image.shape[:2]
     y, x = np.indices(size).astype(np.float32)
     push = [5 * noise(rng, size[0], size[1], (3, 7, 20)) * (y < foot) for _ in range(2)]
@@ -53,13 +53,13 @@ def _ruffled(rng: Rng, image: UInt8Array, foot: float) -> UInt8Array:
 
 
 def _closed(alpha: npt.ArrayLike, gap: int) -> UInt8Array:
-    """A mask without its gaps of up to ``gap`` pixels."""
+    """Close gaps of up to ``gap`` pixels in a mask."""
     around = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (gap, gap))
     return np.asarray(cv2.morphologyEx(np.ascontiguousarray(alpha), cv2.MORPH_CLOSE, around), np.uint8)
 
 
 def bare_tree(rng: Rng) -> Texture:
-    """A tree in winter: branches that fork; its label also covers the finer gaps, as annotators do."""
+    """A tree in winter with forking branches; its label covers small gaps, as annotations do."""
     size = 320
     image = _blank(size, size)
     bark = np.array([(66, 58, 52), (84, 76, 66), (52, 48, 44)][rng.integers(3)])
@@ -88,7 +88,7 @@ def bare_tree(rng: Rng) -> Texture:
 
 
 def leafy_tree(rng: Rng, evergreen: bool) -> Texture:
-    """A tree in leaf: a trunk and a crown of many clumps, light above and dark below."""
+    """A tree in leaf: a trunk, and a crown of many clumps that is light above and dark below."""
     size = 320
     image = _blank(size, size)
     green = np.array(GREENS[rng.integers(len(GREENS))]) * (0.7 if evergreen else rng.uniform(0.85, 1.25))
@@ -277,7 +277,7 @@ def sign_plate(rng: Rng) -> tuple[Texture, float, float]:
 
 
 def traffic_light(state: int, back: bool) -> Texture:
-    """The head of a traffic light, 0.45 m by 1.1 m; state 0 red, 1 amber, 2 green; from behind all dark."""
+    """Head of a traffic light, 0.45 m by 1.1 m; state 0 = red, 1 = amber, 2 = green; dark from behind."""
     image = _blank(96, 40)
     image[4:92, 5:35] = (20, 20, 22, 255)
     cv2.rectangle(image, (1, 1), (38, 94), (36, 36, 38, 255), 3)

@@ -1,4 +1,4 @@
-"""What lines a street: shops, terraces, villas, offices, parks and yards, and what bounds them."""
+"""Both sides of a street: shops, terraces, villas, offices, parks and yards, with their boundaries."""
 
 import numpy as np
 
@@ -10,13 +10,14 @@ from seg_ros.synthetic.stock import Stock
 from seg_ros.synthetic.style import Colour
 from seg_ros.synthetic.textures import Rng, facade, fence, hedge, masonry, roof
 
-FRONTAGES = ('shops', 'terrace', 'villas', 'offices', 'park', 'yard')
 CHARACTERS = (
     (0.5, 0.24, 0.03, 0.16, 0.04, 0.03),
     (0.1, 0.5, 0.17, 0.06, 0.12, 0.05),
     (0.05, 0.16, 0.28, 0.12, 0.29, 0.1),
 )
-"""Shares of the frontages in a town centre, a terraced suburb and a leafy road."""
+"""Fractions of shops, terraces, villas, offices, parks and yards: town centre, terraced suburb, leafy
+road.
+"""
 
 WHITE: Colour = (196, 196, 190)
 
@@ -25,15 +26,17 @@ class Frontages:
     """Builds both sides of a street.
 
     Args:
-        half: half the width of the road in m.
-        pavements: width of the left and of the right pavement in m.
-        end: metres of street to line.
+        rng: Random numbers.
+        stock: Textures of the street.
+        half: Half the width of the road in metres.
+        pavements: Width of the left and of the right pavement in metres.
+        end: Length of the street in metres.
 
     Attributes:
-        items: everything that stands there.
-        patches: the ground under it and the side roads.
-        shadows: start, end, d and height of everything that throws a shadow; trees start where they end.
-        gaps: side, start and end of each side road.
+        items: Everything that stands there.
+        patches: The ground under it, and the side roads.
+        shadows: Start, end, d and height of each thing with a shadow; start and end of a tree are equal.
+        gaps: Side, start and end of each side road.
     """
 
     def __init__(
@@ -53,18 +56,26 @@ class Frontages:
     def _side(self, side: int) -> None:
         """Frontages, one after the other, with side roads between some of them."""
         rng = self.rng
+        build = {
+            'shops': self._shops,
+            'terrace': self._terrace,
+            'villas': self._villas,
+            'offices': self._offices,
+            'park': self._park,
+            'yard': self._yard,
+        }
         s = -12.0
         edge = self._half + self._pavements[0 if side < 0 else 1]
         while s < self._end:
             if rng.random() < 0.22 and s > 0:
                 s = self._side_road(side, s, edge)
-            kind = rng.choice(FRONTAGES, p=self._character)
+            kind = rng.choice(list(build), p=self._character)
             length = rng.uniform(18, 50)
-            getattr(self, f'_{kind}')(side, s, s + length, edge)
+            build[kind](side, s, s + length, edge)
             s += length
 
     def _side_road(self, side: int, s: float, edge: float) -> float:
-        """A street that leads away at s; returns where it ends."""
+        """A street that leads away at s; returns its end along s."""
         rng = self.rng
         wide, walk = rng.uniform(5, 9), 1.8
         s0, s1 = s + walk, s + walk + wide
@@ -97,7 +108,7 @@ class Frontages:
         )
 
     def _front(self, side: int, texture: Texture, height: float) -> Texture:
-        """A front in the light of its side, its lower part in the shadow of the houses opposite."""
+        """A front in the light of its side; its lower part is in the shadow of the opposite houses."""
         image = self.stock.lit(texture, self.stock.light(side)).level(1)[0]
         strength = self.stock.style.sun_strength
         if side != self.stock.style.sun_side and strength > 0 and self._shadow_m > 0:
@@ -117,7 +128,7 @@ class Frontages:
     def _row(
         self, side: int, s0: float, s1: float, d: float, shop: bool, kind: str, floors: int, width: float
     ) -> None:
-        """Houses wall to wall, of a few designs."""
+        """A row of attached houses of a few designs."""
         rng = self.rng
         height = floors * rng.uniform(2.8, 3.4) + (0.6 if shop else 0)
         light = self.stock.light(side)
@@ -245,7 +256,7 @@ class Frontages:
             self.tree(rng.uniform(s0, s1), side * (edge + rng.uniform(2, 28)), rng.uniform(5, 11))
 
     def _far_row(self, side: int, s0: float, s1: float, d: float) -> None:
-        """Trees and a row of houses that close the view over open ground."""
+        """Trees and a row of houses behind open ground."""
         rng = self.rng
         if rng.random() < 0.7:
             self._row(side, s0 - 10, s1 + 15, d, False, 'brick', 2, 9.0)
@@ -253,13 +264,13 @@ class Frontages:
             if rng.random() < 0.6:
                 self.tree(s, side * (d - 3 + rng.uniform(0, 2)), rng.uniform(6, 12))
 
-    def _boundary(self, side: int, s0: float, s1: float, edge: float, share: float) -> None:
+    def _boundary(self, side: int, s0: float, s1: float, edge: float, probability: float) -> None:
         """Fences, walls and hedges along the pavement, with gateways."""
         rng = self.rng
         kind = rng.choice(
             ['boards', 'railings', 'wall', 'mesh', 'pickets', 'hedge'], p=(0.22, 0.2, 0.18, 0.08, 0.1, 0.22)
         )
-        if rng.random() > share:
+        if rng.random() > probability:
             return
         light = self.stock.light(side)
         if kind == 'hedge':

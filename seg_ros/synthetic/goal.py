@@ -1,4 +1,4 @@
-"""Goals of a soccer field, in parts that can be sorted by distance."""
+"""Goals of a soccer field, as parts that can be sorted by distance."""
 
 from dataclasses import dataclass
 
@@ -46,20 +46,20 @@ class _Net:
         a, b, c, d = self.corners
         ends = []
         for (p, q), (r, s) in (((a, b), (d, c)), ((a, d), (b, c))):
-            share = np.linspace(0, 1, 2 + int(np.linalg.norm(q - p) / self.mesh))[:, None]
-            ends.append(np.stack([p + share * (q - p), r + share * (s - r)], 1))
+            fractions = np.linspace(0, 1, 2 + int(np.linalg.norm(q - p) / self.mesh))[:, None]
+            ends.append(np.stack([p + fractions * (q - p), r + fractions * (s - r)], 1))
         canvas.threads(np.concatenate(ends), self.colour)
 
 
 def goal(field: Field, end: int, colour: Colour, net: Colour, mesh: float | None) -> list[Solid]:
-    """A goal: posts, bar in four pieces, the frame behind, and the net.
+    """Build a goal: posts, a bar in four pieces, the frame behind them and the net.
 
     Args:
-        field: its measures.
-        end: -1 or 1, at which end of the field.
-        colour: of posts and bar.
-        net: colour of the net.
-        mesh: metres between its threads; None = there is no net.
+        field: Dimensions of the field.
+        end: End of the field, -1 or 1.
+        colour: Colour of posts and bar.
+        net: Colour of the net.
+        mesh: Distance of the threads of the net in metres; None = without net.
     """
     x, half, y = end * field.length / 2, field.goal_width / 2, field.goal_height
     back = x + end * field.goal_depth

@@ -21,7 +21,7 @@ GRAIN_PIXELS_PER_M = 64
 
 @dataclass(frozen=True)
 class Patch:
-    """A rectangle of the ground in street coordinates, at height y."""
+    """A rectangle on the ground in street coordinates, at height y in metres."""
 
     s0: float
     s1: float
@@ -33,15 +33,17 @@ class Patch:
 
 
 class Ground:
-    """Everything flat.
+    """All flat parts of a street.
 
     Args:
-        half: half the width of the road in m.
-        pavements: width of the left and of the right pavement in m.
-        patches: what lies on the plain ground, in the order of painting: verges, side roads, markings.
-        grey: of the asphalt, 0..255.
-        sheen: how much brighter the ground is far ahead.
-        length: metres of street that have a shade of their own.
+        rng: Random numbers.
+        curve: Middle line of the street.
+        half: Half the width of the road in metres.
+        pavements: Width of the left and of the right pavement in metres.
+        patches: Verges, side roads and markings on the plain ground, in the order of painting.
+        grey: Grey value of the asphalt, 0..255.
+        sheen: Additional brightness of the ground far ahead.
+        length: Length of the street in metres that has its own shade.
     """
 
     def __init__(
@@ -96,11 +98,11 @@ class Ground:
         return worn
 
     def cast(self, shadow: Float64Array) -> None:
-        """Darken by a gain in 0..1 per pixel of ``shade``, for as many rows as there are."""
+        """Multiply the rows of ``shade`` by gains in 0..1; rows beyond the gains stay unchanged."""
         self.shade = np.clip(self.shade * shadow, 0, 255).astype(np.uint8)
 
     def paint(self, canvas: Canvas, eye_s: float) -> None:
-        """Fill the ground as seen from ``eye_s``, then lay grain and shade over it."""
+        """Paint the ground as seen from ``eye_s``, then grain and shade over it."""
         s = eye_s + np.concatenate([[-6.0], np.geomspace(1.0, 260.0, 22)])
         left, right = self.pavements
         self._band(canvas, s, -90, 90, 0.0, self.paving, PAVEMENT)
@@ -119,7 +121,7 @@ class Ground:
     def _band(
         self, canvas: Canvas, s: Float64Array, d0: float, d1: float, y: float, colour: Colour, label: int
     ) -> None:
-        """A ribbon along the street, in pieces so that haze and bends follow."""
+        """A ribbon along the street, in short pieces for haze and bends."""
         first, second = self.curve.line(s, d0, y), self.curve.line(s, d1, y)
         cuts = [0, *range(4, len(s) - 1, 6), len(s) - 1]
         for a, b in pairwise(cuts):
@@ -160,7 +162,7 @@ class Ground:
         return np.asarray(1 + (grain / 128 - 1) * fade)
 
     def _lookup(self, canvas: Canvas, top: int, rows: int, columns: int) -> tuple[Any, Any, Any]:
-        """Street coordinates s, d and the depth of every pixel of the rows below ``top``, float32."""
+        """Street coordinates s, d and depth of each pixel in the rows below ``top``, float32 in metres."""
         across, down = (2 * np.arange(n, m, dtype=np.float32) + 0.5 for n, m in ((0, columns), (top, rows)))
         x, z, depth = canvas.camera.ground(across, down)
         s = z.astype(np.float32)

@@ -1,4 +1,4 @@
-"""What is around a soccer field for robots: a hall or the open air, with boards, tables and people."""
+"""Surroundings of a soccer field for robots: a hall or the open air, with boards, tables and people."""
 
 import math
 
@@ -13,20 +13,20 @@ from seg_ros.synthetic.style import Colour
 from seg_ros.synthetic.textures import FASCIAS, RENDERS, Rng, facade, fence, hedge, masonry, noise, sky
 
 Panel = tuple[Float64Array, Texture]
-"""The corners of an upright rectangle, (4, 3) world points from the top left on, and what is on it."""
+"""An upright rectangle: (4, 3) world points from the top left on, and its texture."""
 
 
 class Surroundings:
-    """All that stands around a field.
+    """Everything around a field.
 
     Args:
-        rng: draws it.
-        field: its measures.
-        indoors: in a hall, or under the sky.
+        rng: Random numbers.
+        field: Dimensions of the field.
+        indoors: Whether the field is in a hall.
 
     Attributes:
-        floor: colour of the ground there.
-        haze: colour of what is far away.
+        floor: Colour of the ground around the field.
+        haze: Colour of the far distance.
     """
 
     def __init__(self, rng: Rng, field: Field, indoors: bool) -> None:
@@ -45,7 +45,7 @@ class Surroundings:
         self._clutter = self._tables()
 
     def paint(self, canvas: Canvas, light: Light) -> None:
-        """What stands beyond the carpet, the farthest first; the ground is there already."""
+        """Paint everything beyond the carpet, farthest first, over the ground."""
         for corners, texture in self._walls:
             canvas.quad(corners, texture, BACKGROUND)
         if self._indoors:
@@ -57,14 +57,14 @@ class Surroundings:
             canvas.quad(corners, texture, BACKGROUND)
 
     def paint_behind(self, canvas: Canvas) -> None:
-        """What is above the horizon wherever nothing else is."""
+        """Paint the background above the horizon."""
         if self._sky is None:
             canvas.image[:] = np.asarray(self.haze, np.uint8)
         else:
             canvas.backdrop(self._sky)
 
     def _sides(self, apart: float) -> list[tuple[Float64Array, Float64Array]]:
-        """Start and end, on the ground, of four sides ``apart`` from the lines, left to right from within."""
+        """Start and end of four sides ``apart`` metres from the lines, left to right seen from inside."""
         x, z = self._field.length / 2 + apart, self._field.width / 2 + apart
         corners = [np.array(c, np.float64) for c in ((-x, 0, -z), (-x, 0, z), (x, 0, z), (x, 0, -z))]
         return [(corners[k], corners[(k + 1) % 4]) for k in range(4)]
@@ -137,14 +137,14 @@ class Surroundings:
         return found
 
     def _around(self) -> tuple[float, float]:
-        """A place beyond the carpet, with the boards before it."""
+        """A random place behind the boards."""
         rng = self._rng
         start, end = self._sides(self._field.border + rng.uniform(1.1, 2.2))[rng.integers(4)]
         x, _, z = (start + rng.random() * (end - start)).tolist()
         return x, z
 
     def _people(self) -> list['Standing']:
-        """Spectators, and trees out of doors."""
+        """Spectators, and trees if outdoors."""
         rng, found = self._rng, list['Standing']()
         for _ in range(int(rng.integers(0, 9))):
             x, z = self._around()
@@ -180,7 +180,7 @@ class Surroundings:
 
 
 class Standing:
-    """A flat figure that turns to the camera, as a :class:`Solid`; a negative width mirrors it."""
+    """A flat figure that faces the camera, as a :class:`Solid`; a negative width mirrors it."""
 
     def __init__(self, foot: Float64Array, width: float, height: float, texture: Texture, label: int) -> None:
         self.centre = foot
@@ -192,7 +192,7 @@ class Standing:
 
 
 def spectator(rng: Rng, person: Person, x: float, z: float) -> Standing:
-    """A person who stands at a place."""
+    """A standing person."""
     texture = person.phases[int(rng.integers(4))].lit(rng.uniform(0.8, 1.3))
     height = 1.75 * person.scale
     width = height * texture.shape[1] / texture.shape[0] * rng.choice((-1, 1))
@@ -207,13 +207,13 @@ def _upright(
     start: Float64Array, end: Float64Array, first: float, last: float, height: float, texture: Texture
 ) -> Panel:
     """The part from ``first`` to ``last``, 0..1, of an upright rectangle above a line on the ground."""
-    foot = [start + share * (end - start) for share in (first, last)]
+    foot = [start + fraction * (end - start) for fraction in (first, last)]
     up = np.array([0.0, height, 0.0])
     return np.stack([foot[0] + up, foot[1] + up, foot[1], foot[0]]), texture
 
 
 def _wide_sky(rng: Rng) -> UInt8Array:
-    """A sky for every direction."""
+    """A sky for all directions."""
     grey = rng.uniform(0.75, 1.0)
     blue = rng.random() < 0.5
     top: Colour = (120 * grey, 165 * grey, 225 * grey) if blue else (225 * grey, 232 * grey, 238 * grey)
@@ -230,7 +230,7 @@ def _curtain(rng: Rng) -> UInt8Array:
 
 
 def _advertisement(rng: Rng) -> UInt8Array:
-    """(40, 160, 3) uint8: a board with some lettering on it, or none."""
+    """(40, 160, 3) uint8: a board with or without lettering."""
     palette: tuple[Colour, ...] = (
         *FASCIAS,
         (230, 230, 226),

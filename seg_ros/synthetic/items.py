@@ -1,4 +1,4 @@
-"""What stands or moves along a street, at (s, d): metres along it and to the right of its middle."""
+"""Things that stand or move along a street, at (s, d): metres along it and to the right of its middle."""
 
 import math
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Curve:
         return self.amplitude * math.sin(s / self.length + self.phase)
 
     def slope(self, s: float) -> float:
-        """Dx / ds of the middle line."""
+        """Slope dx / ds of the middle line."""
         return self.amplitude / self.length * math.cos(s / self.length + self.phase)
 
     def point(self, s: float, d: float, y: float = 0.0) -> Float64Array:
@@ -40,22 +40,22 @@ class Curve:
 
 @dataclass(frozen=True)
 class Item:
-    """Something to be painted; ``s`` is where its farthest part is at time 0."""
+    """A thing to paint; ``s`` is the position of its farthest part at time 0."""
 
     s: float
 
     def at(self, time_s: float) -> float:
-        """Where its farthest part is at a time."""
+        """Position s of its farthest part at a time."""
         return self.s
 
     def paint(self, canvas: Canvas, curve: Curve, time_s: float) -> None:
-        """Paint it as it is at a time."""
+        """Paint its state at a time."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class Building(Item):
-    """A block from s - length to s whose front stands at d; it reaches back by depth and up to height."""
+    """A block from s - length to s with its front at d, of some depth and height."""
 
     length: float
     d: float
@@ -68,7 +68,7 @@ class Building(Item):
     chimney: Colour | None
 
     def paint(self, canvas: Canvas, curve: Curve, time_s: float) -> None:
-        """Roof, the end wall that faces the camera, then the front."""
+        """Paint the roof, the end wall that faces the camera, then the front."""
         side = 1 if self.d > 0 else -1
         s0, s1, d0, d1, h = self.s - self.length, self.s, self.d, self.d + side * self.depth, self.height
         ridge, top = d0 + side * self.depth / 2, h + self.rise
@@ -118,7 +118,7 @@ class Panel(Item):
     across: bool = False
 
     def paint(self, canvas: Canvas, curve: Curve, time_s: float) -> None:
-        """One textured quad; ``across`` panels lead away from the street instead, at s."""
+        """Paint one textured quad; ``across`` panels lead away from the street at s instead."""
         if self.across:
             ends = [(self.s, self.d), (self.s, self.d + math.copysign(self.length, self.d))]
         else:
@@ -130,7 +130,7 @@ class Panel(Item):
 
 @dataclass(frozen=True)
 class Figure(Item):
-    """A flat figure that turns to the camera, its foot at height ``lift``."""
+    """A flat figure that faces the camera, with its foot at height ``lift``."""
 
     d: float
     width: float
@@ -139,21 +139,21 @@ class Figure(Item):
     label: int
     lift: float = 0.0
     behind: float = 0.0
-    """Painted as if this much farther away: for what stands behind the buildings."""
+    """Additional distance in the order of painting, in metres, for figures behind buildings."""
 
     def at(self, time_s: float) -> float:
-        """Where it is in the order of painting."""
+        """Position s in the order of painting."""
         return self.s + self.behind
 
     def paint(self, canvas: Canvas, curve: Curve, time_s: float) -> None:
-        """One textured quad parallel to the picture."""
+        """Paint one textured quad parallel to the picture."""
         foot = curve.point(self.s, self.d, self.lift)
         canvas.stand(foot, self.width, self.height, self.texture, self.label)
 
 
 @dataclass(frozen=True)
 class Mast(Item):
-    """A lamp post, sign post or bollard, with an arm over the road and a plate or two."""
+    """A lamp post, sign post or bollard; it may have an arm over the road and plates."""
 
     d: float
     height: float
@@ -161,10 +161,10 @@ class Mast(Item):
     colour: Colour
     arm: float = 0.0
     plates: tuple[tuple[Texture, float, float, float], ...] = ()
-    """Texture, width, height and height of the lower edge above the ground."""
+    """Texture, width, height and height of the lower edge above the ground, for each plate."""
 
     def paint(self, canvas: Canvas, curve: Curve, time_s: float) -> None:
-        """Post, arm with lantern, plates."""
+        """Paint the post, the arm with its lantern, and the plates."""
         foot, top = curve.point(self.s, self.d), curve.point(self.s, self.d, self.height)
         canvas.post(foot, top, self.width, self.colour, POLE)
         if self.height > 4:
@@ -180,7 +180,7 @@ class Mast(Item):
 
 @dataclass(frozen=True)
 class Mover(Item):
-    """A person or cyclist at speed ``speed`` along the street and ``drift`` across it, in m/s."""
+    """A person or cyclist who moves by ``speed`` along the street and ``drift`` across it, in m/s."""
 
     d: float
     speed: float
@@ -189,11 +189,11 @@ class Mover(Item):
     drift: float = 0.0
 
     def at(self, time_s: float) -> float:
-        """Where it is at a time."""
+        """Position s at a time."""
         return self.s + self.speed * time_s
 
     def paint(self, canvas: Canvas, curve: Curve, time_s: float) -> None:
-        """The figure in the phase that fits the way gone."""
+        """Paint the figure in the phase of its movement."""
         way = (abs(self.speed) + abs(self.drift)) * time_s
         phases = self.figure.phases
         texture = phases[int((way / 0.35 if self.label == PEDESTRIAN else way / 0.8) + self.s) % len(phases)]
@@ -224,11 +224,11 @@ class Vehicle(Item):
     brakes: bool = False
 
     def at(self, time_s: float) -> float:
-        """Where it is at a time."""
+        """Position s at a time."""
         return self.s + self.speed * time_s
 
     def paint(self, canvas: Canvas, curve: Curve, time_s: float) -> None:
-        """The vehicle along the street, turned by ``heading``."""
+        """Paint the vehicle along the street, turned by ``heading``."""
         s = self.at(time_s)
         angle = math.atan(curve.slope(s)) + self.heading
         forward = np.array([math.sin(angle), 0.0, math.cos(angle)])

@@ -1,4 +1,4 @@
-"""Robots that play soccer: with legs, upright or fallen, or on wheels, put together from simple bodies."""
+"""Soccer robots made of simple bodies: with legs, upright or fallen, or on wheels."""
 
 import math
 from dataclasses import dataclass
@@ -23,14 +23,16 @@ JERSEYS: tuple[Colour, ...] = (
 
 @dataclass(frozen=True)
 class Make:
-    """How the robots of one team are built.
+    """Build of the robots of one team.
 
     Attributes:
         kind: 'boxy' (frames and motors), 'round' (shells) or 'wheeled'.
-        height: in metres.
-        frame, joints, feet: colours of the machine.
-        jersey: colour of the team.
-        round_head: or a box with a lens.
+        height: Height in metres.
+        frame: Colour of the frame.
+        joints: Colour of the joints.
+        feet: Colour of the feet.
+        jersey: Colour of the team.
+        round_head: Whether the head is round; else it is a box with a lens.
     """
 
     kind: str
@@ -43,7 +45,7 @@ class Make:
 
     @classmethod
     def random(cls, rng: Rng) -> 'Make':
-        """Any of them."""
+        """A random build."""
         kind = str(rng.choice(['boxy', 'round', 'wheeled'], p=(0.5, 0.35, 0.15)))
         frame, joints, feet = (FRAMES[i] for i in rng.integers(len(FRAMES), size=3))
         height = rng.uniform(0.42, 0.75) if rng.random() < 0.75 else rng.uniform(0.75, 1.25)
@@ -52,14 +54,15 @@ class Make:
 
 
 def build(rng: Rng, make: Make, x: float, z: float, heading: float, fallen: bool) -> list[Solid]:
-    """A robot at a place.
+    """Build a robot.
 
     Args:
-        rng: draws its pose.
-        make: how it is built.
-        x, z: its place on the field, in metres.
-        heading: radians, as a camera's yaw.
-        fallen: whether it lies; one on wheels never does.
+        rng: Random numbers for its pose.
+        make: Build of the robot.
+        x: Position along the field in metres.
+        z: Position across the field in metres.
+        heading: Direction in radians, as the yaw of a camera.
+        fallen: Whether it lies on the ground; robots on wheels never do.
     """
     forward = np.array([math.sin(heading), 0.0, math.cos(heading)])
     aside = np.array([forward[2], 0.0, -forward[0]])
@@ -76,7 +79,7 @@ def build(rng: Rng, make: Make, x: float, z: float, heading: float, fallen: bool
 
 
 class _Body:
-    """A body with legs; its points are x to its left, y along it, z forward, in shares of its height."""
+    """A body with legs; its axes are x to its left, y along it, z forward, in units of its height."""
 
     def __init__(self, rng: Rng, make: Make, origin: Float64Array, axes: Float64Array, fallen: bool) -> None:
         self._make, self._origin, self._axes = make, origin, axes

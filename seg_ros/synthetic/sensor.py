@@ -1,4 +1,4 @@
-"""From the light of a scene to the pixels of a camera."""
+"""Model of a camera: from the light of a scene to pixels."""
 
 import cv2
 import numpy as np
@@ -8,16 +8,17 @@ from seg_ros.synthetic.style import Exposure
 from seg_ros.synthetic.textures import Rng
 
 _SPARE = 64
-"""Pixels by which the stored noise is larger than the picture, so that it can be cut out anywhere."""
+"""Pixels by which the noise pattern is larger than the picture, for random crops of it."""
 
 
 class Sensor:
     """Lens, sensor and tone of one camera.
 
     Args:
-        rng: draws the pattern of the noise.
-        exposure: what the camera does.
-        height, width: of the picture in pixels.
+        rng: Random numbers of the noise pattern.
+        exposure: Parameters of the camera.
+        height: Height of the picture in pixels.
+        width: Width of the picture in pixels.
     """
 
     def __init__(self, rng: Rng, exposure: Exposure, height: int, width: int) -> None:
@@ -28,11 +29,11 @@ class Sensor:
         self._table = _tone_table(exposure)
 
     def __call__(self, image: UInt8Array, rng: Rng) -> UInt8Array:
-        """Blur, vignette, tone curve, noise.
+        """Apply blur, vignette, tone curve and noise.
 
         Args:
             image: (H, W, 3) uint8 RGB.
-            rng: draws where the noise is cut out.
+            rng: Random numbers for the crop of the noise pattern.
 
         Returns:
             (H, W, 3) uint8 RGB.

@@ -1,8 +1,8 @@
-"""A soccer field for robots as one of them sees it: image and exact labels, a scene for every seed.
+"""A soccer field seen by one of its robots: image and exact labels, one scene per seed.
 
-Drawn by geometry, noise and chance like the street drives (:mod:`seg_ros.synthetic.drive`). The net of a goal
-belongs to what shows through it; its posts, its bar and the frame behind are the goal. A scene depends on its
-seed, its style and its size alone.
+Scenes are drawn from geometry, noise and random numbers, like street drives (:mod:`seg_ros.synthetic.drive`).
+Posts, bar and frame have the label of goals. The net is transparent: its pixels have the label of the things
+behind it. A scene depends only on seed, style and size.
 """
 
 import math
@@ -24,24 +24,26 @@ from seg_ros.synthetic.style import Colour, Exposure
 from seg_ros.synthetic.textures import Rng
 
 NEAR_M = 0.12
-"""Cameras of small robots see what is near."""
+"""Minimum distance in metres; small robots see near things."""
 
 
 @dataclass(frozen=True)
 class SoccerStyle(Exposure):
-    """Everything about the looks of a scene that is not what stands in it.
+    """Appearance of a scene: camera, light, and number of robots and people.
 
     Attributes:
-        camera_height: metres above the ground.
-        pitch: radians, positive looks up.
-        roll: radians, positive leans to the right.
-        focal: focal length as a fraction of the image's width.
-        indoors: in a hall, or in the open air.
-        sun: radians, from where most of the light comes.
-        sun_height: radians, how high that is.
-        sun_strength: 0 (light from everywhere) .. 1 (hard shadows).
-        smear: length of the motion blur in pixels of the output, along ``smear_angle`` in radians.
-        n_robots, n_people: on the field.
+        camera_height: Height of the camera above the ground in metres.
+        pitch: Rotation of the camera upwards, in radians.
+        roll: Rotation of the camera to the right, in radians.
+        focal: Focal length as a fraction of the width of the image.
+        indoors: Whether the field is in a hall.
+        sun: Direction of the main light, in radians.
+        sun_height: Elevation of the main light, in radians.
+        sun_strength: Fraction of directed light, 0 (diffuse) .. 1 (hard shadows).
+        smear: Length of the motion blur in pixels of the output.
+        smear_angle: Direction of the motion blur, in radians.
+        n_robots: Number of robots on the field.
+        n_people: Number of people on the field.
     """
 
     camera_height: float = 0.5
@@ -59,7 +61,7 @@ class SoccerStyle(Exposure):
 
     @classmethod
     def random(cls, seed: int) -> 'SoccerStyle':
-        """Looks drawn wide, from a dim hall to a sunny lawn; the same seed gives the same looks."""
+        """A random style, from a dim hall to a sunny lawn; it depends only on the seed."""
         rng = np.random.default_rng([seed, 21])
         indoors = bool(rng.random() < 0.78)
         brightness = rng.uniform(0.55, 1.4) if indoors else rng.uniform(0.9, 1.5)
@@ -91,18 +93,21 @@ class SoccerScene:
     """A seeded random scene.
 
     Args:
-        seed: chooses everything in it and, unless given, the style; 0 or more.
-        height, width: of the picture in pixels, at least 16 each.
-        style: light, camera and numbers; None = ``SoccerStyle.random(seed)``.
-        field: its measures; None = ``Field.random`` of the seed.
+        seed: Seed of the scene and of the default style and field; 0 or more.
+        height: Height of the picture in pixels, 16 or more.
+        width: Width of the picture in pixels, 16 or more.
+        style: Appearance; None = ``SoccerStyle.random(seed)``.
+        field: Dimensions of the field; None = ``Field.random`` of the seed.
 
     Attributes:
-        style, field: as given or drawn.
-        camera: its focal length and centre in pixels of a picture twice the size.
-        ball: (3,) world point of its middle; ball_radius: in metres.
+        style: Appearance, given or random.
+        field: Dimensions, given or random.
+        camera: Camera, with focal length and centre in pixels of a picture of twice the size.
+        ball: (3,) world point of the centre of the ball.
+        ball_radius: Radius of the ball in metres.
 
     Raises:
-        ParameterError: a number is out of its range.
+        ParameterError: A number is out of range.
     """
 
     def __init__(
@@ -115,7 +120,7 @@ class SoccerScene:
     ) -> None:
         if seed < 0 or min(height, width) < 16:
             raise ParameterError(
-                f'a soccer scene of seed {seed}, {height}x{width} cannot be rendered; '
+                f'a soccer scene with seed {seed} and size {height}x{width} cannot be rendered; '
                 'expected seed >= 0 and sides >= 16'
             )
         self._seed, self._size = seed, (height, width)
@@ -136,7 +141,7 @@ class SoccerScene:
         self._solids += self._robots(rng) + self._people(rng)
 
     def render(self) -> tuple[UInt8Array, UInt8Array]:
-        """The picture.
+        """Render the scene.
 
         Returns:
             image: (H, W, 3) uint8 RGB.
@@ -161,7 +166,7 @@ class SoccerScene:
         return Light(np.array(towards), 0.15 + 0.45 * style.sun_strength, 0.75 - 0.25 * style.sun_strength)
 
     def _camera(self, rng: Rng) -> PinholeCamera:
-        """Somewhere on the carpet, looking across the field."""
+        """A random camera on the carpet that looks across the field."""
         height, width = self._size
         x, z = (
             (self.field.length / 2 + 0.3) * rng.uniform(-1, 1),
@@ -174,17 +179,19 @@ class SoccerScene:
         return PinholeCamera(position, yaw, self.style.pitch, focal, centre, self.style.roll)
 
     def _ahead(self, rng: Rng, nearest: float, farthest: float) -> tuple[float, float]:
-        """A place that the camera may see."""
+        """A random place that the camera may see."""
         half = math.atan(0.5 / self.style.focal)
         bearing = self.camera.yaw + rng.uniform(-half, half)
         far = nearest + (farthest - nearest) * rng.random() ** 1.5
         eye = self.camera.position
         return eye[0] + far * math.sin(bearing), eye[2] + far * math.cos(bearing)
 
-    def _free(self, rng: Rng, gap: float, share_ahead: float, nearest: float) -> tuple[float, float] | None:
-        """A place on the carpet, ``gap`` away from all that stands there; None where none was found."""
+    def _free(
+        self, rng: Rng, gap: float, fraction_ahead: float, nearest: float
+    ) -> tuple[float, float] | None:
+        """A random place on the carpet, ``gap`` metres from everything there; None = not found."""
         for _ in range(20):
-            if rng.random() < share_ahead:
+            if rng.random() < fraction_ahead:
                 x, z = self._ahead(rng, nearest, 6.0)
             else:
                 x = rng.uniform(-0.5, 0.5) * self.field.length
@@ -197,7 +204,7 @@ class SoccerScene:
         return None
 
     def _cast(self, x: float, z: float, radius: float, height: float) -> None:
-        """Shadows of something that stands at a place: one of the lamp, and one right below."""
+        """Shadows of a thing: one from the main light, and one directly below it."""
         style = self.style
         reach = min(height / math.tan(style.sun_height), 3.0)
         tip = x - reach * math.cos(style.sun), z - reach * math.sin(style.sun)
@@ -218,7 +225,7 @@ class SoccerScene:
         ]
 
     def _goals(self, rng: Rng) -> list[Solid]:
-        """Both goals, in parts that can be sorted."""
+        """Both goals, as parts that can be sorted by distance."""
         tint = np.asarray((222, 222, 218)) * rng.uniform(0.85, 1.1)
         if rng.random() < 0.15:
             tint = np.asarray([(214, 190, 40), (40, 80, 180)][rng.integers(2)])
@@ -253,7 +260,7 @@ class SoccerScene:
 
 
 def _ball_skin(rng: Rng) -> Skin:
-    """Black and white, spotted, patched, or of one colour."""
+    """A ball: black and white, spotted, patched or plain."""
     turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
     white = np.full(3, rng.uniform(200, 235))
     kind = rng.choice(['classic', 'spots', 'patches', 'plain'], p=(0.45, 0.25, 0.1, 0.2))
@@ -281,7 +288,7 @@ def _ball_skin(rng: Rng) -> Skin:
 
 
 def _icosahedron() -> Float64Array:
-    """(12, 3) unit vectors: where the black pentagons of a ball are."""
+    """(12, 3) unit vectors to the black pentagons of a ball."""
     g = (1 + math.sqrt(5)) / 2
     corners = [(0, a, b * g) for a in (-1, 1) for b in (-1, 1)]
     found = np.array([np.roll(corner, k) for corner in corners for k in range(3)])

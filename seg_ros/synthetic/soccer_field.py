@@ -1,6 +1,7 @@
-"""A soccer field for robots: its measures, its markings, and the ground painted in the light of its hall.
+"""A soccer field for robots: its dimensions, its markings, and the ground with its light.
 
-World axes: x along the field from goal to goal, y up, z across it, in metres, 0 in the middle of the field.
+World axes: x along the field from goal to goal, y up, z across it, in metres; the origin is the middle of the
+field.
 """
 
 from dataclasses import dataclass
@@ -33,17 +34,20 @@ _GRAIN_PIXELS_PER_M = 110
 
 @dataclass(frozen=True)
 class Field:
-    """Measures in metres; lines are measured along their middles.
+    """Dimensions of a field in metres, measured along the middles of lines.
 
     Attributes:
-        length, width: between the goal lines and between the touchlines.
-        border: carpet outside the lines.
-        line: width of the lines.
-        circle: radius of the centre circle.
-        areas: depth and width of each rectangle before a goal.
-        mark: distance of the penalty mark from the goal line.
-        goal_width, goal_height, goal_depth: of the goals, between the middles of the posts.
-        post: diameter of posts and crossbar.
+        length: Distance of the goal lines.
+        width: Distance of the touchlines.
+        border: Width of the carpet outside the lines.
+        line: Width of the lines.
+        circle: Radius of the centre circle.
+        areas: Depth and width of each rectangle in front of a goal.
+        mark: Distance of the penalty mark from the goal line.
+        goal_width: Width of the goals between the middles of the posts.
+        goal_height: Height of the goals.
+        goal_depth: Depth of the goals.
+        post: Diameter of posts and crossbar.
     """
 
     length: float = 9.0
@@ -60,7 +64,7 @@ class Field:
 
     @classmethod
     def random(cls, rng: Rng) -> 'Field':
-        """Measures around those of the leagues with legs."""
+        """Random dimensions near those of the humanoid leagues."""
         size = rng.uniform(0.65, 1.15)
         two = rng.random() < 0.5
         goal_depth = rng.uniform(0.4, 0.7)
@@ -79,12 +83,12 @@ class Field:
         )
 
     def on_carpet(self, x: float, z: float, margin: float = 0.0) -> bool:
-        """Whether a place is on the green, ``margin`` from its edge."""
+        """Whether a place is on the carpet, at least ``margin`` metres from its edge."""
         reach = self.border - margin
         return abs(x) < self.length / 2 + reach and abs(z) < self.width / 2 + reach
 
     def markings(self) -> list[Float64Array]:
-        """Convex polygons, (N, 3) world points each, that together are the lines and marks."""
+        """Lines and marks as convex polygons of (N, 3) world points."""
         x, z, half = self.length / 2, self.width / 2, self.line / 2
         strips = [(0.0, -z, 0.0, z), (-x, -z, x, -z), (-x, z, x, z)]
         for end in (-1, 1):
@@ -119,7 +123,7 @@ def _disc(x: float, radius: float) -> Float64Array:
 
 @dataclass(frozen=True)
 class Shadow:
-    """A soft shadow on the ground around the line from ``start`` to ``end``, x and z each."""
+    """A soft shadow on the ground around the line from ``start`` (x, z) to ``end`` (x, z)."""
 
     start: tuple[float, float]
     end: tuple[float, float]
@@ -128,13 +132,13 @@ class Shadow:
 
 
 class Turf:
-    """The ground: field, lines, and the floor around, with their grain, stains and light.
+    """The ground: field, lines and the floor around it, with their grain, stains and light.
 
     Args:
-        rng: draws colours and wear.
-        field: its measures.
-        floor: colour of what lies beyond the carpet.
-        floor_lines: whether the floor has lines of other games, as sports halls do.
+        rng: Random numbers of colours and wear.
+        field: Dimensions of the field.
+        floor: Colour of the floor beyond the carpet.
+        floor_lines: Whether the floor has lines of other games, as in sports halls.
     """
 
     def __init__(self, rng: Rng, field: Field, floor: Colour, floor_lines: bool) -> None:
@@ -171,7 +175,7 @@ class Turf:
         return np.asarray(np.clip(128 * gain[..., None] * (1 + tint), 0, 255), np.uint8)
 
     def paint(self, canvas: Canvas, shadows: list[Shadow]) -> None:
-        """Fill everything below the horizon."""
+        """Paint everything below the horizon."""
         x, z = (side / 2 + self._field.border for side in (self._field.length, self._field.width))
         canvas.polygon(_rectangle(-60, -60, 60, 60), self._floor, BACKGROUND)
         for outline, colour in self._floor_lines:
@@ -181,7 +185,7 @@ class Turf:
         self._texture(canvas, shadows)
 
     def _texture(self, canvas: Canvas, shadows: list[Shadow]) -> None:
-        """Multiply the image by grain, wear and shadow, looked up at every other pixel of the canvas."""
+        """Multiply the image by grain, wear and shadow, computed at every second pixel of the canvas."""
         rows, columns = (side // 2 for side in canvas.labels.shape)
         across, down = (2 * np.arange(n, dtype=np.float32) + 0.5 for n in (columns, rows))
         *place, depth = canvas.camera.ground(across, down)
@@ -205,7 +209,7 @@ class Turf:
 
 
 def _shade(shadow: Shadow, x: Float32Array, z: Float32Array) -> Float32Array:
-    """How deep in a shadow each place is, 0..1."""
+    """Depth of the shadow at each place, 0..1."""
     (x0, z0), (x1, z1) = shadow.start, shadow.end
     along = np.array([x1 - x0, z1 - z0], np.float32)
     length = max(float(along @ along), 1e-6)
@@ -234,7 +238,7 @@ def _floor_lines(rng: Rng, field: Field) -> list[tuple[Float64Array, Colour]]:
 
 @lru_cache(maxsize=8)
 def _grain(kind: int) -> UInt8Array:
-    """One of a few tiles of grain, which take longer to make than a picture."""
+    """One of a few cached tiles of grain; making one takes longer than rendering a picture."""
     return asphalt(np.random.default_rng([7, kind]))
 
 

@@ -1,4 +1,4 @@
-"""Convex bodies in any position: boxes, prisms, tubes and spheres, each painted in exact perspective."""
+"""Convex bodies in any pose: boxes, prisms, tubes and spheres, painted in exact perspective."""
 
 import math
 from collections.abc import Callable
@@ -14,17 +14,17 @@ from seg_ros.synthetic.canvas import Canvas, Face
 from seg_ros.synthetic.style import Colour
 
 Skin = Callable[[Float64Array], Float64Array]
-"""Colours r, g, b, (N, 3) in 0..255, of the points of a sphere with the (N, 3) outward unit normals."""
+"""Function from (N, 3) outward unit normals of a sphere to colours r, g, b, (N, 3) in 0..255."""
 
 
 @dataclass(frozen=True)
 class Light:
-    """One direction, and light from everywhere.
+    """Directed and ambient light.
 
     Attributes:
         direction: (3,) unit vector towards the lamp or the sun.
-        strength: gain that it adds to a surface that faces it.
-        ambient: gain of a surface that faces sideways in the shade.
+        strength: Gain of directed light on a surface that faces it.
+        ambient: Gain of ambient light on a vertical surface.
     """
 
     direction: Float64Array
@@ -32,13 +32,13 @@ class Light:
     ambient: float = 0.65
 
     def gain(self, normals: Float64Array) -> Float64Array:
-        """Brightness of surfaces with the (..., 3) outward unit normals; what looks up is lighter."""
+        """Brightness of surfaces with (..., 3) outward unit normals; upward surfaces are lighter."""
         facing = np.clip(normals @ self.direction, 0, None)
         return np.asarray(self.ambient + 0.2 * normals[..., 1] + self.strength * facing)
 
 
 class Solid(Protocol):
-    """Something convex; of two, the one farther from the camera is painted first."""
+    """A convex body; farther bodies are painted first."""
 
     @property
     def centre(self) -> Float64Array:
@@ -46,12 +46,12 @@ class Solid(Protocol):
         ...
 
     def paint(self, canvas: Canvas, light: Light) -> None:
-        """Paint what faces the camera."""
+        """Paint the surface that faces the camera."""
         ...
 
 
 def paint_all(solids: list[Solid], canvas: Canvas, light: Light) -> None:
-    """Paint many, the farthest first."""
+    """Paint many bodies, farthest first."""
     eye = canvas.camera.position
     distances = [-float(np.linalg.norm(solid.centre - eye)) for solid in solids]
     for k in np.argsort(distances, kind='stable'):
@@ -64,9 +64,9 @@ class Hull:
 
     Attributes:
         corners: (V, 3) world points.
-        faces: indices of the corners of each face, in order around it.
-        colour: of all faces.
-        label: of all faces.
+        faces: Indices of the corners of each face, in order around it.
+        colour: Colour of all faces.
+        label: Label of all faces.
     """
 
     corners: Float64Array
@@ -80,7 +80,7 @@ class Hull:
         return np.asarray(self.corners.mean(0))
 
     def paint(self, canvas: Canvas, light: Light) -> None:
-        """The faces that face the camera, which do not overlap."""
+        """Paint the faces that face the camera; they do not overlap."""
         first, second, third = (self.corners[[face[k] for face in self.faces]] for k in range(3))
         normals = np.cross(second - first, third - first)
         normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
@@ -99,14 +99,14 @@ _SIGNS = np.array([(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]
 
 
 def box(centre: Float64Array, axes: Float64Array, half: npt.ArrayLike, colour: Colour, label: int) -> Hull:
-    """A box.
+    """Make a box.
 
     Args:
         centre: (3,) world point.
-        axes: (3, 3), its rows the unit vectors along the edges.
-        half: (3,) half the length of the edges.
-        colour: r, g, b.
-        label: of its pixels.
+        axes: (3, 3); its rows are the unit vectors along the edges.
+        half: (3,) half the length of the edges in metres.
+        colour: Colour r, g, b.
+        label: Label of its pixels.
     """
     return Hull(centre + (_SIGNS * np.asarray(half)) @ axes, _BOX, colour, label)
 
@@ -119,7 +119,7 @@ def frustum(
     label: int,
     n_sides: int = 12,
 ) -> Hull:
-    """An upright cone without its tip: ``radii`` at the foot and at the top; with few sides, a prism."""
+    """Make an upright truncated cone with ``radii`` at foot and top; a prism if it has few sides."""
     turn = np.linspace(0, 2 * np.pi, n_sides, endpoint=False)
     ring = np.stack([np.cos(turn), np.zeros(n_sides), np.sin(turn)], 1)
     up = np.array([0.0, height, 0.0])
@@ -131,7 +131,7 @@ def frustum(
 
 @dataclass(frozen=True)
 class Tube:
-    """A round bar from ``start`` to ``end`` with round ends, as thick as ``radii`` there."""
+    """A round bar with round ends from ``start`` to ``end``, with ``radii`` there."""
 
     start: Float64Array
     end: Float64Array
@@ -141,18 +141,20 @@ class Tube:
 
     @property
     def centre(self) -> Float64Array:
-        """Its middle."""
+        """Middle of the bar."""
         return (self.start + self.end) / 2
 
     def paint(self, canvas: Canvas, light: Light) -> None:
-        """The outline, and a lighter strip along it."""
+        """Paint the outline, and a lighter strip along it."""
         eye = canvas.camera.position
         along = self.end - self.start
         across = np.cross(along, eye - self.centre)
         across /= max(float(np.linalg.norm(across)), 1e-9)
         towards = (eye - self.centre) / max(float(np.linalg.norm(eye - self.centre)), 1e-9)
-        for share, normal in ((1.0, 0.8 * across), (0.55, towards)):
-            outline = _outline(canvas, self.start, self.end, (share * self.radii[0], share * self.radii[1]))
+        for fraction, normal in ((1.0, 0.8 * across), (0.55, towards)):
+            outline = _outline(
+                canvas, self.start, self.end, (fraction * self.radii[0], fraction * self.radii[1])
+            )
             if outline is not None:
                 canvas.polygon(outline, lit(self.colour, float(light.gain(normal))), self.label)
 
@@ -160,7 +162,7 @@ class Tube:
 def _outline(
     canvas: Canvas, start: Float64Array, end: Float64Array, radii: tuple[float, float]
 ) -> Float64Array | None:
-    """World points around what is seen of a tube; None where it comes too near to the camera."""
+    """World points of the visible outline of a tube; None = too near to the camera."""
     eye = canvas.camera.position
     rims = [rim(eye, point, radius) for point, radius in ((start, radii[0]), (end, radii[1]))]
     points = np.concatenate([found for found in rims if found is not None] or [np.zeros((0, 3))])
@@ -175,7 +177,7 @@ _N_RIM = 16
 
 
 def rim(eye: Float64Array, centre: Float64Array, radius: float, n: int = _N_RIM) -> Float64Array | None:
-    """(n, 3) points of a sphere's outline as ``eye`` sees it; None from inside."""
+    """(n, 3) points of the outline of a sphere seen from ``eye``; None = ``eye`` is inside."""
     away = centre - eye
     distance = float(np.linalg.norm(away))
     if distance <= radius:
@@ -191,7 +193,7 @@ def rim(eye: Float64Array, centre: Float64Array, radius: float, n: int = _N_RIM)
 
 @dataclass(frozen=True)
 class Sphere:
-    """A ball or a head; ``skin`` says what is painted on it."""
+    """A ball or a head, with the colours of ``skin``."""
 
     centre: Float64Array
     radius: float
@@ -199,7 +201,7 @@ class Sphere:
     label: int
 
     def paint(self, canvas: Canvas, light: Light) -> None:
-        """Each pixel whose ray meets it."""
+        """Paint each pixel whose ray hits the sphere."""
         camera = canvas.camera
         outline = rim(camera.position, self.centre, self.radius)
         if outline is None or camera.view(outline)[:, 2].min() < 0.02:
@@ -230,11 +232,11 @@ class Sphere:
 
 
 def plain(colour: Colour) -> Skin:
-    """One colour all over."""
+    """A skin of one colour."""
     return lambda normals: np.broadcast_to(np.asarray(colour), normals.shape)
 
 
 def lit(colour: Colour, gain: float) -> Colour:
-    """A colour in more or less light."""
+    """A colour under ``gain`` times the light."""
     r, g, b = (min(255.0, c * gain) for c in colour)
     return r, g, b

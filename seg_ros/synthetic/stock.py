@@ -1,4 +1,4 @@
-"""What a street is built of: textures in the light of the day, drawn once and used often."""
+"""Textures of a street in the light of its day, drawn once and used often."""
 
 from functools import cached_property
 
@@ -12,28 +12,28 @@ from seg_ros.synthetic.vehicles import (
     BUS,
     BUS_PAINTS,
     DOUBLE_DECKER,
+    FREQUENCIES,
     LORRY,
     MODELS,
     PAINTS,
-    SHARES,
     VehicleModel,
 )
 
 
 class Stock:
-    """Trees, people, signs and cars of one street, lit as ``style`` says."""
+    """Trees, people, signs and cars of one street, in the light of ``style``."""
 
     def __init__(self, rng: Rng, style: Style) -> None:
         self._rng, self.style = rng, style
 
     def light(self, side: int) -> float:
-        """Brightness of what stands on a side and faces the road."""
+        """Brightness of surfaces on one side of the street that face the road."""
         strength = self.style.sun_strength
         return 0.92 - 0.5 * strength if side == self.style.sun_side else 0.92 + 0.2 * strength
 
     @property
     def facing(self) -> float:
-        """Brightness of what faces the camera."""
+        """Brightness of surfaces that face the camera."""
         return 0.92 - 0.3 * self.style.sun_strength
 
     # Trees, people and signs are drawn a few times and used often.
@@ -58,7 +58,7 @@ class Stock:
         return [sign_plate(self._rng) for _ in range(6)]
 
     def lit(self, texture: Texture, gain: float | None = None) -> Texture:
-        """The texture in the light that falls on what faces the camera, or under ``gain``."""
+        """The texture under ``gain`` times the light; None = light of surfaces that face the camera."""
         return texture.lit(self.facing if gain is None else gain)
 
     @property
@@ -68,9 +68,9 @@ class Stock:
         return (1 + strength, 1 - strength) if self.style.sun_side < 0 else (1 - strength, 1 + strength)
 
     def car(self, small: bool = False) -> tuple[VehicleModel, Colour]:
-        """A vehicle and its paint; small = no lorries or buses."""
+        """A random vehicle and its paint; small = without lorries and buses."""
         rng = self._rng
-        model = MODELS[rng.choice(len(MODELS), p=SHARES)]
+        model = MODELS[rng.choice(len(MODELS), p=FREQUENCIES)]
         if small and model in (LORRY, BUS, DOUBLE_DECKER):
             model = MODELS[0]
         paints = BUS_PAINTS if model in (BUS, DOUBLE_DECKER) else PAINTS

@@ -1,4 +1,4 @@
-"""Lays out a random street: what stands and moves where, chosen once, seen from everywhere."""
+"""Layout of a random street: all things that stand or move on it, for all frames."""
 
 import math
 
@@ -16,7 +16,7 @@ from seg_ros.synthetic.stock import Stock
 from seg_ros.synthetic.style import Colour, Style
 
 AHEAD_M = 130.0
-"""How far ahead of the camera the street is laid out."""
+"""Length of the street ahead of the camera, in metres."""
 
 YELLOW: Colour = (170, 146, 62)
 
@@ -25,13 +25,16 @@ class Street:
     """A street, from s = -10 to ``length`` + AHEAD_M.
 
     Args:
-        length: metres that the camera will drive.
-        speed: of the camera, in m/s.
+        seed: Seed of the street, 0 or more.
+        style: Light and weather.
+        length: Distance in metres that the camera will drive.
+        speed: Speed of the camera in m/s.
 
     Attributes:
-        curve: its middle line.
-        lane_d: where the camera drives.
-        ground, items: what there is to paint.
+        curve: Middle line of the street.
+        lane_d: Position d of the camera.
+        ground: Ground to paint.
+        items: Things to paint.
     """
 
     def __init__(self, seed: int, style: Style, length: float, speed: float) -> None:
@@ -87,11 +90,11 @@ class Street:
             self._patches.append(Patch(s - 6, s - 2, self.lane_d - 0.07, self.lane_d + 0.07, white, ROAD))
 
     def _edge(self, side: int) -> float:
-        """D of the outer edge of a pavement, without sign."""
+        """Distance of the outer edge of a pavement from the middle, in metres."""
         return self._half + self._pavements[0 if side < 0 else 1]
 
     def _clear(self, side: int, s: float, margin: float = 1.0) -> bool:
-        """Whether s is not in a side road."""
+        """Whether s is outside all side roads."""
         return not any(g == side and a - margin < s < b + margin for g, a, b in self._frontages.gaps)
 
     def _furniture(self) -> None:
@@ -135,7 +138,7 @@ class Street:
                     self.items.append(Mast(s + (9 if back else 0), d, 3.4, 0.12, (60, 62, 62), 0.0, (head,)))
 
     def _sign_post(self, s: float, d: float) -> None:
-        """A post with one or two plates, or a plain one."""
+        """A post with up to two plates."""
         rng, signs = self._rng, self._stock.signs
         low, plates = rng.uniform(2.0, 2.5), []
         for _ in range(int(rng.choice((0, 1, 2), p=(0.12, 0.58, 0.3)))):
@@ -147,7 +150,7 @@ class Street:
         )
 
     def _traffic(self) -> None:
-        """Parked cars, oncoming cars and those ahead."""
+        """Parked cars, oncoming cars and cars ahead."""
         rng = self._rng
         for k, side in enumerate((-1, 1)):
             s = rng.uniform(4, 14)
@@ -172,7 +175,7 @@ class Street:
     def _vehicle(
         self, s: float, d: float, speed: float, heading: float, brakes: bool = False, small: bool = False
     ) -> float:
-        """Add a vehicle with its middle half its length beyond s; returns that half."""
+        """Add a vehicle whose rear is at s; returns half its length in metres."""
         model, colour = self._stock.car(small)
         light = self._stock.car_light
         light = light if abs(heading) < 1 else (light[1], light[0])
@@ -204,7 +207,7 @@ class Street:
             self.items.append(Mover(s, -self._half, 0.3, stock.cyclists[2], BICYCLIST, 1.5))
 
     def _shadow_map(self) -> Float64Array:
-        """Gain of the light on the ground, 0..1: the blurred shadows of houses and trees."""
+        """Gain of the light on the ground, 0..1, with blurred shadows of houses and trees."""
         columns = int(2 * SHADE_HALF_M * SHADE_PIXELS_PER_M)
         shadow = np.ones((int(self._end * SHADE_PIXELS_PER_M), columns), np.float32)
         sun, reach, slant = self._style.sun_side, self._rng.uniform(0.5, 2.2), self._rng.uniform(-1.2, 1.2)

@@ -1,4 +1,4 @@
-"""How a rendered drive looks: camera, light, weather and the faults of the sensor."""
+"""Appearance of a rendered drive: camera, light, weather and flaws of the sensor."""
 
 from dataclasses import dataclass
 
@@ -10,16 +10,16 @@ Colour = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Exposure:
-    """What happens to light on its way through lens and sensor.
+    """Effects of lens and sensor.
 
     Attributes:
-        light: gain of r, g, b over the whole scene: brightness and colour of the light.
-        gamma: exponent applied to values in 0..1; above 1 darkens the mid-tones.
-        lift: added to every value in 0..255 at the end (flare, milky glass).
-        saturation: 0 (grey) .. 1 (as painted) and above.
-        noise: standard deviation of the sensor's noise in grey values.
-        blur: standard deviation of the lens' blur in pixels of the output.
-        vignette: share of the light that the corners lose.
+        light: Gain of r, g, b over the whole scene: brightness and colour of the light.
+        gamma: Exponent of values in 0..1; above 1 darkens the mid-tones.
+        lift: Offset added to all values in 0..255 at the end (flare, milky glass).
+        saturation: Saturation, 0 (grey) .. 1 (as painted) and above.
+        noise: Standard deviation of the sensor noise in grey values.
+        blur: Standard deviation of the lens blur in pixels of the output.
+        vignette: Fraction of the light that the corners lose.
     """
 
     light: Colour = (1.1, 1.12, 1.15)
@@ -33,22 +33,23 @@ class Exposure:
 
 @dataclass(frozen=True)
 class Style(Exposure):
-    """Everything about the looks of a drive that is not the street itself, its :class:`Exposure` included.
+    """Appearance of a drive, apart from the street itself.
 
     Attributes:
-        camera_height: metres above the road.
-        pitch: radians, positive looks up.
-        focal: focal length as a fraction of the image's width.
-        mirrored: traffic keeps to the right instead of the left.
-        sun_side: -1 = the sun stands on the left, 1 = on the right.
-        sun_strength: 0 (overcast) .. 1 (hard shadows).
-        haze_m: distance in metres at which two thirds of a colour are lost.
-        sky_top, sky_low: r, g, b in 0..255 at the zenith and at the horizon.
-        clouds: 0 (clear or white) .. 1 (dark structure).
-        leafiness: 0 (bare trees) .. 1 (all in leaf).
-        asphalt: grey value of the road in 0..255 before light.
-        sheen: how much brighter the road is far ahead, where it mirrors the sky.
-        bonnet: whether the camera's own car shows at the lower edge (unlabelled there).
+        camera_height: Height of the camera above the road in metres.
+        pitch: Rotation of the camera upwards, in radians.
+        focal: Focal length as a fraction of the width of the image.
+        mirrored: Whether traffic keeps to the right instead of the left.
+        sun_side: Side of the sun, -1 = left, 1 = right.
+        sun_strength: Fraction of directed light, 0 (overcast) .. 1 (hard shadows).
+        haze_m: Distance in metres at which two thirds of a colour are lost in haze.
+        sky_top: Colour r, g, b in 0..255 at the zenith.
+        sky_low: Colour r, g, b in 0..255 at the horizon.
+        clouds: Structure of the clouds, 0 (clear or white) .. 1 (dark).
+        leafiness: Fraction of trees in leaf, 0..1.
+        asphalt: Grey value of the road, 0..255, before light.
+        sheen: Additional brightness of the road far ahead, where it mirrors the sky.
+        bonnet: Whether the camera's own car is visible at the lower edge, unlabelled.
     """
 
     camera_height: float = 1.3
@@ -68,7 +69,7 @@ class Style(Exposure):
 
     @classmethod
     def random(cls, seed: int) -> 'Style':
-        """A style drawn wide around an English winter day; the same seed gives the same style."""
+        """A random style, widely spread around an English winter day; it depends only on the seed."""
         rng = np.random.default_rng([seed, 1])
         dusk = rng.random() < 0.13
         brightness = rng.uniform(0.5, 0.8) if dusk else rng.uniform(0.95, 1.55)
@@ -100,7 +101,7 @@ class Style(Exposure):
 
 
 def _sky(rng: np.random.Generator, dusk: bool) -> tuple[Colour, Colour]:
-    """Colours of the zenith and of the horizon: burnt out, pale blue, deep blue or grey."""
+    """Colours of zenith and horizon: overexposed, pale blue, deep blue or grey."""
     if dusk:
         grey = rng.uniform(200, 250)
         return (grey * 0.85, grey * 0.93, grey), (grey * 1.1, grey * 1.12, grey * 1.13)

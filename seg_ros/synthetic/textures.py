@@ -1,4 +1,4 @@
-"""Textures of walls, roofs, fences, ground and sky, all made of noise, lines and rectangles."""
+"""Textures of walls, roofs, fences, ground and sky, made of noise, lines and rectangles."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ FASCIAS: tuple[Colour, ...] = (
 def noise(
     rng: Rng, height: int, width: int, scales: tuple[int, ...] = (1, 4, 16, 64)
 ) -> npt.NDArray[np.float32]:
-    """(height, width) float32, mean about 0, deviation about 1: smooth noise summed over sizes in pixels."""
+    """(height, width) float32 smooth noise, summed over sizes in pixels; mean near 0, deviation near 1."""
     total = np.zeros((height, width), np.float32)
     for scale in scales:
         rough = rng.standard_normal((height // scale + 2, width // scale + 2), np.float32)
@@ -59,7 +59,7 @@ def _rectangle(image: UInt8Array, x: float, y: float, w: float, h: float, colour
 
 
 def masonry(rng: Rng, width_m: float, height_m: float, kind: str) -> UInt8Array:
-    """A bare wall of ``kind`` brick, stone, render or modern, at PIXELS_PER_M."""
+    """A wall without openings at PIXELS_PER_M; kind is brick, stone, render or modern."""
     h, w = max(int(height_m * PIXELS_PER_M), 8), max(int(width_m * PIXELS_PER_M), 8)
     palette = {'brick': BRICKS, 'stone': STONES, 'render': RENDERS, 'modern': MODERN}[kind]
     colour = _vary(rng, palette[rng.integers(len(palette))], 14)
@@ -76,7 +76,7 @@ def masonry(rng: Rng, width_m: float, height_m: float, kind: str) -> UInt8Array:
 
 
 def facade(rng: Rng, width_m: float, height_m: float, kind: str, shop: bool, floor_m: float = 2.9) -> Texture:
-    """The street front of a building: masonry, rows of windows, and doors or a shop front below."""
+    """The front of a building: masonry, rows of windows, and doors or a shop front at the bottom."""
     wall = masonry(rng, width_m, height_m, kind)
     h, w = wall.shape[:2]
     ppm = PIXELS_PER_M
@@ -106,7 +106,7 @@ def facade(rng: Rng, width_m: float, height_m: float, kind: str, shop: bool, flo
 
 
 def _glass(rng: Rng) -> Colour:
-    """What a window pane shows: darkness inside, seldom the sky or a blind."""
+    """Colour of a window pane: mostly a dark room, rarely the sky or a blind."""
     grey = rng.choice((16.0, 30.0, 54.0, 120.0, 190.0), p=(0.45, 0.27, 0.13, 0.1, 0.05)) * rng.uniform(
         0.8, 1.2
     )
@@ -174,7 +174,7 @@ def _shop_front(rng: Rng, wall: UInt8Array) -> None:
 
 
 def roof(rng: Rng) -> Texture:
-    """Slates or tiles, a patch to be stretched over the roof."""
+    """A patch of slates or tiles to stretch over a roof."""
     colour = _vary(rng, [(74, 76, 82), (96, 64, 52), (84, 72, 64), (60, 58, 60)][rng.integers(4)])
     gain = 1 + 0.1 * noise(rng, 96, 192, (2, 8, 32))
     gain[::6] *= 0.8

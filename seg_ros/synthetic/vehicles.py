@@ -17,12 +17,14 @@ class VehicleModel:
     """A kind of vehicle; lengths in metres, y above the road, x forward from its middle.
 
     Attributes:
-        profile: x, y from the front bumper over the roof to the rear bumper.
-        glass: index of every profile segment that is a window.
-        windows: outlines x, y of the side windows.
-        belt: height above which the body leans inwards.
-        lean: by how much each side leans inwards at the roof.
-        wheels: x of the axles; wheel: radius.
+        profile: Points x, y from the front bumper over the roof to the rear bumper.
+        glass: Indices of the profile segments that are windows.
+        windows: Outlines x, y of the side windows.
+        width: Width of the body.
+        belt: Height above which the body leans inwards.
+        lean: Distance by which each side leans inwards at the roof.
+        wheels: Positions x of the axles.
+        wheel: Radius of the wheels.
     """
 
     profile: Profile
@@ -92,7 +94,7 @@ DOUBLE_DECKER = VehicleModel(
 )  # fmt: skip
 
 MODELS = (HATCHBACK, SALOON, ESTATE, VAN, LORRY, BUS, DOUBLE_DECKER)
-SHARES = (0.38, 0.22, 0.18, 0.12, 0.03, 0.03, 0.04)
+FREQUENCIES = (0.38, 0.22, 0.18, 0.12, 0.03, 0.03, 0.04)
 
 PAINTS: tuple[Colour, ...] = (
     (30, 32, 36), (50, 54, 60), (150, 154, 158), (186, 190, 194), (222, 224, 224), (110, 20, 24),
@@ -110,20 +112,22 @@ def paint_vehicle(
     light: tuple[float, float],
     brakes: bool = False,
 ) -> None:
-    """Paint a vehicle that stands with the middle of its footprint on ``origin``.
+    """Paint a vehicle with the middle of its footprint at ``origin``.
 
     Args:
+        canvas: Canvas to paint on.
+        model: Kind of vehicle.
         origin: (3,) world point on the road.
-        forward: (3,) horizontal unit vector along which it points.
-        colour: r, g, b of its paint.
-        light: brightness of its left and of its right side, about 1.
-        brakes: whether its brake lights are on.
+        forward: (3,) horizontal unit vector of its direction.
+        colour: Colour r, g, b of its paint.
+        light: Brightness of its left and right side, near 1.
+        brakes: Whether its brake lights are on.
     """
     _VehiclePainter(canvas, model, origin, forward, light).paint(colour, brakes)
 
 
 class _VehiclePainter:
-    """One vehicle at one place; its points are x forward, y up, z to its right."""
+    """One vehicle at one place; its axes are x forward, y up, z to its right."""
 
     def __init__(
         self,
@@ -141,7 +145,7 @@ class _VehiclePainter:
         self._faces: list[tuple[list[tuple[float, float, float]], Colour, int | None]] = []
 
     def paint(self, colour: Colour, brakes: bool) -> None:
-        """Shadow, wheels, body, glass and lights, each only where it faces the camera."""
+        """Paint shadow, wheels, body, glass and lights, as far as they face the camera."""
         detailed = self.distance < 45
         self._shadow()
         if detailed:
@@ -157,7 +161,7 @@ class _VehiclePainter:
         self._flush()
 
     def _flush(self) -> None:
-        """Bring all faces from the vehicle's axes to the world's and paint them."""
+        """Transform all faces to world axes and paint them."""
         points = self.origin + np.array([p for face in self._faces for p in face[0]]) @ self.axes
         cuts = np.cumsum([len(face[0]) for face in self._faces])[:-1]
         parts = np.split(points, cuts)
@@ -190,7 +194,7 @@ class _VehiclePainter:
                 self._fill([(x, 0, z), (x, 0.4, z), (x, 0.4, z + 0.2), (x, 0, z + 0.2)], (16, 16, 17))
 
     def _hull(self, colour: Colour) -> None:
-        """Bonnet, screens, roof and tail: a strip per segment of the profile, the farthest first."""
+        """Bonnet, screens, roof and tail: one strip per segment of the profile, farthest first."""
         profile = self.model.profile
         strips = []
         for i, ((x0, y0), (x1, y1)) in enumerate(pairwise(profile)):
@@ -206,7 +210,7 @@ class _VehiclePainter:
                 self._screen(x0, y0, x1, y1)
 
     def _screen(self, x0: float, y0: float, x1: float, y1: float) -> None:
-        """Wind or rear screen, darker below, with the heads of those inside."""
+        """Front or rear screen, darker below."""
         for lower, upper, grey in ((0.08, 0.9, 40.0), (0.55, 0.9, 72.0)):
             if y1 < y0:
                 lower, upper = 1 - upper, 1 - lower
@@ -274,7 +278,7 @@ class _VehiclePainter:
 
 
 def _cut(profile: Profile, y: float, below: bool) -> list[tuple[float, float]]:
-    """The part of a profile on one side of a height, closed along that height."""
+    """The part of a profile above or below a height, closed along that height."""
     kept = []
     for (x0, y0), (x1, y1) in pairwise((*profile, profile[0])):
         if (y0 <= y) == below:

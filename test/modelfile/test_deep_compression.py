@@ -64,7 +64,9 @@ def test_a_file_by_hand(tmp_path: Path) -> None:
     assert again.read_bytes() == path.read_bytes()
 
 
-@pytest.mark.parametrize('change', ['cut', 'longer', 'more entries', 'gaps', 'first value', 'not finite'])
+@pytest.mark.parametrize(
+    'change', ['cut', 'longer', 'more entries', 'relative indices', 'first value', 'not finite']
+)
 def test_damaged_files_are_refused(tmp_path: Path, change: str) -> None:
     path = small_file(tmp_path / 'a.net')
     data = bytearray(path.read_bytes())
@@ -74,12 +76,12 @@ def test_damaged_files_are_refused(tmp_path: Path, change: str) -> None:
         data.append(0)
     elif change == 'more entries':
         data[:4] = (10**9).to_bytes(4, 'little')
-    elif change == 'gaps':
+    elif change == 'relative indices':
         data[-2:] = b'\xff\xff'
     else:
         data[8:12] = np.array([1 if change == 'first value' else np.inf], '<f4').tobytes()
     path.write_bytes(data)
-    with pytest.raises(ModelFileError, match=r'a\.net is no such network'):
+    with pytest.raises(ModelFileError, match=r'a\.net is not this network'):
         read_deep_compression(path, SHAPES)
 
 
@@ -91,7 +93,7 @@ def test_missing_file(tmp_path: Path) -> None:
 def test_weights_of_too_many_values_are_refused(tmp_path: Path) -> None:
     state = small_state()
     state['b.weight'] = torch.randn(3, 50)
-    with pytest.raises(ParameterError, match=r'b\.weight takes 150 values beside 0; expected at most 15'):
+    with pytest.raises(ParameterError, match=r'b\.weight has 150 .*at most 15'):
         write_deep_compression(state, tmp_path / 'a.net')
     codebooks = read_codebooks(small_file(tmp_path / 'b.net'), SHAPES)
     with pytest.raises(ParameterError, match=r'b\.weight has values that its codebook lacks'):

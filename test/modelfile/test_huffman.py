@@ -135,7 +135,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize('name', HOSTILE)
-def test_what_is_no_message_is_refused(name: str) -> None:
+def test_damaged_messages_are_refused(name: str) -> None:
     with pytest.raises(ModelFileError):
         huffman.decode(*HOSTILE[name])
 

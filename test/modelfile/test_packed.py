@@ -23,7 +23,7 @@ def network(name: str) -> nn.Module:
 
 @pytest.mark.parametrize('kind', ['int8', 'int4', 'shared'])
 @pytest.mark.parametrize('name', ['enet', 'segnet_small', 'squeezenet_pyramid'])
-def test_what_was_settled_comes_back_to_the_bit(name: str, kind: str) -> None:
+def test_a_rounded_network_comes_back_to_the_bit(name: str, kind: str) -> None:
     net = network(name)
     kept = rounded_to_file(net, kind, EXAMPLE, n_bits=6)
     data = pack_network(kept, kind)
@@ -41,13 +41,13 @@ def test_what_was_settled_comes_back_to_the_bit(name: str, kind: str) -> None:
     assert len(data) < 4 * sum(p.numel() for p in net.parameters()) / 3
 
 
-def test_settling_twice_is_settling_once() -> None:
+def test_rounding_twice_is_rounding_once() -> None:
     for kind in ('int8', 'shared'):
         once = rounded_to_file(network('enet'), kind, EXAMPLE, n_bits=5)
         assert pack_network(rounded_to_file(once, kind, EXAMPLE, n_bits=5), kind) == pack_network(once, kind)
 
 
-def test_channels_of_a_thousandfold_different_scale_share_values_too() -> None:
+def test_channels_of_very_different_scales_share_values() -> None:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(3, 16, 3, bias=False), nn.BatchNorm2d(16)).eval()
     with torch.no_grad():
@@ -72,12 +72,12 @@ def test_depthwise_layers_keep_eight_bits(kind: str) -> None:
     assert len(after[0].unique()) <= 15 * (64 if kind == 'int4' else 1) + 1
 
 
-def test_what_would_change_in_the_file_is_refused() -> None:
+def test_a_network_that_was_not_rounded_is_refused() -> None:
     with pytest.raises(ModelFileError, match='would change'):
         pack_network(network('segnet_small'), 'int8')
 
 
-def test_a_pruned_network_needs_to_say_so() -> None:
+def test_pruned_shapes_need_metadata_of_pruning() -> None:
     net = network('enet')
     units = trace_channels(net, EXAMPLE).units
     remove(net, [unit for unit in units if unit.layer == 'stage2.0.extension.0'][:5])

@@ -85,7 +85,7 @@ def test_the_first_stages_alone_do_what_they_do_in_the_whole(tmp_path: Path, sta
 
 
 @pytest.mark.parametrize('stages', [0, 8])
-def test_so_many_stages_there_are_not(stages: int) -> None:
+def test_number_of_stages_out_of_range_is_refused(stages: int) -> None:
     with pytest.raises(ParameterError, match='1 to 7'):
         EfficientNetLitePyramid(3, stages=stages)
 

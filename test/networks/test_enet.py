@@ -146,7 +146,7 @@ def test_onnx_agrees_with_eager(network: ENet, size: tuple[int, int]) -> None:
     np.testing.assert_allclose(scores, expected['scores'].numpy(), rtol=1e-3, atol=1e-3)
 
 
-def test_slopes_may_stand_at_half_size_alone() -> None:
+def test_slopes_at_half_size_only() -> None:
     enet = ENet(3, slopes='fine')
     with_slopes = {name.split('.')[0] for name, m in enet.named_modules() if isinstance(m, nn.PReLU)}
     assert with_slopes == {'initial', 'up5', 'stage5'}
@@ -154,7 +154,7 @@ def test_slopes_may_stand_at_half_size_alone() -> None:
     assert counts == [7, 75]  # one, and three for each of two bottlenecks
 
 
-def test_unknown_slopes_are_told() -> None:
+def test_unknown_slopes_are_refused() -> None:
     with pytest.raises(ParameterError, match="'none'; expected 'all' or 'fine'"):
         ENet(3, slopes='none')
 

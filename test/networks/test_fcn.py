@@ -48,7 +48,7 @@ def test_scores_have_the_size_of_the_image(encoder: str, finest: int, height: in
 
 @pytest.mark.parametrize('encoder', ['vgg16', 'alexnet'])
 @pytest.mark.parametrize('finest', [16, 8])
-def test_a_score_looks_at_the_pixels_around_it(encoder: str, finest: int) -> None:
+def test_a_score_depends_on_the_pixels_around_it(encoder: str, finest: int) -> None:
     """With even weights, the pixels that a score depends on lie around it, their centre within a pixel."""
     fcn = small(finest, encoder)
     for parent in list(fcn.modules()):
@@ -114,7 +114,7 @@ def test_published_weights_give_what_the_classifier_gives() -> None:
     torch.testing.assert_close(got, want)
 
 
-def test_weights_of_the_features_alone_will_do() -> None:
+def test_weights_without_classifier_load() -> None:
     published, encoder = Published(4), VGG16Features(4)
     before = encoder.fc6.weight.clone()
     encoder.load_pretrained({k: v for k, v in published.state_dict().items() if k.startswith('features')})
@@ -122,12 +122,12 @@ def test_weights_of_the_features_alone_will_do() -> None:
     assert torch.equal(encoder.state_dict()['features.0.weight'], published.state_dict()['features.0.weight'])
 
 
-def test_other_weights_are_told() -> None:
+def test_weights_of_another_network_are_refused() -> None:
     with pytest.raises(ModelFileError, match=r'features\.0\.weight is missing'):
         VGG16Features(4).load_pretrained({'conv1.weight': torch.zeros(4, 3, 3, 3)})
 
 
 @pytest.mark.parametrize('wrong', [{'encoder': 'resnet'}, {'finest': 4}, {'encoder': 'alexnet', 'width': 8}])
-def test_what_there_is_not_is_told(wrong: dict[str, object]) -> None:
+def test_unknown_options_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ParameterError, match=r'expected one of vgg16, alexnet|AlexNet has 64'):
         FCN(3, **wrong)  # type: ignore[arg-type]

@@ -80,7 +80,7 @@ def kernels(network: Hypercolumn) -> tuple[list[Tensor], Tensor]:
 
 
 @pytest.mark.parametrize(('encoder', 'length'), [('squeezenet', 1504), ('vgg11', 1472)])
-def test_columns_are_as_long_as_published(encoder: str, length: int) -> None:
+def test_columns_have_the_published_length(encoder: str, length: int) -> None:
     network = Hypercolumn(3, encoder=encoder)
     with torch.no_grad():
         maps = network.maps(torch.randn(1, 3, 40, 50))
@@ -198,7 +198,7 @@ def test_cells_that_agree_are_one_classifier(encoder: str) -> None:
 
 
 @pytest.mark.parametrize('encoder', STRIDES)
-def test_a_score_looks_at_the_pixels_around_it(encoder: str) -> None:
+def test_a_score_depends_on_the_pixels_around_it(encoder: str) -> None:
     """With even weights, the pixels that a score depends on lie around it, their centre within a pixel."""
     network = build(encoder)
     for parent in list(network.modules()):
@@ -281,12 +281,12 @@ def test_public_weights_load(data_folder: Path) -> None:
     [
         ('squeezenet', SqueezeNetEncoder('1.1'), r'SqueezeNet 1\.0: features\.5\..* is missing; features\.6'),
         ('squeezenet', VGG11Features(4), r'SqueezeNet 1\.0: features\.3\.squeeze\.weight is missing'),
-        ('vgg11', VGG16Features(4), r'VGG11: features\.3\.weight is missing; features\.2\.weight has no'),
+        ('vgg11', VGG16Features(4), r'VGG11: features\.3\.weight is missing; features\.2\.weight is unknown'),
         ('vgg11', VGG11Features(8), r'features\.0\.weight has shape \(8, 3, 3, 3\), expected \(4, 3, 3, 3\)'),
     ],
     ids=['1.1', 'vgg', 'vgg16', 'width'],
 )
-def test_weights_of_another_encoder_are_told(
+def test_weights_of_another_encoder_are_refused(
     encoder: str, other: nn.Module, named: str, tmp_path: Path
 ) -> None:
     torch.save(other.state_dict(), tmp_path / 'other.pth')
@@ -295,7 +295,7 @@ def test_weights_of_another_encoder_are_told(
 
 
 @pytest.mark.parametrize('wrong', [{'encoder': 'resnet'}, {'grid': 0}, {'width': 8}])
-def test_what_there_is_not_is_told(wrong: dict[str, Any]) -> None:
+def test_unknown_options_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ParameterError, match=r'expected one of squeezenet, vgg11|SqueezeNet has'):
         Hypercolumn(3, **wrong)
 

@@ -1,30 +1,34 @@
-import numpy as np
 import pytest
 import torch
-from torch.nn import functional as F
+from torch import Tensor, nn
 
 from seg_ros.errors import ModelFileError
-from seg_ros.images.resize import resize_image
-from seg_ros.networks.image_network import Normalisation
+from seg_ros.networks.image_network import ImageNetwork, Normalisation
+
+MEAN, STD = (0.1, 0.2, 0.3), (0.5, 0.6, 0.7)
 
 
-def test_same_size_is_the_same_image() -> None:
-    image = np.zeros((4, 6, 3), np.uint8)
-    assert resize_image(image, 4, 6) is image
+@pytest.mark.parametrize('order', ['rgb', 'bgr'])
+def test_images_are_normalised_in_the_order_of_the_network(order: str) -> None:
+    images = torch.randint(0, 256, (2, 5, 7, 3), dtype=torch.uint8)
+    got = ImageNetwork(nn.Identity(), Normalisation(MEAN, STD, order))(images)
+    colours = images.flip(3) if order == 'bgr' else images
+    expected = (colours / 255 - torch.tensor(MEAN)) / torch.tensor(STD)
+    torch.testing.assert_close(got, expected.permute(0, 3, 1, 2), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize(('height', 'width'), [(37, 51), (20, 30), (90, 40)])
-def test_bilinear_as_torch_does_it(height: int, width: int) -> None:
-    image = np.random.default_rng(0).integers(0, 256, (31, 45, 3), np.uint8)
-    x = torch.from_numpy(image).permute(2, 0, 1)[None].float()
-    want = F.interpolate(x, (height, width), mode='bilinear')[0].permute(1, 2, 0).numpy()
-    assert np.abs(resize_image(image, height, width) - want).max() <= 1
+def test_scores_are_float32_at_any_precision() -> None:
+    network = ImageNetwork(nn.Conv2d(3, 2, 1), Normalisation(), torch.bfloat16)
+    assert network.network.weight.dtype == torch.bfloat16
+    assert network(torch.zeros(1, 4, 4, 3, dtype=torch.uint8)).dtype == torch.float32
 
 
-def test_shrinking_by_half_or_more_averages() -> None:
-    image = np.zeros((8, 8, 3), np.uint8)
-    image[::4, ::4] = 160
-    np.testing.assert_array_equal(resize_image(image, 2, 2), np.full((2, 2, 3), 10))
+def test_an_encoder_returns_its_last_map() -> None:
+    class Encoder(nn.Module):
+        def forward(self, x: Tensor) -> list[Tensor]:
+            return [x, x[..., ::2, ::2]]
+
+    assert ImageNetwork(Encoder(), Normalisation())(torch.zeros(1, 4, 6, 3)).shape == (1, 3, 2, 3)
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ def test_probabilities_are_averaged() -> None:
     assert got.tolist() == pytest.approx([8 * sure / 9, 1 - 8 * sure / 9], abs=1e-5)
 
 
-def test_coarse_scores_are_brought_to_the_embeddings_size() -> None:
+def test_coarse_scores_are_resized_to_the_embeddings() -> None:
     scores, embeddings = torch.rand(1, 2, 4, 5), torch.rand(1, 3, 8, 10)
     got = filter_scores(scores, embeddings, torch.tensor(2.0), 3, 2)
     upsampled = F.interpolate(scores, (8, 10), mode='bilinear')
@@ -92,7 +92,7 @@ def test_fine_scores_keep_their_detail() -> None:
     torch.testing.assert_close(filter_scores(scores, embeddings, torch.tensor(2.0), 3, 0), scores)
 
 
-@pytest.mark.parametrize(('window', 'said'), [(4, 'odd'), (9, 'at most 7.*8x10'), (0, 'odd')])
+@pytest.mark.parametrize(('window', 'said'), [(4, 'odd'), (9, '7.*8x10'), (0, 'odd')])
 def test_windows_that_do_not_fit(window: int, said: str) -> None:
     with pytest.raises(ParameterError, match=said):
         masked_average(torch.rand(1, 2, 8, 10), torch.rand(1, 3, 8, 10), torch.tensor(1.0), window)

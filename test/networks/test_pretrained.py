@@ -54,7 +54,7 @@ ENCODERS: dict[str, Callable[[], Pretrained]] = {
 
 @pytest.mark.parametrize('encoder', ENCODERS)
 @pytest.mark.parametrize('other', OTHERS)
-def test_the_message_says_whose_weights_they_are(encoder: str, other: str, tmp_path: Path) -> None:
+def test_the_message_names_the_network_of_the_weights(encoder: str, other: str, tmp_path: Path) -> None:
     if (encoder, other) == ('fcn alexnet', 'AlexNet'):
         pytest.skip('its own')
     path = tmp_path / 'other.pth'
@@ -65,7 +65,7 @@ def test_the_message_says_whose_weights_they_are(encoder: str, other: str, tmp_p
         network.load_weights(path)
     text = str(told.value)
     assert text.startswith(f'{path} holds no weights of {network.trained_on}: ')
-    assert text.endswith(f'; they look like those of {other}')
+    assert text.endswith(f'; the file looks like weights of {other}')
     assert 'invalid for input' not in text
     for name, value in network.state_dict().items():
         assert torch.equal(value, before[name]), name
@@ -73,11 +73,11 @@ def test_the_message_says_whose_weights_they_are(encoder: str, other: str, tmp_p
 
 def test_weights_of_efficientnet_are_recognised(tmp_path: Path) -> None:
     torch.save({'_conv_stem.weight': torch.zeros(32, 3, 3, 3)}, tmp_path / 'lite.pth')
-    with pytest.raises(ModelFileError, match='they look like those of EfficientNet-Lite'):
+    with pytest.raises(ModelFileError, match='looks like weights of EfficientNet-Lite'):
         VGG16Features(4).load_weights(tmp_path / 'lite.pth')
 
 
-def test_what_is_no_file_of_weights_is_told_without_advice_to_trust_it(tmp_path: Path) -> None:
+def test_other_files_are_refused_without_advice_to_trust_them(tmp_path: Path) -> None:
     path = tmp_path / 'x.pth'
     for content in (b'', b'no weights', b'PK\x03\x04broken'):
         path.write_bytes(content)

@@ -127,7 +127,7 @@ def test_the_others_agree_with_torchs_unpooling(kind: type[SegNetBasic], size: t
         torch.testing.assert_close(basic(x), Reference(basic)(x), rtol=1e-4, atol=1e-5)
 
 
-def test_pool_indices_take_two_bits_and_say_where(network: SegNet) -> None:
+def test_pool_indices_are_two_bits_of_position(network: SegNet) -> None:
     x, reference = torch.randn(1, 3, 64, 96), Reference(network)
     with torch.no_grad():
         features, found = network.encoder(x)

@@ -43,7 +43,7 @@ def chain(*values: float) -> tuple[nn.Module, Tensor]:
     return nn.Sequential(nn.Conv2d(1, 1, 1)), torch.tensor(values).reshape(1, 1, 1, -1)
 
 
-def test_minmax_is_all_that_came_in() -> None:
+def test_minmax_is_the_whole_range() -> None:
     net, x = chain(-3.0, 0.5, 7.0)
     assert calibrate(net, [x, x / 2], method='minmax') == {'0': (-3.0, 7.0)}
 
@@ -71,18 +71,18 @@ def test_mse_errs_less_than_all_other_ranges() -> None:
     assert error(*ranges['mse']) < 0.9 * error(*ranges['percentile'])
 
 
-def test_no_images_no_ranges(network: ENet) -> None:
+def test_calibration_without_images_is_refused(network: ENet) -> None:
     with pytest.raises(CalibrationError, match='one calibration image or more'):
         calibrate(network, [])
 
 
-def test_what_is_not_finite_is_told() -> None:
+def test_values_that_are_not_finite_are_refused() -> None:
     net, x = chain(1.0, float('inf'))
     with pytest.raises(CalibrationError, match='not finite'):
         calibrate(net, [x])
 
 
-def test_unknown_methods_are_told() -> None:
+def test_unknown_methods_are_refused() -> None:
     net, x = chain(1.0)
     with pytest.raises(UnknownNameError, match='minmax, mse, percentile'):
         calibrate(net, [x], method='guess')
@@ -131,7 +131,7 @@ def test_all_convolutions_become_integers_and_scores_stay(network: ENet, batches
     assert (got - want).square().mean() < 0.01 * want.var()
 
 
-def test_what_a_relu_gives_is_rounded_once_for_all_who_read_it(batches: list[Tensor]) -> None:
+def test_relu_outputs_are_rounded_once(batches: list[Tensor]) -> None:
     torch.manual_seed(3)
     enet = ENet(4, dropout=0.0, slopes='fine').eval()
     quantized = quantize(enet, calibrate(enet, batches, method='minmax'), EXAMPLE)
@@ -147,14 +147,14 @@ def test_what_a_relu_gives_is_rounded_once_for_all_who_read_it(batches: list[Ten
     assert (got - want).square().mean() < 0.02 * want.var()
 
 
-def test_a_layer_without_a_range_is_told(network: ENet, batches: list[Tensor]) -> None:
+def test_a_layer_without_a_range_is_refused(network: ENet, batches: list[Tensor]) -> None:
     ranges = calibrate(network, batches[:1])
     del ranges['up4.main.0']
     with pytest.raises(CalibrationError, match=r'1 layers, such as up4\.main\.0'):
         quantize(network, ranges, EXAMPLE)
 
 
-def test_pretending_gives_what_rounding_will(network: ENet) -> None:
+def test_fake_quantized_weights_are_the_rounded_ones(network: ENet) -> None:
     pretending = fake_quantize(copy.deepcopy(network), None, 4)
     x = torch.randn(1, 3, 32, 32)
     with torch.no_grad():
@@ -171,7 +171,7 @@ def test_pretending_gives_what_rounding_will(network: ENet) -> None:
         torch.testing.assert_close(got, steps(x), rtol=1e-3, atol=1e-3)
 
 
-def test_pretending_learns(network: ENet, batches: list[Tensor]) -> None:
+def test_fake_quantized_networks_learn(network: ENet, batches: list[Tensor]) -> None:
     learner = fake_quantize(copy.deepcopy(network), calibrate(network, batches)).train()
     learner(batches[0]).square().mean().backward()
     for name, parameter in learner.named_parameters():
