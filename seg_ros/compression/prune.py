@@ -1,8 +1,8 @@
-"""Pruning: channels and blocks really leave a network until it costs no more than a budget.
+"""Pruning: removes channels and blocks from a network until its cost is within a budget.
 
-Least important first, in steps, with scores taken again after each and room for fine-tuning between them (P.
-Molchanov et al., ICLR 2017, section 2). Measured latency leads where the budget is one of latency; MACs only
-decide how much goes before the next measurement.
+The least important go first, in steps. After each step, the rest is scored again, and the network may be
+fine-tuned (P. Molchanov et al., ICLR 2017, section 2). A latency budget is measured; MACs only determine how
+much is removed before the next measurement.
 """
 
 import copy
@@ -15,15 +15,9 @@ from torch import Tensor, nn
 
 from seg_ros.compression.importance import Task, block_importance, evaluating, importance
 from seg_ros.errors import BudgetError, ParameterError, UnknownNameError
-from seg_ros.networks.graph.channels import (
-    ChannelMap,
-    Unit,
-    removable_blocks,
-    remove,
-    remove_block,
-    trace_channels,
-)
-from seg_ros.networks.graph.cost import count_bytes, count_macs, count_parameters, layer_costs
+from seg_ros.networks.graph.blocks import remove_block
+from seg_ros.networks.graph.channels import ChannelMap, removable_blocks, remove, trace_channels
+from seg_ros.networks.graph.cost import LayerCost, count_bytes, count_macs, count_parameters, layer_costs
 from seg_ros.networks.graph.measure import LatencyModel, measure_layers
 from seg_ros.networks.graph.savings import savings
 from seg_ros.networks.graph.trace import on_meta
@@ -31,14 +25,13 @@ from seg_ros.networks.graph.trace import on_meta
 
 @dataclass(frozen=True)
 class Budget:
-    """What a network may cost.
+    """Maximum cost of a network.
 
     Attributes:
-        kind: one of BUDGETS: 'macs' or 'latency' (in ms) of one image, 'parameters', or 'bytes'.
-        limit: the most that it may be, above 0.
-        level: for 'bytes', a name in ``cost.LEVELS``.
-        measure: for 'latency': gives the milliseconds that a network takes for an image, however it is to be
-            run and measured.
+        kind: One of BUDGETS: 'macs' or 'latency' (in ms) of one image, 'parameters', or 'bytes'.
+        limit: Maximum cost, above 0.
+        level: Name in ``cost.LEVELS``, for 'bytes'.
+        measure: Function that measures the milliseconds of a network for an image, for 'latency'.
     """
 
     kind: str
@@ -52,10 +45,12 @@ class Budget:
         if not self.limit > 0:
             raise ParameterError(f'budget of {self.limit} {self.kind}; expected more than 0')
         if (self.kind == 'latency') != (self.measure is not None):
-            raise ParameterError(f"budget of {self.kind}: 'measure' belongs to 'latency', and only to it")
+            raise ParameterError(
+                f"budget of {self.kind}: 'latency' needs 'measure', other kinds do not take it"
+            )
 
     def amount(self, network: nn.Module, example: Tensor) -> float:
-        """What a network costs, in the unit of the limit."""
+        """Cost of a network, in the unit of the limit."""
         if self.measure is not None:
             return self.measure(network)
         if self.kind == 'macs':
@@ -63,7 +58,7 @@ class Budget:
         return count_parameters(network) if self.kind == 'parameters' else count_bytes(network, self.level)
 
     def refusal(self, smallest: float, now: float) -> BudgetError:
-        """The error that says how far one can go."""
+        """An error that names the smallest cost that can be reached, and the present cost."""
         return BudgetError(
             f'budget of {self._say(self.limit)} cannot be met: it is {self._say(now)} now, and the smallest '
             f'reachable is {self._say(smallest)}; allow more, lower the floor, or remove blocks first'
@@ -79,12 +74,12 @@ BUDGETS = ('macs', 'parameters', 'bytes', 'latency')
 
 @dataclass(frozen=True)
 class PruningStep:
-    """What a network is after some of it was removed.
+    """A network after a step of pruning.
 
     Attributes:
-        amount: of what the budget limits.
-        channels: layer -> units that are left.
-        blocks: names of the blocks removed in this step.
+        amount: Cost of the network, in the unit of the budget.
+        channels: Layer -> number of remaining units.
+        blocks: Names of the blocks removed in this step.
     """
 
     amount: float
@@ -103,75 +98,65 @@ def prune_to(
     model: LatencyModel | None = None,
     step: float = 0.1,
     floor: int = 1,
-    floor_share: float = 0.0,
+    floor_fraction: float = 0.0,
     multiple: int = 1,
     keep: Collection[str] = (),
     seed: int = 0,
     after_step: Callable[[nn.Module], None] | None = None,
 ) -> list[PruningStep]:
-    """Remove the units that matter least, and score again, until a budget holds. In place.
+    """Remove the least important units and score again, until a budget holds, in place.
 
     Args:
-        network: becomes smaller; parameters are replaced, so make optimizers afterwards.
-        example: (1, 3, H, W), the input that the budget is for; its values do not count.
-        budget: what the network may cost.
-        criterion: name in CRITERIA.
-        task: images with labels, for criteria that need them.
-        per: divide importance by what a unit saves: one of ``cost.SAVINGS``, or None.
-        model: of latency, for ``per='latency'``; measured on the CPU where None.
-        step: share, 0..1, of the budgeted amount at the start (of MACs for latency) that goes between two
-            scorings.
-        floor: units that each layer keeps at least, 1 or more.
-        floor_share: share, 0..1, of its units that each layer keeps at least.
-        multiple: the channels that convolutions read are rounded to a multiple of this, counting from 0;
-            kernels like 4, 8 or 16.
-        keep: names of sub-modules whose results keep their channels.
-        seed: of criterion ``random``.
-        after_step: called with the network after each step, to fine-tune it.
+        network: Network to make smaller. Its parameters are replaced, so make optimizers afterwards.
+        example: (1, 3, H, W) input of the size that the budget is for; its values do not matter.
+        budget: Maximum cost of the network.
+        criterion: Name in CRITERIA.
+        task: Labelled images, for criteria that need them.
+        per: Divide importance by the savings of a unit: one of ``savings.SAVINGS``, or None.
+        model: Latency model for ``per='latency'``; None = measure one on the CPU.
+        step: Fraction of the cost at the start (of MACs for latency) to remove between two scorings, 0..1.
+        floor: Minimum number of units of each layer, 1 or more.
+        floor_fraction: Minimum fraction of its units that each layer keeps, 0..1.
+        multiple: Number of input channels of convolutions becomes a multiple of this, for kernels that
+            compute 4, 8 or 16 channels at once.
+        keep: Names of sub-modules whose results keep all their channels.
+        seed: Seed of criterion ``random``.
+        after_step: Function called with the network after each step, to fine-tune it.
 
     Returns:
-        What the network was after each step; empty where the budget held from the start.
+        The network's cost and channels after each step; empty if the budget holds from the start.
 
     Raises:
-        BudgetError: the budget cannot be met. This is found out before anything is removed.
-        ParameterError: ``step``, ``floor``, ``floor_share`` or ``multiple`` is out of range.
+        BudgetError: The budget cannot be met. This is found before anything is removed.
+        ParameterError: ``step``, ``floor``, ``floor_fraction`` or ``multiple`` is out of range.
     """
-    if not (0 < step <= 1 and floor >= 1 and 0 <= floor_share <= 1 and multiple >= 1):
+    if not (0 < step <= 1 and floor >= 1 and 0 <= floor_fraction <= 1 and multiple >= 1):
         raise ParameterError(
-            f'step {step}, floor {floor}, floor_share {floor_share}, multiple {multiple}; '
-            'expected 0 < step <= 1, floor 1 or more, 0 <= floor_share <= 1, multiple 1 or more'
+            f'step {step}, floor {floor}, floor_fraction {floor_fraction}, multiple {multiple}; '
+            'expected 0 < step <= 1, floor 1 or more, 0 <= floor_fraction <= 1, multiple 1 or more'
         )
-    start = budget.amount(network, example)
+    start = amount = budget.amount(network, example)
     if start <= budget.limit:
         return []
     channels = trace_channels(network, example, keep=keep)
-    floors = {name: max(floor, math.ceil(floor_share * len(n))) for name, n in channels.layers.items()}
+    floors = {name: max(floor, math.ceil(floor_fraction * len(n))) for name, n in channels.layers.items()}
     score = importance(network, channels, criterion, task=task, seed=seed)
-    may_go = _in_order(network, channels, score, None, floors, multiple)
-    smallest = _smallest(network, example, budget, channels, may_go)
+    removable = _in_order(network, channels, score, None, floors, multiple)
+    smallest = _smallest(network, example, budget, channels, removable)
     if smallest > budget.limit:
         raise budget.refusal(smallest, start)
     if per == 'latency' and model is None:
         model = LatencyModel.measure(network, torch.zeros_like(example[:1]))
-    at_start = _Amount(network, channels, budget).total
-    amount = start
+    whole = _Prediction(network, channels, budget).total
     steps: list[PruningStep] = []
     while amount > budget.limit:
         saved = None if per is None else savings(network, channels, per, model=model)
         groups = _in_order(network, channels, score, saved, floors, multiple)
-        predicted = _Amount(network, channels, budget)
-        target = predicted.total - at_start * _share(budget, amount, start, step)
-        if budget.kind != 'latency':
-            target = max(target, budget.limit - (amount - predicted.total))
-        gone: list[int] = []
-        for numbers in groups:
-            if predicted.total <= target:
-                break
-            predicted.remove([channels.units[number] for number in numbers])
-            gone += numbers
-        if not gone:
+        excess = whole * _step_fraction(budget, amount, start, step)
+        chosen = _choose(groups, _Prediction(network, channels, budget), budget, amount, excess)
+        if not chosen:
             raise budget.refusal(amount, amount)
-        remove(network, [channels.units[number] for number in gone])
+        remove(network, [channels.units[number] for number in chosen])
         if after_step is not None:
             after_step(network)
         channels = trace_channels(network, example, keep=keep)
@@ -191,24 +176,24 @@ def remove_blocks_to(
     n_most: int | None = None,
     after_step: Callable[[nn.Module], None] | None = None,
 ) -> list[PruningStep]:
-    """Leave out the blocks that matter least for what they save, one by one, until a budget holds. In place.
+    """Remove the blocks with the least importance per saved cost, until a budget holds, in place.
 
-    Each time, all blocks left are scored by really leaving them out; the saving is counted, or, for latency,
-    is the time that the block takes in an eager run on the CPU.
+    For each step, all remaining blocks are scored by leaving each of them out. Savings are counted; those of
+    latency are the block's time in an eager run on the CPU.
 
     Args:
-        network: becomes shallower.
-        example: (1, 3, H, W), the input that the budget is for.
-        budget: what the network may cost.
-        task: images with labels.
-        n_most: stop after so many blocks, whether or not the budget holds by then.
-        after_step: called with the network after each step, to fine-tune it.
+        network: Network to make shallower.
+        example: (1, 3, H, W) input of the size that the budget is for.
+        budget: Maximum cost of the network.
+        task: Labelled images.
+        n_most: Maximum number of blocks to remove, even if the budget does not hold then; None = no limit.
+        after_step: Function called with the network after each step, to fine-tune it.
 
     Returns:
-        What the network was after each step, with the block that went.
+        The network's cost and channels after each step, and the block that was removed.
 
     Raises:
-        BudgetError: the network is too large without any of its blocks; nothing is removed.
+        BudgetError: The network without all its blocks is still too large; nothing is removed.
     """
     start = amount = budget.amount(network, example)
     if n_most is None and start > budget.limit:
@@ -237,29 +222,21 @@ def remove_blocks_to(
     return steps
 
 
-class _Amount:
-    """What a network will cost when units have left it: MACs, values or bytes; MACs for latency."""
+class _Prediction:
+    """Predicted cost of a network without some units: MACs, values or bytes; MACs for latency."""
 
     def __init__(self, network: nn.Module, channels: ChannelMap, budget: Budget) -> None:
-        parameters = dict(network.named_parameters())
-        tensors = {**parameters, **dict(network.named_buffers())}
+        tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+        self._units = channels.units
         self._shapes = {name: list(tensor.shape) for name, tensor in tensors.items()}
-        if budget.kind in ('macs', 'latency'):
-            self._weights: Mapping[str, float] = channels.macs_per_value
-        elif budget.kind == 'parameters':
-            self._weights = dict.fromkeys(parameters, 1.0)
-        else:
-            one = {
-                name: count_bytes(_Holder(t), budget.level) / max(t.numel(), 1) for name, t in tensors.items()
-            }
-            self._weights = one
+        self._cost_per_value = _cost_per_value(network, channels, budget)
         self.total = sum(self._of(name) for name in self._shapes)
 
-    def remove(self, units: Sequence[Unit]) -> None:
-        """Count without these."""
+    def remove(self, numbers: Sequence[int]) -> None:
+        """Subtract the cost of units, given by their numbers."""
         gone: dict[tuple[str, int], set[int]] = {}
-        for unit in units:
-            for name, dim, channel in unit.places:
+        for number in numbers:
+            for name, dim, channel in self._units[number].places:
                 gone.setdefault((name, dim), set()).add(channel)
         for (name, dim), indices in gone.items():
             self.total -= self._of(name)
@@ -267,7 +244,21 @@ class _Amount:
             self.total += self._of(name)
 
     def _of(self, name: str) -> float:
-        return math.prod(self._shapes[name]) * self._weights.get(name, 0.0)
+        return math.prod(self._shapes[name]) * self._cost_per_value.get(name, 0.0)
+
+
+def _cost_per_value(network: nn.Module, channels: ChannelMap, budget: Budget) -> Mapping[str, float]:
+    """Name of a tensor -> cost of each of its values; names without a cost are missing."""
+    parameters = dict(network.named_parameters())
+    if budget.kind in ('macs', 'latency'):
+        return channels.macs_per_value
+    if budget.kind == 'parameters':
+        return dict.fromkeys(parameters, 1.0)
+    tensors = {**parameters, **dict(network.named_buffers())}
+    return {
+        name: count_bytes(_Holder(tensor), budget.level) / max(tensor.numel(), 1)
+        for name, tensor in tensors.items()
+    }
 
 
 class _Holder(nn.Module):
@@ -278,8 +269,32 @@ class _Holder(nn.Module):
         self.register_buffer('tensor', tensor.detach())
 
 
-def _share(budget: Budget, amount: float, start: float, step: float) -> float:
-    """Share of MACs to take in the next step: smaller ones towards the end, where measuring decides."""
+def _choose(
+    groups: list[list[int]], predicted: _Prediction, budget: Budget, amount: float, excess: float
+) -> list[int]:
+    """Numbers of the units to remove in a step.
+
+    Args:
+        groups: Groups of units, least important first.
+        predicted: Predicted cost of the network; units are subtracted from it.
+        budget: Maximum cost; a counted budget is not undercut by more than a group.
+        amount: Present cost, in the unit of the budget.
+        excess: Predicted cost to remove in this step.
+    """
+    target = predicted.total - excess
+    if budget.kind != 'latency':
+        target = max(target, budget.limit - (amount - predicted.total))
+    chosen: list[int] = []
+    for numbers in groups:
+        if predicted.total <= target:
+            break
+        predicted.remove(numbers)
+        chosen += numbers
+    return chosen
+
+
+def _step_fraction(budget: Budget, amount: float, start: float, step: float) -> float:
+    """Fraction of MACs to remove in the next step; smaller towards the end of a measured budget."""
     if budget.kind != 'latency':
         return step
     return min(step, max((amount - budget.limit) / start, step / 4))
@@ -293,9 +308,9 @@ def _in_order(
     floors: Mapping[str, int],
     multiple: int,
 ) -> list[list[int]]:
-    """Numbers of units that may go, in groups that keep channels multiples, least important group first.
+    """Numbers of removable units, in groups that keep numbers of channels multiples, least important first.
 
-    Within a layer the least important units go first, whatever they save: they all save the same.
+    Within a layer, units are ordered by importance only: they all save the same.
     """
     extra = _companions(network, channels)
     groups: list[tuple[float, int, list[int]]] = []
@@ -318,9 +333,9 @@ def _in_order(
 
 
 def _companions(network: nn.Module, channels: ChannelMap) -> dict[str, int]:
-    """Layer -> channels of other layers, or of none, beside its own wherever it is read.
+    """Layer -> number of channels of other sources beside its own in the convolutions that read it.
 
-    Of several numbers the smallest: those in addition belong to layers that are rounded themselves.
+    The smallest of several numbers counts: further channels belong to layers that are rounded themselves.
     """
     own: dict[tuple[str, int], dict[str, int]] = {}
     for unit in channels.units:
@@ -338,7 +353,7 @@ def _companions(network: nn.Module, channels: ChannelMap) -> dict[str, int]:
 def _smallest(
     network: nn.Module, example: Tensor, budget: Budget, channels: ChannelMap, groups: list[list[int]]
 ) -> float:
-    """The amount when all that may go has gone; only a measured budget needs weights for that."""
+    """Cost without all removable units; only a measured budget needs weights for it."""
     least = copy.deepcopy(network) if budget.kind == 'latency' else on_meta(network)
     remove(least, [channels.units[number] for group in groups for number in group])
     return budget.amount(least, example)
@@ -347,13 +362,20 @@ def _smallest(
 def _saved_by_blocks(
     network: nn.Module, example: Tensor, budget: Budget, blocks: Sequence[str]
 ) -> dict[str, float]:
-    """What each block costs, above 0, in the unit of the budget."""
+    """Cost of each block, above 0, in the unit of the budget."""
     if budget.kind == 'latency':
         with evaluating(network):
             taken = measure_layers(network, torch.zeros_like(example[:1]))
     else:
         layers = layer_costs(network, example[:1], budget.level)
-        of_layer = {'macs': 'n_macs', 'parameters': 'n_parameters', 'bytes': 'n_bytes'}[budget.kind]
-        taken = {layer.name: float(getattr(layer, of_layer)) for layer in layers}
+        taken = {layer.name: float(_COST_OF_LAYER[budget.kind](layer)) for layer in layers}
     inside = {b: sum(t for n, t in taken.items() if n == b or n.startswith(f'{b}.')) for b in blocks}
     return {name: max(amount, 1e-12) for name, amount in inside.items()}
+
+
+_COST_OF_LAYER: dict[str, Callable[[LayerCost], float]] = {
+    'macs': lambda layer: layer.n_macs,
+    'parameters': lambda layer: layer.n_parameters,
+    'bytes': lambda layer: layer.n_bytes,
+}
+"""Kind of a counted budget -> cost of a layer."""

@@ -1,4 +1,4 @@
-"""Sparsity: single weights at zero, which saves storage, not time.
+"""Sparsity: single weights are zero, which saves storage but no time.
 
 S. Han, H. Mao, W. Dally, "Deep compression: compressing deep neural networks with pruning, trained
 quantization and Huffman coding", ICLR 2016, section 2.
@@ -15,17 +15,17 @@ from seg_ros.errors import ParameterError, UnknownNameError
 
 @dataclass(frozen=True)
 class Sparsity:
-    """Which weights of a network are zero and stay so.
+    """Masks of the weights that stay zero.
 
     Attributes:
-        masks: name of a kernel -> True where its weights stay, of the kernel's shape.
+        masks: Name of a kernel -> bool mask of its shape, False where weights are zero.
     """
 
     masks: dict[str, Tensor]
 
     @property
-    def share(self) -> float:
-        """Share of the masked weights that are zero, 0..1."""
+    def fraction(self) -> float:
+        """Fraction of the masked weights that are zero, 0..1."""
         n_all = sum(mask.numel() for mask in self.masks.values())
         return 1 - sum(int(mask.sum()) for mask in self.masks.values()) / max(n_all, 1)
 
@@ -36,44 +36,48 @@ class Sparsity:
                 network.get_parameter(name).mul_(mask)
 
     def follow(self, optimizer: torch.optim.Optimizer, network: nn.Module) -> Callable[[], None]:
-        """Apply after each step of an optimizer; returns what ends that. Averages of weights stay sparse."""
+        """Apply the masks after each step of an optimizer; averages of the weights stay sparse, too.
+
+        Returns:
+            A function that ends this.
+        """
         return optimizer.register_step_post_hook(lambda *_: self.apply(network)).remove
 
 
-def sparsify(network: nn.Module, share: float, *, scope: str = 'layer') -> Sparsity:
-    """Set the weights of least magnitude to zero, in place (Han et al. 2016, "Deep compression").
+def sparsify(network: nn.Module, fraction: float, *, scope: str = 'layer') -> Sparsity:
+    """Set the weights with the smallest magnitudes to zero, in place (Han et al. 2016, section 2).
 
     Args:
-        network: its kernels are changed, not its biases, normalisations and slopes.
-        share: of the weights that become zero, 0..1.
-        scope: 'layer', the same share of each kernel, or 'global', of all together.
+        network: Network whose kernels are changed; biases, normalisations and slopes are not.
+        fraction: Fraction of the weights that become zero, 0..1.
+        scope: 'layer' for the same fraction of each kernel, 'global' for all kernels together.
 
     Returns:
-        What keeps them at zero while the network learns.
+        Masks that keep these weights at zero while the network learns.
 
     Raises:
-        ParameterError: ``share`` is out of range.
-        UnknownNameError: there is no such scope.
+        ParameterError: ``fraction`` is out of range.
+        UnknownNameError: The scope is unknown.
     """
-    if not 0 <= share <= 1:
-        raise ParameterError(f'share of weights to set to zero is {share}; expected 0..1')
+    if not 0 <= fraction <= 1:
+        raise ParameterError(f'fraction of weights to set to zero is {fraction}; expected 0..1')
     if scope not in ('layer', 'global'):
         raise UnknownNameError('scope', scope, ['layer', 'global'])
     kernels = {name: p.detach() for name, p in network.named_parameters() if p.ndim > 1}
-    sizes = {name: kernel.abs().flatten() for name, kernel in kernels.items()}
+    magnitudes = {name: kernel.abs().flatten() for name, kernel in kernels.items()}
     if scope == 'layer':
-        flat = {name: _largest(size, share) for name, size in sizes.items()}
+        masks = {name: _mask_of_largest(values, fraction) for name, values in magnitudes.items()}
     else:
-        together = _largest(torch.cat(list(sizes.values())), share)
-        parts = torch.split(together, [len(size) for size in sizes.values()])
-        flat = dict(zip(sizes, parts, strict=True))
-    sparsity = Sparsity({name: mask.view(kernels[name].shape) for name, mask in flat.items()})
+        together = _mask_of_largest(torch.cat(list(magnitudes.values())), fraction)
+        parts = torch.split(together, [len(values) for values in magnitudes.values()])
+        masks = dict(zip(magnitudes, parts, strict=True))
+    sparsity = Sparsity({name: mask.view(kernels[name].shape) for name, mask in masks.items()})
     sparsity.apply(network)
     return sparsity
 
 
-def _largest(sizes: Tensor, share: float) -> Tensor:
-    """(n,) -> True for all but the smallest ``share`` of them."""
-    mask = torch.ones_like(sizes, dtype=torch.bool)
-    mask[sizes.argsort(stable=True)[: round(share * len(sizes))]] = False
+def _mask_of_largest(values: Tensor, fraction: float) -> Tensor:
+    """Mask of (n,) values: False for the smallest ``fraction`` of them."""
+    mask = torch.ones_like(values, dtype=torch.bool)
+    mask[values.argsort(stable=True)[: round(fraction * len(values))]] = False
     return mask

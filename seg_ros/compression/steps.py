@@ -1,4 +1,4 @@
-"""The steps by which a model becomes smaller: each makes a model file from a model file."""
+"""Compression steps: each makes a smaller model file from a model file."""
 
 import logging
 from dataclasses import dataclass, field, replace
@@ -32,26 +32,26 @@ log = logging.getLogger(__name__)
 
 
 class _LearnsAfterwards:
-    """What steps share that may learn when they are done."""
+    """Base of steps that may train the network when they are done."""
 
     learn: dict[str, Any]
 
     @property
     def learning(self) -> dict[str, Any]:
-        """As the protocol says."""
+        """Keys of the training recipe; empty without ``epochs``."""
         return self.learn if self.learn.get('epochs') else {}
 
 
 @dataclass(frozen=True)
 class CostTarget:
-    """What a pruned network may cost.
+    """Maximum cost of a pruned network, absolute or relative to its present cost.
 
     Attributes:
         kind: 'macs', 'parameters', 'bytes' (at ``level``), or 'latency' (milliseconds, measured).
-        limit: the most it may be, absolute.
-        share: of what it is now, instead of ``limit``; above 0, below 1.
-        level: quantisation level that bytes are counted at.
-        backend: that latency is measured with.
+        limit: Maximum cost.
+        share: Maximum fraction of the present cost, instead of ``limit``; above 0, below 1.
+        level: Quantization level at which bytes are counted.
+        backend: Backend with which latency is measured.
     """
 
     kind: str = 'macs'
@@ -62,14 +62,14 @@ class CostTarget:
 
     def __post_init__(self) -> None:
         if (self.limit is None) == (self.share is None):
-            raise RecipeError(f'limit {self.limit}, share {self.share}; expected one of the two')
+            raise RecipeError(f'limit is {self.limit}, share is {self.share}; expected one of the two')
         if self.share is not None and not 0 < self.share < 1:
             raise RecipeError(f'share is {self.share}; expected more than 0, less than 1')
         look_up(QUANTIZATIONS, self.level, 'quantization level')
         look_up(BACKENDS, self.backend, 'backend')
 
     def budget(self, network: nn.Module, model: Model) -> Budget:
-        """The budget for a network, at the model's input size."""
+        """The budget of a network, at the model's input size."""
 
         def measure(smaller: nn.Module) -> float:
             frames = FrameNetwork(network_at(smaller, model.metadata, 'fp32')).eval()
@@ -87,18 +87,19 @@ class CostTarget:
 
 @dataclass(frozen=True)
 class Prune(_LearnsAfterwards):
-    """Take channels out of a network.
+    """Remove channels from a network.
 
     Attributes:
-        to: what it may cost.
-        criterion: name in seg_ros.compression.importance.CRITERIA.
-        per: divide importance by what a channel saves: 'macs', 'parameters', 'energy' or 'latency'.
-        step: share of the cost that goes between two scorings.
-        floor: share of its channels that each layer keeps at least.
-        multiple: that numbers of channels are rounded to.
-        images: to score on.
-        learn: keys of a training recipe, to fine-tune when the last channel is gone; none without ``epochs``.
-        seed: of which images and, for 'random', which channels.
+        to: Maximum cost of the pruned network.
+        criterion: Name in seg_ros.compression.importance.CRITERIA.
+        per: Divide importance by the savings of a channel: 'macs', 'parameters', 'bytes', 'energy' or
+            'latency'; None = do not divide.
+        step: Fraction of the cost that is removed before channels are scored again.
+        floor: Minimum fraction of its channels that each layer keeps.
+        multiple: Number of channels is rounded to a multiple of this.
+        images: Number of images for scoring.
+        learn: Keys of a training recipe for fine-tuning after pruning; no fine-tuning without ``epochs``.
+        seed: Seed of criterion 'random'.
     """
 
     to: CostTarget
@@ -112,7 +113,7 @@ class Prune(_LearnsAfterwards):
     seed: int = 0
 
     def prepare(self, model: Model, path: Path, context: CompressionContext) -> None:
-        """Prune."""
+        """Prune the network and write it."""
         network = float_copy(model)
         steps = prune_to(
             network,
@@ -122,7 +123,7 @@ class Prune(_LearnsAfterwards):
             task=_task(self.images, model, context),
             per=self.per,
             step=self.step,
-            floor_share=self.floor,
+            floor_fraction=self.floor,
             multiple=self.multiple,
             seed=self.seed,
         )
@@ -132,13 +133,13 @@ class Prune(_LearnsAfterwards):
 
 @dataclass(frozen=True)
 class RemoveBlocks(_LearnsAfterwards):
-    """Take whole residual blocks out of a network.
+    """Remove whole residual blocks from a network.
 
     Attributes:
-        to: what it may cost.
-        most: stop after so many blocks, even where it costs more still; None for no bound.
-        images: to score on.
-        learn: as in :class:`Prune`.
+        to: Maximum cost of the smaller network.
+        most: Maximum number of blocks to remove, even if the network still costs too much; None = no limit.
+        images: Number of images for scoring.
+        learn: As in :class:`Prune`.
     """
 
     to: CostTarget
@@ -147,10 +148,10 @@ class RemoveBlocks(_LearnsAfterwards):
     learn: dict[str, Any] = field(default_factory=dict)
 
     def prepare(self, model: Model, path: Path, context: CompressionContext) -> None:
-        """Remove."""
+        """Remove blocks and write the network."""
         network = float_copy(model)
         if not removable_blocks(network, example_of(model)):
-            raise BudgetError(f'{model.metadata.architecture} has no block that it could do without')
+            raise BudgetError(f'{model.metadata.architecture} has no removable block; prune channels instead')
         steps = remove_blocks_to(
             network,
             example_of(model),
@@ -165,25 +166,27 @@ class RemoveBlocks(_LearnsAfterwards):
 
 @dataclass(frozen=True)
 class Rebuild(_LearnsAfterwards):
-    """Build a network anew with other arguments, for instance with activations that a device computes faster.
+    """Build a network again with other arguments, for example with activations that a device computes faster.
 
-    Weights that have a place in it are kept; others start anew, so there should be learning after it. Blocks
-    that were removed stay out.
+    Weights that fit the new network are kept. Others are random, so the network should learn afterwards.
+    Removed blocks stay removed.
 
     Attributes:
-        arguments: of the architecture, on top of those that it has.
-        learn: as in :class:`Prune`.
+        arguments: Arguments of the architecture, added to the present ones.
+        learn: As in :class:`Prune`.
     """
 
     arguments: dict[str, Any]
     learn: dict[str, Any] = field(default_factory=dict)
 
     def prepare(self, model: Model, path: Path, context: CompressionContext) -> None:
-        """Build."""
+        """Build the network, copy the weights that fit, and write it."""
         original, learned = model.metadata, float_copy(model).state_dict()
         whole = original.build().state_dict()
         if any(whole[name].shape != tensor.shape for name, tensor in learned.items()):
-            raise RecipeError('rebuild: channels are pruned already; put this step before those that prune')
+            raise RecipeError(
+                'rebuild: the network has pruned channels; put this step before those that prune'
+            )
         metadata = replace(_derived(model), arguments={**original.arguments, **self.arguments})
         network = metadata.build()
         own = network.state_dict()
@@ -195,11 +198,11 @@ class Rebuild(_LearnsAfterwards):
 
 @dataclass(frozen=True)
 class Sparsify:
-    """Set the smallest weights to zero; what is left may learn on, and :class:`Share` keeps the zeros.
+    """Set the smallest weights to zero; a later :class:`Share` keeps the zeros.
 
     Attributes:
-        share: of the weights that become zero, 0..1.
-        scope: 'layer' or 'global'.
+        share: Fraction of the weights that become zero, 0..1.
+        scope: 'layer' for the same fraction of each kernel, 'global' for all kernels together.
     """
 
     share: float
@@ -207,11 +210,11 @@ class Sparsify:
 
     @property
     def learning(self) -> dict[str, Any]:
-        """None."""
+        """Empty: the step does not learn."""
         return {}
 
     def prepare(self, model: Model, path: Path, context: CompressionContext) -> None:
-        """Sparsify."""
+        """Set weights to zero and write the network."""
         network = float_copy(model)
         sparsify(network, self.share, scope=self.scope)
         export_model(path, network, _derived(model))
@@ -219,34 +222,34 @@ class Sparsify:
 
 @dataclass(frozen=True)
 class Learn:
-    """Train on, with the model that the chain starts from as the teacher.
+    """Train further, with the first model of the chain as the teacher.
 
     Attributes:
-        recipe: keys of a training recipe, on top of those that the chain shares.
+        recipe: Keys of a training recipe, added to those that the chain shares.
     """
 
     recipe: dict[str, Any]
 
     @property
     def learning(self) -> dict[str, Any]:
-        """The recipe."""
+        """Keys of the training recipe."""
         return self.recipe
 
     def prepare(self, model: Model, path: Path, context: CompressionContext) -> None:
-        """Nothing to do but to say what it comes from."""
+        """Write the network with metadata that name its parent."""
         metadata = model.metadata
         export_model(path, float_copy(model), replace(_derived(model), pruned=metadata.pruned))
 
 
 @dataclass(frozen=True)
 class Quantize:
-    """Bring a network to a quantisation level.
+    """Quantize a network.
 
     Attributes:
-        level: name in seg_ros.quantization.levels.QUANTIZATIONS.
-        method: of calibration: 'minmax', 'percentile' or 'mse'; int8 only.
-        images: to calibrate on.
-        learn: keys of a training recipe for training with rounding; none without ``epochs``.
+        level: Name in seg_ros.quantization.levels.QUANTIZATIONS.
+        method: Method of calibration: 'minmax', 'percentile' or 'mse'; int8 only.
+        images: Number of images for calibration; int8 only.
+        learn: Keys of a training recipe for training with rounding; no training without ``epochs``.
     """
 
     level: str = 'int8'
@@ -259,11 +262,11 @@ class Quantize:
 
     @property
     def learning(self) -> dict[str, Any]:
-        """With rounding."""
+        """Keys of the training recipe, with rounding to the level; empty without ``epochs``."""
         return {**self.learn, 'quantization': self.level} if self.learn.get('epochs') else {}
 
     def prepare(self, model: Model, path: Path, context: CompressionContext) -> None:
-        """Calibrate where the level needs it; round where nothing is to be learnt."""
+        """Calibrate if the level needs it, round if the network does not learn, and write it."""
         network = float_copy(model)
         metadata = _derived(model, keeps_embeddings=True)
         if QUANTIZATIONS[self.level].dtype == torch.int8:
@@ -284,11 +287,11 @@ class Quantize:
 
 @dataclass(frozen=True)
 class Share:
-    """Let weights share a few values; a shorthand for :class:`Quantize` with level ``shared-N``.
+    """Share weights: each kernel has few different values. Short for :class:`Quantize` to ``shared-N``.
 
     Attributes:
-        bits: of an index, 2..8.
-        learn: as in :class:`Quantize`.
+        bits: Number of bits of an index into the codebook, 2..8.
+        learn: As in :class:`Quantize`.
     """
 
     bits: int = 5
@@ -296,11 +299,11 @@ class Share:
 
     @property
     def learning(self) -> dict[str, Any]:
-        """Of the values."""
+        """Keys of the training recipe for the shared values; empty without ``epochs``."""
         return self._as_quantize().learning
 
     def prepare(self, model: Model, path: Path, context: CompressionContext) -> None:
-        """Share."""
+        """Share weights and write the network."""
         self._as_quantize().prepare(model, path, context)
 
     def _as_quantize(self) -> Quantize:
@@ -316,20 +319,21 @@ STEPS: dict[str, type[CompressionStep]] = {
     'quantize': Quantize,
     'share': Share,
 }
-"""What a chain may be made of."""
+"""Steps by their names in recipes."""
 
 
 def example_of(model: Model) -> Tensor:
-    """(1, 3, H, W) float zeros of a model's input size."""
+    """A (1, 3, H, W) float input of zeros, of a model's input size."""
     return torch.zeros(1, 3, *model.metadata.input_size)
 
 
 def _derived(model: Model, *, keeps_embeddings: bool = False) -> ModelMetadata:
-    """Description of a float model made from another one: without what reads the network as it was."""
+    """Metadata of a float model made from another one, without codes and, unless kept, embeddings."""
     metadata = model.metadata
     if metadata.codes is not None:
         log.warning(
-            'the codes are left out: they belong to the network as it was; seg_ros fit-codes makes new ones'
+            'the codes are left out: they belong to the network before this step; '
+            'seg_ros fit-codes makes new ones'
         )
     embeddings = metadata.embeddings if keeps_embeddings else None
     if embeddings is not metadata.embeddings:
@@ -348,12 +352,13 @@ def _derived(model: Model, *, keeps_embeddings: bool = False) -> ModelMetadata:
 
 
 def _pruned(model: Model, removed: list[str]) -> ModelMetadata:
+    """Metadata of a pruned model, with the blocks removed in this and earlier steps."""
     before = (model.metadata.pruned or {}).get('removed', [])
     return replace(_derived(model), pruned={'removed': [*before, *removed]})
 
 
 def _task(n_images: int, model: Model, context: CompressionContext) -> Task:
-    """What importance is measured on."""
+    """Images and loss for scoring."""
 
     def loss(scores: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(scores, labels.long(), ignore_index=UNLABELLED)
@@ -363,5 +368,5 @@ def _task(n_images: int, model: Model, context: CompressionContext) -> Task:
 
 
 def _short(value: float) -> float:
-    """Five digits, which is more than a range is known to."""
+    """Round to five significant digits, more than calibration determines."""
     return float(f'{value:.5g}')

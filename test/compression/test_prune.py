@@ -107,7 +107,7 @@ def test_the_floor_holds() -> None:
     assert min(widths(network)[:2]) >= 4
     network = graded()
     few = Budget('parameters', 0.45 * count_parameters(network))
-    prune_to(network, EXAMPLE, few, criterion='l1', floor_share=0.5)
+    prune_to(network, EXAMPLE, few, criterion='l1', floor_fraction=0.5)
     assert widths(network)[0] >= 6
     assert widths(network)[1] >= 4
 
@@ -243,7 +243,7 @@ def test_nonsense_is_refused() -> None:
         Budget('macs', 0)
     with pytest.raises(ParameterError, match='measure'):
         Budget('latency', 1)
-    for wrong in ({'step': 0}, {'floor': 0}, {'multiple': 0}, {'floor_share': 1.5}):
+    for wrong in ({'step': 0}, {'floor': 0}, {'multiple': 0}, {'floor_fraction': 1.5}):
         with pytest.raises(ParameterError, match='expected 0 < step <= 1'):
             prune_to(graded(), EXAMPLE, Budget('macs', 1), criterion='l1', **wrong)
 

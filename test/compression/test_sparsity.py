@@ -15,7 +15,7 @@ def test_the_smallest_of_each_layer_go() -> None:
     before, after = network(), network()
     sparsity = sparsify(after, 0.6)
     assert sparsity.masks.keys() == {'0.weight', '2.weight'}
-    assert sparsity.share == pytest.approx((81 + 6) / 145)
+    assert sparsity.fraction == pytest.approx((81 + 6) / 145)
     for name, n_zero in (('0.weight', 81), ('2.weight', 6)):
         old, new = before.get_parameter(name), after.get_parameter(name)
         assert int((new == 0).sum()) == n_zero
@@ -41,9 +41,9 @@ def test_equal_weights_go_in_the_number_asked_for() -> None:
     assert int((flat.weight == 0).sum()) == 4
 
 
-@pytest.mark.parametrize('share', [0, 1])
-def test_none_and_all(share: float) -> None:
-    assert sparsify(network(), share).share == share
+@pytest.mark.parametrize('fraction', [0, 1])
+def test_none_and_all(fraction: float) -> None:
+    assert sparsify(network(), fraction).fraction == fraction
 
 
 def test_zeros_survive_fine_tuning() -> None:
