@@ -16,7 +16,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from seg_ros.arrays import UNLABELLED, UInt8Array
-from seg_ros.cli.model_options import add_model_arguments, settings_from
+from seg_ros.cli.options import add_model_arguments, settings_from
 from seg_ros.datasets.camvid import CamVid
 from seg_ros.images.resize import resize_image
 from seg_ros.inference.segmenter import Segmenter

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from std_msgs.msg import Header
 
-from seg_ros.cli.model_options import add_model_arguments, settings_from
-from seg_ros.datasets.dataset import read_image
+from seg_ros.cli.options import add_model_arguments, settings_from
+from seg_ros.images.files import read_image
 from seg_ros.images.resize import resize_image
 from seg_ros.inference.segmenter import Segmenter
 from seg_ros.ros.messages import segment_array, segment_ids

@@ -30,7 +30,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from seg_ros.arrays import UInt8Array
-from seg_ros.cli.model_options import add_model_arguments, settings_from
+from seg_ros.cli.options import add_model_arguments, settings_from
 from seg_ros.images.resize import resize_image
 from seg_ros.inference.segmenter import Segmenter
 from seg_ros.inference.settings import parameters_from

@@ -1,10 +1,10 @@
-"""``seg_ros compress``: run a recipe of steps, each of which makes a model smaller."""
+"""``seg_ros compress``: run a recipe of compression steps."""
 
 import argparse
 from pathlib import Path
 
-from seg_ros.cli.compress_options import add_device, report
-from seg_ros.cli.train import find_recipe
+from seg_ros.cli.compression_step import print_sizes
+from seg_ros.cli.options import add_data, add_output, add_recipe, add_training_device, find_recipe
 from seg_ros.compression.chain import CompressionRecipe, compress
 from seg_ros.modelfile.file import load_model
 from seg_ros.training.distributed import join, leave
@@ -13,19 +13,14 @@ from seg_ros.training.interrupts import remembered_interrupts
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument('recipe', help='recipe file, or the name of a shipped one')
-    parser.add_argument('--data', type=Path, metavar='DIR', help='root of the data set')
-    parser.add_argument(
-        '-o',
-        '--output',
-        type=Path,
-        metavar='FOLDER',
-        help='folder of the chain (default: runs/NAME); steps that are done there are not done again',
+    add_recipe(parser, 'segnet_camvid')
+    add_data(parser)
+    add_output(
+        parser,
+        'FOLDER',
+        'folder of the chain (default: runs/NAME); steps that are finished there are not repeated',
     )
-    parser.add_argument(
-        '--set', action='append', default=[], metavar='KEY=VALUE', help='change the recipe; may be repeated'
-    )
-    add_device(parser)
+    add_training_device(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -40,5 +35,5 @@ def run(arguments: argparse.Namespace) -> int:
     finally:
         leave()
     if processes.is_main:
-        report(load_model(recipe.model), load_model(made))
+        print_sizes(load_model(recipe.model), load_model(made))
     return 0

@@ -12,7 +12,7 @@ from seg_ros import synthetic
 from seg_ros.bags.reader import BagReader
 from seg_ros.bags.writer import BagWriter
 from seg_ros.cli.make_bag import stamp_of
-from seg_ros.cli.model_options import add_model_arguments
+from seg_ros.cli.options import add_model_arguments
 from seg_ros.cli.replay import add_replay_arguments, replay
 from seg_ros.errors import ModelFileError
 from seg_ros.evaluation.figures import table, write_json

@@ -1,27 +1,35 @@
-"""``seg_ros info``: what is in a model file."""
+"""``seg_ros info``: content of a model file."""
+
+from __future__ import annotations
 
 import argparse
 import json
+from typing import TYPE_CHECKING
 
-from seg_ros.modelfile.file import Model, load_model
-from seg_ros.modelfile.metadata import CodeMetadata
+from seg_ros.cli.options import MODEL_FILE
+
+if TYPE_CHECKING:
+    from seg_ros.modelfile.file import Model
+    from seg_ros.modelfile.metadata import CodeMetadata
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument('file', help='model file: a path, or the name of a shipped model')
-    parser.add_argument('--json', action='store_true', help="print the file's whole metadata")
+    parser.add_argument('file', help=MODEL_FILE)
+    parser.add_argument('--json', action='store_true', help='print all metadata of the file as JSON')
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print a summary, or all of the metadata as JSON."""
+    from seg_ros.modelfile.file import load_model
+
     model = load_model(arguments.file)
     print(json.dumps(model.metadata.as_json(), indent=2) if arguments.json else summary(model))
     return 0
 
 
 def summary(model: Model) -> str:
-    """The model in a dozen lines."""
+    """Summary of a model in about twelve lines."""
     metadata = model.metadata
     height, width = metadata.input_size
     figures = {k: v for k, v in metadata.figures.items() if isinstance(v, (int, float, str))}
@@ -36,11 +44,11 @@ def summary(model: Model) -> str:
         f'{model.golden.images.shape[1]} pixels',
         'codes': _codes(metadata.codes),
         'embeddings': _embeddings(model),
-        'trained on': str(metadata.training.get('data', 'not said')),
+        'trained on': str(metadata.training.get('data', 'unknown')),
         'figures': ', '.join(
             f'{k} {v:.4g}' if isinstance(v, float) else f'{k} {v}' for k, v in figures.items()
         ),
-        'licence': metadata.licence or 'not said',
+        'licence': metadata.licence or 'unknown',
     }
     return '\n'.join(f'{name:14} {value}' for name, value in rows.items() if value)
 
@@ -50,9 +58,9 @@ def _embeddings(model: Model) -> str:
     if embeddings is None or head is None:
         return ''
     return (
-        f'{embeddings.dimensions} numbers at every {embeddings.stride}th pixel each way, from the image, '
+        f'{embeddings.dimensions} dimensions at a stride of {embeddings.stride} pixels, from the image, '
         f'{", ".join(embeddings.taps)}; filter {embeddings.window} x {embeddings.window}, '
-        f'{embeddings.iterations} times, '
+        f'{embeddings.iterations} iterations, '
         f'hardness {float(head.hardness.detach()):.3g}'
     )
 
@@ -63,5 +71,5 @@ def _codes(codes: CodeMetadata | None) -> str:
     read = [*codes.taps, *(['colour'] if codes.has_colour else [])]
     return (
         f'{codes.n_bits} bits from {", ".join(read)}; {codes.superpixels} of {codes.region_size} pixels, '
-        f'joined up to {codes.merge_limit:.1%} of the bits'
+        f'merged up to {codes.merge_limit:.1%} of differing bits'
     )

@@ -1,4 +1,7 @@
-"""The command ``seg_ros``: one subcommand a module, imported only when it is used."""
+"""The command ``seg_ros``: each subcommand is a module that is imported only when it is used.
+
+Some of these modules import heavy packages inside ``run``, so that ``seg_ros COMMAND --help`` is fast.
+"""
 
 import argparse
 import importlib
@@ -13,32 +16,32 @@ from seg_ros.inference.process import keep_freed_memory, limit_thread_spinning
 COMMANDS: dict[str, tuple[str, str]] = {
     'demo': ('seg_ros.cli.demo', 'segment a rendered drive, or your bag, with the real node'),
     'segment': ('seg_ros.cli.segment', 'segment images, folders and videos, without ROS'),
-    'replay': ('seg_ros.cli.replay', 'play a bag through the real node and record what it says'),
+    'replay': ('seg_ros.cli.replay', 'play a bag through the real node and record its results'),
     'make-bag': ('seg_ros.cli.make_bag', 'make a bag from a folder of images'),
-    'make-images': ('seg_ros.cli.make_images', 'take images out of a bag, to label them'),
-    'show-data': ('seg_ros.cli.show_data', 'say what is in a data set, check it, draw it, copy it'),
+    'make-images': ('seg_ros.cli.make_images', 'extract images from a bag, for labelling'),
+    'show-data': ('seg_ros.cli.show_data', 'count, check, draw and copy a data set'),
     'evaluate': ('seg_ros.cli.evaluate', 'measure accuracy on a data set'),
-    'train': ('seg_ros.cli.train', 'train a network from a recipe'),
-    'fit-codes': ('seg_ros.cli.fit_codes', 'give a model binary codes for segments'),
-    'evaluate-segments': ('seg_ros.cli.evaluate_segments', 'compare segments with those people drew'),
-    'match': ('seg_ros.cli.match', 'find segments of two images or bags that look alike'),
-    'visualize': ('seg_ros.cli.visualize', 'show what units respond to, and what embeddings tell apart'),
+    'train': ('seg_ros.cli.train', 'train a network by a recipe'),
+    'fit-codes': ('seg_ros.cli.fit_codes', 'add binary codes for segments to a model'),
+    'evaluate-segments': ('seg_ros.cli.evaluate_segments', 'compare segments with segments drawn by people'),
+    'match': ('seg_ros.cli.match', 'find similar segments in two images or bags'),
+    'visualize': ('seg_ros.cli.visualize', 'draw the units of a layer, or the embeddings'),
     'compare': ('seg_ros.cli.compare', 'compare models: accuracy, size, speed, memory'),
-    'prune': ('seg_ros.cli.prune', 'take channels or blocks out of a network'),
-    'quantize': ('seg_ros.cli.quantize', 'bring a network to fewer bits'),
-    'share': ('seg_ros.cli.share', 'let the weights of a network share a few values'),
-    'compress': ('seg_ros.cli.compress', 'run a recipe of such steps'),
-    'info': ('seg_ros.cli.info', 'say what is in a model file'),
+    'prune': ('seg_ros.cli.prune', 'remove channels or blocks from a network'),
+    'quantize': ('seg_ros.cli.quantize', 'reduce the number of bits of a network'),
+    'share': ('seg_ros.cli.share', 'reduce the weights of a network to a few shared values'),
+    'compress': ('seg_ros.cli.compress', 'run a recipe of compression steps'),
+    'info': ('seg_ros.cli.info', 'print the content of a model file'),
     'params': ('seg_ros.cli.params', "print the node's parameters"),
 }
-"""Subcommand -> module with ``add_arguments(parser)`` and ``run(arguments)``, and its help."""
+"""Subcommand -> module with ``add_arguments(parser)`` and ``run(arguments)``, and the help."""
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run a subcommand.
 
     Returns:
-        Exit code: 0, or 1 for an error that is the input's, with one line that says what to do.
+        Exit code: 0 = success; 1 = error in the input, explained on stderr; 130 = interrupted.
     """
     limit_thread_spinning()
     keep_freed_memory()
@@ -55,7 +58,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
-    """The parser; only the module of the subcommand in ``words`` is imported."""
+    """Make the parser; only the module of the subcommand in ``words`` is imported."""
     parser = argparse.ArgumentParser(
         prog='seg_ros', description='Real-time semantic segmentation for ROS 2.', allow_abbrev=False
     )

@@ -1,4 +1,4 @@
-"""``seg_ros make-bag``: a bag from a folder of images, to replay what was recorded without ROS."""
+"""``seg_ros make-bag``: make a bag from a folder of images, to replay images recorded without ROS."""
 
 import argparse
 import re
@@ -8,28 +8,32 @@ from pathlib import Path
 from tqdm import tqdm
 
 from seg_ros.bags.writer import BagWriter
-from seg_ros.datasets.dataset import images_by_stem, read_image
+from seg_ros.cli.options import add_output
+from seg_ros.datasets.pairs import images_by_stem
 from seg_ros.errors import DatasetError, ParameterError
+from seg_ros.images.files import read_image
 
 FIRST_STAMP_NS = 1_000_000_000
-"""Not zero, which stands for "no time" in ROS."""
+"""Stamp of the first frame; not zero, which means "no time" in ROS."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument('folder', type=Path, help='folder of images, taken in the order of their names')
-    parser.add_argument('-o', '--output', type=Path, required=True, metavar='OUT.mcap')
-    parser.add_argument('--match', default='*', metavar='GLOB', help="only names like this, e.g. 'drive1_*'")
+    parser.add_argument('folder', type=Path, help='folder of images, which are sorted by name')
+    add_output(parser, 'OUT.mcap', 'bag to write', required=True)
     parser.add_argument(
-        '--rate-hz', type=float, default=10.0, help='frames per second (default: %(default)s)'
+        '--match', default='*', metavar='GLOB', help="pattern of file names, such as 'drive1_*'"
     )
-    parser.add_argument('--topic', default='/camera/image_raw', help='default: %(default)s')
-    parser.add_argument('--frame-id', default='camera', help='default: %(default)s')
-    parser.add_argument('--overwrite', action='store_true', help='replace OUT.mcap if it is there')
+    parser.add_argument('--rate-hz', type=float, default=10.0, help='frame rate in Hz (default: %(default)s)')
+    parser.add_argument('--topic', default='/camera/image_raw', help='image topic (default: %(default)s)')
+    parser.add_argument(
+        '--frame-id', default='camera', help='frame_id of the messages (default: %(default)s)'
+    )
+    parser.add_argument('--overwrite', action='store_true', help='replace OUT.mcap if it exists')
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the bag and say what is in it."""
+    """Write the bag and print its content."""
     paths = find_images(arguments.folder, arguments.match)
     if not 0 < arguments.rate_hz <= 1000:
         raise ParameterError(f'--rate-hz is {arguments.rate_hz}; expected above 0, up to 1000')
@@ -42,21 +46,26 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def find_images(folder: Path, match: str = '*') -> Sequence[Path]:
-    """The images of a folder as people count: 2.png before 10.png.
+    """Find the images of a folder, sorted by the numbers in their names: 2.png before 10.png.
+
+    Args:
+        folder: Folder of the images.
+        match: Pattern of file names.
 
     Raises:
-        DatasetError: there is none.
+        DatasetError: No image matches.
     """
     paths = [path for path in images_by_stem(folder).values() if path.match(match)]
     if not paths:
-        raise DatasetError(f"{folder} holds no image like '{match}'")
-    return sorted(paths, key=lambda path: _numbers_as_such(path.name))
+        raise DatasetError(f"{folder} has no image that matches '{match}'")
+    return sorted(paths, key=lambda path: _by_numbers(path.name))
 
 
 def stamp_of(index: int, rate_hz: float) -> int:
-    """Stamp in ns of a frame of a steady camera."""
+    """Stamp of a frame in nanoseconds, at a constant frame rate."""
     return FIRST_STAMP_NS + round(index * 1e9 / rate_hz)
 
 
-def _numbers_as_such(name: str) -> list[tuple[int, str]]:
+def _by_numbers(name: str) -> list[tuple[int, str]]:
+    """Sort key that compares digits as numbers."""
     return [(int(part), '') if part.isdigit() else (-1, part) for part in re.split(r'(\d+)', name)]

@@ -1,34 +1,33 @@
-"""``seg_ros make-images``: images from a bag, to be labelled."""
+"""``seg_ros make-images``: extract images from a bag, for labelling."""
 
 import argparse
 from pathlib import Path
 
-import cv2
 from tqdm import tqdm
 
 from seg_ros.bags.reader import BagReader
-from seg_ros.errors import BagError, ParameterError
+from seg_ros.cli.options import add_output
+from seg_ros.errors import ParameterError
+from seg_ros.images.files import write_image
 from seg_ros.images.messages import image_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument('bag', type=Path, help='bag folder, or .mcap or .db3 file')
-    parser.add_argument(
-        '-o', '--output', type=Path, required=True, metavar='FOLDER', help='receives BAG_MILLISECONDS.png'
-    )
+    parser.add_argument('bag', type=Path, help='bag: a folder, or a .mcap or .db3 file')
+    add_output(parser, 'FOLDER', 'folder for the images, BAG_MILLISECONDS.png', required=True)
     parser.add_argument(
         '--every-s',
         type=float,
         default=1.0,
         metavar='S',
-        help='seconds between two images; 0 takes all (default: %(default)s)',
+        help='time between two images in seconds; 0 = all images (default: %(default)s)',
     )
-    parser.add_argument('--topic', help='image topic (default: the only one)')
+    parser.add_argument('--topic', help='image topic (default: the only image topic of the bag)')
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the images and say how many."""
+    """Write the images and print their number."""
     if not arguments.every_s >= 0:
         raise ParameterError(f'--every-s is {arguments.every_s}; expected 0 or more')
     arguments.output.mkdir(parents=True, exist_ok=True)
@@ -42,8 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
                 continue
             last_ns = stamp_ns
             path = arguments.output / f'{arguments.bag.stem}_{stamp_ns // 1_000_000:013}.png'
-            if not cv2.imwrite(str(path), cv2.cvtColor(image_of(message.decode()), cv2.COLOR_RGB2BGR)):
-                raise BagError(f'{path} cannot be written; choose another folder')
+            write_image(path, image_of(message.decode()))
             n_images += 1
     print(f'{arguments.output}: {n_images} of {topic.n_messages} images of {topic.name}')
     return 0

@@ -10,11 +10,11 @@ import numpy as np
 
 from seg_ros.arrays import UInt8Array
 from seg_ros.bags.reader import BagReader
-from seg_ros.cli.model_options import add_model_arguments, settings_from
-from seg_ros.datasets.dataset import IMAGE_SUFFIXES, read_image
+from seg_ros.cli.options import add_model_arguments, settings_from
 from seg_ros.drawing.overlay import code_colours, draw_segments
 from seg_ros.errors import BagError, ImageError, ParameterError, UnavailableError
 from seg_ros.evaluation.figures import table, write_json
+from seg_ros.images.files import IMAGE_SUFFIXES, read_image
 from seg_ros.images.messages import image_of
 from seg_ros.inference.segmenter import Segmenter
 from seg_ros.segments.hamming import hamming

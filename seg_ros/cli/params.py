@@ -11,7 +11,10 @@ from seg_ros.inference.settings import PARAMETERS
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument(
-        '--format', choices=FORMATS, default='yaml', help='a parameter file or a table (default: %(default)s)'
+        '--format',
+        choices=FORMATS,
+        default='yaml',
+        help='format: a parameter file or a table (default: %(default)s)',
     )
 
 
@@ -22,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def as_yaml() -> str:
-    """``config/seg_ros.param.yaml``: every parameter with its default, for a node of any name."""
+    """Text of ``config/seg_ros.param.yaml``: every parameter with its default, for a node of any name."""
     lines = [
         '# Every parameter with its default. Made by "seg_ros params"; copy it and change what you need.',
         '/**:',
@@ -39,7 +42,7 @@ def as_yaml() -> str:
 
 
 def as_markdown() -> str:
-    """The table of the node reference."""
+    """Table of the node reference."""
     lines = ['| parameter | default | accepts | may change | meaning |', '|---|---|---|---|---|']
     for p in PARAMETERS:
         accepts = (p.constraint or type(p.default).__name__).replace(' | ', ', ')

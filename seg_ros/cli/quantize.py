@@ -1,8 +1,9 @@
-"""``seg_ros quantize``: bring a network to fewer bits."""
+"""``seg_ros quantize``: reduce the number of bits of weights and activations."""
 
 import argparse
 
-from seg_ros.cli.compress_options import add_common_arguments, add_learning, learning_from, run_step
+from seg_ros.cli.compression_step import run_step
+from seg_ros.cli.options import add_compression, learning_from
 from seg_ros.compression.steps import Quantize
 from seg_ros.quantization.int8 import CALIBRATIONS
 from seg_ros.quantization.levels import QUANTIZATIONS
@@ -10,15 +11,22 @@ from seg_ros.quantization.levels import QUANTIZATIONS
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    add_common_arguments(parser)
-    parser.add_argument('--level', choices=list(QUANTIZATIONS), default='int8', help='%(default)s')
+    add_compression(parser)
     parser.add_argument(
-        '--method', choices=list(CALIBRATIONS), default='mse', help='of calibration (%(default)s)'
+        '--level',
+        choices=list(QUANTIZATIONS),
+        default='int8',
+        help='level of quantization (default: %(default)s)',
     )
-    add_learning(parser)
+    parser.add_argument(
+        '--method',
+        choices=list(CALIBRATIONS),
+        default='mse',
+        help='method for the calibration of activations (default: %(default)s)',
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Quantise."""
+    """Quantize the model."""
     step = Quantize(arguments.level, arguments.method, arguments.images, learning_from(arguments))
     return run_step(step, arguments)

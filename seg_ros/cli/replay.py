@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seg_ros.cli.model_options import add_model_arguments, settings_from
+from seg_ros.cli.options import add_model_arguments, settings_from
 from seg_ros.errors import ParameterError, UnavailableError
 from seg_ros.evaluation.figures import table, write_json
 

@@ -13,8 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from seg_ros.arrays import UInt8Array
-from seg_ros.cli.model_options import add_model_arguments, settings_from
-from seg_ros.datasets.dataset import IMAGE_SUFFIXES, read_image
+from seg_ros.cli.options import add_model_arguments, settings_from
 from seg_ros.drawing.overlay import Overlay
 from seg_ros.errors import ImageError, SegRosError
 from seg_ros.evaluation.figures import (
@@ -25,6 +24,7 @@ from seg_ros.evaluation.figures import (
     table,
     write_json,
 )
+from seg_ros.images.files import IMAGE_SUFFIXES, read_image
 from seg_ros.inference.prediction import Prediction
 from seg_ros.inference.segmenter import Segmenter
 from seg_ros.inference.settings import check

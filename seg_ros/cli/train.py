@@ -1,6 +1,6 @@
-"""``seg_ros train``: from a recipe to a model file.
+"""``seg_ros train``: train a network by a recipe, and write a model file.
 
-Many processes: ``torchrun --nproc-per-node=2 -m seg_ros.cli train ...``.
+With several processes: ``torchrun --nproc-per-node=2 -m seg_ros.cli train ...``.
 """
 
 import argparse
@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from seg_ros._numba import n_cores
+from seg_ros.cli.options import add_data, add_output, add_recipe, add_training_device, find_recipe
 from seg_ros.errors import RecipeError
-from seg_ros.resources import find_file
 from seg_ros.training.distributed import join, leave
 from seg_ros.training.interrupts import remembered_interrupts
 from seg_ros.training.recipe import Recipe
@@ -29,25 +29,16 @@ RESULTS_FILE = 'results.json'
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument('recipe', help='recipe file, or the name of a shipped one, such as squares')
-    parser.add_argument('--data', type=Path, metavar='DIR', help='root of the data set')
-    parser.add_argument(
-        '-o',
-        '--output',
-        type=Path,
-        metavar='FOLDER',
-        help='folder of the run (default: runs/NAME); a run that was stopped there goes on',
+    add_recipe(parser, 'squares')
+    add_data(parser)
+    add_output(
+        parser,
+        'FOLDER',
+        'folder of the run (default: runs/NAME); a run that was stopped there is continued',
     )
+    add_training_device(parser)
     parser.add_argument(
-        '--device', choices=('auto', 'cpu', 'cuda'), default='auto', help='default: %(default)s'
-    )
-    parser.add_argument('--threads', type=int, metavar='N', help='CPU threads (default: all cores)')
-    parser.add_argument(
-        '--set',
-        action='append',
-        default=[],
-        metavar='KEY=VALUE',
-        help='change the recipe, such as epochs=5 or augment.flip=0; may be repeated',
+        '--threads', type=int, metavar='N', help='number of CPU threads (default: one for each core)'
     )
 
 
@@ -67,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         if processes.is_main:
             print(
-                f'\nstopped; the same command goes on from the last full epoch in {folder}', file=sys.stderr
+                f'\nstopped; the same command continues from the last full epoch in {folder}', file=sys.stderr
             )
         return 130
     finally:
@@ -75,17 +66,8 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def find_recipe(name: str, kind: str = 'train') -> Path:
-    """The file behind a path or the name of a shipped recipe, of ``config/<kind>/``.
-
-    Raises:
-        UnknownNameError: there is no shipped recipe of that name.
-    """
-    return find_file(name, f'config/{kind}', ('.yaml', '.yml'), 'recipe')
-
-
 def commit_of(path: Path) -> str | None:
-    """The commit of the repository that a file lies in, ``-dirty`` after local changes; None without."""
+    """Commit of the repository that has a file, with ``-dirty`` after local changes; None = no repository."""
     words = ['git', '-C', str(path.parent), 'describe', '--always', '--dirty', '--abbrev=40', '--exclude=*']
     try:
         found = subprocess.run(words, capture_output=True, text=True, check=True)
@@ -95,7 +77,7 @@ def commit_of(path: Path) -> str | None:
 
 
 def _set_threads(wanted: int | None) -> None:
-    """``wanted`` threads, or this process's share of the cores it may use."""
+    """Use ``wanted`` threads, or an equal part of the cores for each process on this computer."""
     if wanted is not None and wanted < 1:
         raise RecipeError(f'--threads is {wanted}; expected 1 or more')
     n_neighbours = int(os.environ.get('LOCAL_WORLD_SIZE', '1'))
@@ -114,7 +96,7 @@ def _report(setup: TrainingSetup) -> None:
 
 
 def _table(figures: dict[str, Any]) -> str:
-    """IoU of each class, then the averages."""
+    """Table of the IoU of each class and the averages, in percent."""
     rows = {
         **figures['class_iou'],
         'mean IoU': figures['mean_iou'],

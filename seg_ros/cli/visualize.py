@@ -10,15 +10,17 @@ import numpy as np
 from tqdm import tqdm
 
 from seg_ros.arrays import UInt8Array
-from seg_ros.cli.evaluate import open_images
+from seg_ros.cli.options import dataset_options
 from seg_ros.datasets.dataset import Dataset
+from seg_ros.datasets.open import open_images
 from seg_ros.datasets.registry import DATASETS
 from seg_ros.errors import ParameterError, UnavailableError
 from seg_ros.evaluation.compare import EvenSample
+from seg_ros.evaluation.deconvnet import ReceptiveField
 from seg_ros.evaluation.embedding_pictures import EmbeddingColours, choose_spots, spots_at
 from seg_ros.evaluation.embedding_views import EmbeddedModel, LabelChanges
 from seg_ros.evaluation.figures import table, write_json
-from seg_ros.evaluation.units import ReceptiveField, watch
+from seg_ros.evaluation.units import watch
 from seg_ros.reports import embedding_page, units_page
 from seg_ros.reports.embedding_plates import Painter, Plate
 from seg_ros.reports.unit_portraits import (
@@ -111,7 +113,7 @@ def _show_units(arguments: argparse.Namespace) -> dict[str, str]:
     for unit in arguments.unit or ():
         if not 0 <= unit < first.n_units:
             raise ParameterError(f'--unit {unit}: layer {arguments.layer} has units 0..{first.n_units - 1}')
-    dataset = open_images(arguments.dataset, arguments.data, arguments.split, arguments.classes)
+    dataset = open_images(arguments.dataset, arguments.data, arguments.split, dataset_options(arguments))
     images = EvenSample(dataset, arguments.limit or len(dataset))
     watch([s.watched for s in (first, *others)], (image for image, _ in _each(images)))
     comparisons = [PortraitComparison.of(first, other) for other in others]
@@ -136,7 +138,7 @@ def _show_embeddings(arguments: argparse.Namespace) -> dict[str, str]:
     """A page and sheets of a model's embeddings; what is to be told of them."""
     model = EmbeddedModel.load(arguments.model, arguments.quantization, arguments.device)
     by_hand = spots_at(arguments.at or (), model)
-    dataset = open_images(arguments.dataset, arguments.data, arguments.split, arguments.classes)
+    dataset = open_images(arguments.dataset, arguments.data, arguments.split, dataset_options(arguments))
     images = EvenSample(dataset, arguments.limit or _N_IMAGES)
     classes = model.model.metadata.classes
     is_judged = classes.names == dataset.classes.names
@@ -169,7 +171,7 @@ def _show_embeddings(arguments: argparse.Namespace) -> dict[str, str]:
         'split': arguments.split,
         **model.as_json(),
         'n_images': len(images),
-        'component_shares': colours.shares_.tolist(),
+        'component_shares': colours.explained_variance_ratio_.tolist(),
         **change.as_json(),
         'images': [
             {'name': view.name, **view.change.as_json(), 'masks': [asdict(spot) for spot in chosen]}

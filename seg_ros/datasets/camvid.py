@@ -1,7 +1,7 @@
-"""CamVid as cut for SegNet (480x360, 11 classes): folders train/, trainannot/, val/ ..., and lists of pairs.
+"""CamVid as prepared for SegNet: 480x360, 11 classes; folders train/, trainannot/, val/ ..., lists of pairs.
 
-G. Brostow, J. Fauqueur, R. Cipolla, "Semantic object classes in video", 2009; cut by Badrinarayanan et al.,
-2017.
+G. Brostow, J. Fauqueur, R. Cipolla, "Semantic object classes in video", 2009; prepared by Badrinarayanan et
+al., 2017.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,8 @@ from pathlib import Path, PurePosixPath
 
 from seg_ros.arrays import UInt8Array
 from seg_ros.classes import ClassSet
-from seg_ros.datasets.dataset import existing_folder, images_by_stem, pair_by_stem, read_pair
+from seg_ros.datasets.label_images import read_pair
+from seg_ros.datasets.pairs import existing_folder, images_by_stem, pair_by_stem
 from seg_ros.errors import DatasetError
 from seg_ros.resources import resource
 
@@ -21,14 +22,15 @@ class CamVid:
     """One split of CamVid.
 
     Args:
-        root: the folder that holds ``train/``, ``trainannot/`` and so on.
-        split: read from ``<split>.txt`` where there is one (its lines name image and labels; only the last
-            two parts of a path count, and files match by stem), else all pairs of the folders.
-        include: file name patterns; only images whose name matches one are kept.
-        exclude: file name patterns such as ``0006R0_*``, to leave a drive out.
+        root: Folder that has ``train/``, ``trainannot/`` and so on.
+        split: Name of the split. Its images are listed in ``<split>.txt``, a line for each image and label
+            image. Only the last two parts of a listed path count, and files match by stem. Without the list
+            all pairs of the folders belong to the split.
+        include: Patterns of file names; only images that match one are used.
+        exclude: Patterns of file names such as ``0006R0_*``, to leave a drive out.
 
     Raises:
-        DatasetError: a file or folder is missing, a line of the listing is wrong, or nothing is left.
+        DatasetError: A file or folder is missing, a line of the list is wrong, or no image is left.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class CamVid:
 
 
 def _listed_pairs(root: Path, listing: Path) -> list[tuple[Path, Path]]:
+    """Pairs of a list; the folders are found below ``root``."""
     folders: dict[Path, dict[str, Path]] = {}
 
     def find(text: str) -> Path:

@@ -1,4 +1,4 @@
-"""Cityscapes as it is published: leftImg8bit/<split>/<city>/ and gtFine/<split>/<city>/.
+"""Cityscapes in its published layout: leftImg8bit/<split>/<city>/ and gtFine/<split>/<city>/.
 
 M. Cordts et al., "The Cityscapes dataset for semantic urban scene understanding", CVPR 2016.
 """
@@ -9,25 +9,27 @@ import numpy as np
 
 from seg_ros.arrays import UNLABELLED, UInt8Array
 from seg_ros.classes import ClassSet
-from seg_ros.datasets.dataset import existing_folder, read_ids, read_image
+from seg_ros.datasets.label_images import check_sizes, read_ids
+from seg_ros.datasets.pairs import existing_folder
 from seg_ros.errors import DatasetError
+from seg_ros.images.files import read_image
 from seg_ros.resources import resource
 
-_JUDGED = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
-"""The ids that count, in the order of their train ids; all others are void."""
+_EVALUATED = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
+"""Ids of the evaluated classes, in the order of their train ids; all others are void."""
 _IMAGE = '_leftImg8bit'
 
 
 class Cityscapes:
-    """One split of Cityscapes, in the 19 classes that it is judged on.
+    """One split of Cityscapes, with the 19 classes of its evaluation.
 
     Args:
-        root: the folder that holds ``leftImg8bit/`` and ``gtFine/``.
-        split: train, val; test has no labels in public, and its images are all void.
-        annotation: 'gtFine' or 'gtCoarse'.
+        root: Folder that has ``leftImg8bit/`` and ``gtFine/``.
+        split: 'train', 'val' or 'test'. The labels of test are not public, so its images are all void.
+        annotation: Folder of the annotations: 'gtFine' or 'gtCoarse'.
 
     Raises:
-        DatasetError: a folder is missing or empty, or an image has no labels.
+        DatasetError: A folder is missing or empty, or an image has no labels.
     """
 
     def __init__(self, root: Path | None, split: str, *, annotation: str = 'gtFine') -> None:
@@ -36,7 +38,7 @@ class Cityscapes:
         folder = root / 'leftImg8bit' / split
         images = sorted(folder.glob(f'*/*{_IMAGE}.*'))
         if not images:
-            raise DatasetError(f'{folder} holds no <city>/*{_IMAGE}.png; expected a split of Cityscapes')
+            raise DatasetError(f'{folder} has no <city>/*{_IMAGE}.png; expected a split of Cityscapes')
         self.names = [path.stem.removesuffix(_IMAGE) for path in images]
         self._pairs = []
         for image, name in zip(images, self.names, strict=True):
@@ -45,7 +47,7 @@ class Cityscapes:
                 raise DatasetError(f'{image} has no labels; expected {labels}')
             self._pairs.append((image, labels))
         self._train_ids = np.full(256, UNLABELLED, np.uint8)
-        self._train_ids[list(_JUDGED)] = range(len(_JUDGED))
+        self._train_ids[list(_EVALUATED)] = range(len(_EVALUATED))
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -53,6 +55,5 @@ class Cityscapes:
     def __getitem__(self, index: int) -> tuple[UInt8Array, UInt8Array]:
         image_path, label_path = self._pairs[index]
         image, labels = read_image(image_path), self._train_ids[read_ids(label_path)]
-        if image.shape[:2] != labels.shape:
-            raise DatasetError(f'{image_path} is {image.shape[:2]} but {label_path} is {labels.shape}')
+        check_sizes(image_path, image, label_path, labels)
         return image, labels

@@ -1,4 +1,4 @@
-"""Your own data: a folder of images and a folder of label images, matched by file name; or images alone."""
+"""Data sets of the user: a folder of images and a folder of label images, or images alone."""
 
 from pathlib import Path
 
@@ -6,25 +6,26 @@ import numpy as np
 
 from seg_ros.arrays import UNLABELLED, UInt8Array
 from seg_ros.classes import ClassSet
-from seg_ros.datasets.dataset import existing_folder, images_by_stem, pairs_of_split, read_image, read_pair
+from seg_ros.datasets.label_images import read_pair
+from seg_ros.datasets.pairs import existing_folder, images_by_stem, pairs_of_split
+from seg_ros.images.files import read_image
 from seg_ros.resources import find_file
 
 
 class FolderDataset:
-    """One split of a plain pair of folders: ``images/`` and ``labels/``.
+    """One split of two folders, ``images/`` and ``labels/``; files match by name.
 
-    Both may hold the splits as sub-folders (``images/train``), the splits may hold the pair
-    (``train/images``), or ``<split>.txt`` lists the stems that belong to a split. Without any of these every
-    image belongs to every split.
+    The layouts of splits are those of :func:`seg_ros.datasets.pairs.pairs_of_split`.
 
     Args:
-        root: the folder.
-        split: its part.
-        classes: a file of ``config/labels`` by name, or the path of one, absolute or relative to ``root``.
-        void_id: value of the label images that means void besides 255.
+        root: Folder that has both.
+        split: Name of the split.
+        classes: Class file: name of a file in ``config/labels``, or a path, absolute or relative to ``root``.
+        void_id: Value of void pixels in the label images, besides 255.
 
     Raises:
-        DatasetError: a file or folder is missing, or the split is empty.
+        DatasetError: A file or folder is missing, or the split is empty.
+        UnknownNameError: No shipped class file has the name.
     """
 
     def __init__(self, root: Path | None, split: str, *, classes: str, void_id: int | None = None) -> None:
@@ -44,11 +45,13 @@ class FolderDataset:
 class UnlabelledFolder:
     """Images of a folder as a data set without classes.
 
-    They lie as those of a ``folder`` data set do (``images/``, with splits), or in ``<split>/`` or the folder
-    itself.
+    Args:
+        root: Folder with the images: in ``images/``, with the splits of :class:`FolderDataset`, or in
+            ``<split>/``, or directly.
+        split: Name of the split.
 
     Raises:
-        DatasetError: there is no image.
+        DatasetError: The folder has no image.
     """
 
     def __init__(self, root: Path | None, split: str) -> None:

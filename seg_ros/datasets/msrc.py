@@ -1,4 +1,4 @@
-"""MSRC v2 with cleaned masks as a data set of classes; seg_ros.datasets.segmented has it as segments.
+"""MSRC v2 with cleaned masks and its classes; seg_ros.datasets.segmented has its segments.
 
 J. Shotton et al., "TextonBoost for image understanding", IJCV 2009.
 """
@@ -9,8 +9,10 @@ import numpy as np
 
 from seg_ros.arrays import UInt8Array
 from seg_ros.classes import ClassSet
-from seg_ros.datasets.dataset import existing_folder, pairs_of_split, read_ids, read_image
+from seg_ros.datasets.label_images import check_sizes, read_ids
+from seg_ros.datasets.pairs import existing_folder, pairs_of_split
 from seg_ros.errors import DatasetError
+from seg_ros.images.files import read_image
 from seg_ros.resources import resource
 
 
@@ -18,11 +20,11 @@ class MSRC:
     """One split of MSRC v2: ``images/``, ``classes/`` (1..23, 0 = void) and ``<split>.txt``.
 
     Args:
-        root: the folder that holds them.
-        split: 'train', 'val', 'test', or a list of your own; without lists, all images.
+        root: Folder that has them.
+        split: Name of a list: 'train', 'val', 'test', or another one. Without lists, a split is all images.
 
     Raises:
-        DatasetError: a folder or file is missing, the split is empty, or a label is no class.
+        DatasetError: A folder or file is missing, the split is empty, or a label is not a class.
     """
 
     def __init__(self, root: Path | None, split: str) -> None:
@@ -36,8 +38,7 @@ class MSRC:
     def __getitem__(self, index: int) -> tuple[UInt8Array, UInt8Array]:
         image_path, label_path = self._pairs[index]
         image, ids = read_image(image_path), read_ids(label_path)
-        if image.shape[:2] != ids.shape:
-            raise DatasetError(f'{image_path} is {image.shape[:2]} but {label_path} is {ids.shape}')
+        check_sizes(image_path, image, label_path, ids)
         if ids.max() > len(self.classes):
             raise DatasetError(f'{label_path} holds {ids.max()}; expected 0 (void) to {len(self.classes)}')
         return image, ids - np.uint8(1)  # 0 becomes 255

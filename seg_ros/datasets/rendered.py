@@ -1,4 +1,4 @@
-"""Rendered street drives as a data set: exact labels of CamVid's classes without a download."""
+"""Rendered street drives as a data set: exact labels with the classes of CamVid, without a download."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -11,20 +11,23 @@ from seg_ros.synthetic import RenderedDrive
 
 SPLITS = ('train', 'val', 'test')
 SEEDS_APART = 1_000_000
-"""Of the first scenes of two splits."""
+"""Distance between the first seeds of two splits."""
 _FRAMES_A_DRIVE = 60
 
 
 class RenderedDataset:
-    """Frames of many short drives, each through a street of its own.
+    """Frames of many short drives, each through another street.
 
     Args:
-        root: not used; drives come from no folder.
-        split: 'train', 'val' or 'test', which share no street.
-        n_drives: streets.
-        n_frames: frames of each, spread evenly over its drive.
-        height: in pixels.
-        width: in pixels.
+        root: Not used; the drives are rendered.
+        split: 'train', 'val' or 'test', which have different streets.
+        n_drives: Number of drives, 1..1,000,000.
+        n_frames: Number of frames of each drive, 1..60, spread evenly over it.
+        height: Height of the images in pixels.
+        width: Width of the images in pixels.
+
+    Raises:
+        DatasetError: The split is unknown, or a number is out of its range.
     """
 
     def __init__(
@@ -61,15 +64,15 @@ class RenderedDataset:
 
 @lru_cache(maxsize=2)
 def _drive(seed: int, height: int, width: int) -> RenderedDrive:
-    """Streets take far longer to build than to look at; neighbours in the data set share one."""
+    """Drive of a seed, cached: building a street takes far longer than rendering a frame of it."""
     return RenderedDrive(seed, _FRAMES_A_DRIVE, height, width)
 
 
 def first_seed(split: str) -> int:
-    """Seed of the first scene of a split; those after it follow.
+    """Seed of the first scene of a split; the seeds of the other scenes follow.
 
     Raises:
-        DatasetError: there is no such split.
+        DatasetError: The split is unknown.
     """
     if split not in SPLITS:
         raise DatasetError(f"split '{split}' of rendered images; known: {', '.join(SPLITS)}")

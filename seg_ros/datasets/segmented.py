@@ -1,25 +1,27 @@
-"""Images cut into segments by people: what category-free segmentation is measured on."""
+"""Images that people divided into segments, for evaluating segmentation without classes."""
 
 from pathlib import Path
 from typing import Protocol
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from seg_ros.arrays import UNLABELLED, Int32Array, UInt8Array
-from seg_ros.datasets.dataset import Dataset, existing_folder, images_by_stem, pairs_of_split, read_image
+from seg_ros.datasets.camvid import CamVid
+from seg_ros.datasets.dataset import Dataset
+from seg_ros.datasets.pairs import existing_folder, images_by_stem, pairs_of_split
 from seg_ros.errors import DatasetError, UnavailableError
+from seg_ros.images.files import read_image, read_values
 
 VOID = -1
-"""Value of pixels that belong to no segment and count for nothing."""
+"""Value of pixels that belong to no segment and are not counted."""
 
 
 class SegmentedImages(Protocol):
     """Images with one or more annotations each, in a fixed order.
 
     Attributes:
-        names: one an image, unique.
+        names: Name of each image, unique.
     """
 
     names: list[str]
@@ -27,23 +29,27 @@ class SegmentedImages(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> tuple[UInt8Array, list[Int32Array]]:
-        """Image (H, W, 3) uint8 RGB; annotations (H, W) int32, segments 0 .. n - 1 and VOID."""
+        """Read an image and its annotations.
+
+        Returns:
+            Image, (H, W, 3) uint8 RGB, and annotations, (H, W) int32 each: segments 0 .. n - 1, and VOID.
+        """
         ...
 
 
 class BSDS500:
-    """The Berkeley segmentation data set, 4 to 9 annotations an image.
+    """The Berkeley segmentation data set, with 4 to 9 annotations for each image.
 
-    P. Arbelaez et al., "Contour detection and hierarchical image segmentation", PAMI 2011; as published:
-    ``images/<split>/*.jpg`` and ``groundTruth/<split>/*.mat``.
+    P. Arbelaez et al., "Contour detection and hierarchical image segmentation", PAMI 2011, in its published
+    layout: ``images/<split>/*.jpg`` and ``groundTruth/<split>/*.mat``.
 
     Args:
-        root: the folder that holds both.
+        root: Folder that has both.
         split: 'train', 'val' or 'test'.
 
     Raises:
-        DatasetError: a folder or file is missing or damaged.
-        UnavailableError: SciPy, which reads the annotations, is missing.
+        DatasetError: A folder or file is missing or damaged.
+        UnavailableError: SciPy, which reads the annotations, is not installed.
     """
 
     def __init__(self, root: Path | None, split: str) -> None:
@@ -61,19 +67,18 @@ class BSDS500:
 
 
 class SegmentFolder:
-    """A plain pair of folders, ``images/`` and ``regions/``: one annotation an image, 0 = void.
+    """One split of two folders, ``images/`` and ``regions/``, with one annotation for each image, 0 = void.
 
-    Splits as in ``pairs_of_split``; MSRC v2 with cleaned region masks comes like this. Where there is no
-    ``regions/``, ``labels/`` serves, as in a data set of classes: all pixels of a class in an image are one
-    segment, 255 = void.
+    Without ``regions/``, ``labels/`` is read: all pixels of a class in an image are one segment, 255 = void.
+    The layouts of splits are those of :func:`seg_ros.datasets.pairs.pairs_of_split`.
 
     Args:
-        root: the folder that holds both.
-        split: its part.
-        classes: a folder of class images whose 0 means void as well; '' where there is none.
+        root: Folder that has both.
+        split: Name of the split.
+        classes: Folder of class images, whose value 0 is void too; '' = no such folder.
 
     Raises:
-        DatasetError: a folder or file is missing, or a split is empty.
+        DatasetError: A folder or file is missing, or the split is empty.
     """
 
     def __init__(self, root: Path | None, split: str, *, classes: str = '') -> None:
@@ -102,7 +107,7 @@ class MSRCv2(SegmentFolder):
     """MSRC v2 with cleaned masks: ``images/``, ``regions/``, ``classes/`` (0 = void) and lists of the splits.
 
     Args:
-        root: the folder that holds them.
+        root: Folder that has them.
         split: 'train', 'val' or 'test'.
     """
 
@@ -111,10 +116,10 @@ class MSRCv2(SegmentFolder):
 
 
 class LabelledAsSegments:
-    """A data set of classes as one of segments: all pixels of a class in an image are one segment.
+    """Labels of a data set as segments: all pixels of a class in an image are one segment.
 
     Args:
-        dataset: with classes.
+        dataset: Data set with classes.
     """
 
     def __init__(self, dataset: Dataset) -> None:
@@ -129,8 +134,20 @@ class LabelledAsSegments:
         return image, [_numbered(labels, void=UNLABELLED)]
 
 
+class CamVidSegments(LabelledAsSegments):
+    """CamVid, with the pixels of each class as one segment.
+
+    Args:
+        root: Root folder of CamVid.
+        split: Name of the split.
+    """
+
+    def __init__(self, root: Path | None, split: str) -> None:
+        super().__init__(CamVid(root, split))
+
+
 def _numbered(values: npt.NDArray[np.integer], void: int | None = None) -> Int32Array:
-    """Values as ids 0 .. n - 1, ``void`` as VOID."""
+    """Replace values by ids 0 .. n - 1, and ``void`` by VOID."""
     kept, inverse = np.unique(values, return_inverse=True)
     ids: Int32Array = inverse.reshape(values.shape).astype(np.int32)
     if void is not None and void in kept:
@@ -142,22 +159,23 @@ def _numbered(values: npt.NDArray[np.integer], void: int | None = None) -> Int32
 
 
 def _read_grey(path: Path) -> Int32Array:
-    values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if values is None or values.ndim != 2:
-        raise DatasetError(f'{path} is missing or is no image of one channel')
+    """Values of an image with one channel, (H, W) int32."""
+    values = read_values(path)
+    if values.ndim != 2:
+        raise DatasetError(f'{path} has {values.shape[2]} channels; expected one')
     return values.astype(np.int32)
 
 
 def _read_mat(path: Path) -> list[Int32Array]:
-    """The annotations in one of BSDS500's files."""
+    """Annotations in a file of BSDS500."""
     try:
         from scipy.io import loadmat
     except ImportError as err:
         raise UnavailableError(
-            "BSDS500's annotations need SciPy; to read them: pip install 'seg_ros[segments]'"
+            "the annotations of BSDS500 need SciPy; install it with: pip install 'seg_ros[segments]'"
         ) from err
     try:
         cells = loadmat(path)['groundTruth'].ravel()
         return [_numbered(cell['Segmentation'][0, 0]) for cell in cells]
     except Exception as err:  # SciPy raises many kinds for a damaged file
-        raise DatasetError(f'{path} is missing or holds no groundTruth with Segmentation: {err}') from err
+        raise DatasetError(f'{path} is missing or has no groundTruth with Segmentation: {err}') from err

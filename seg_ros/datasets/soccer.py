@@ -1,4 +1,4 @@
-"""Rendered soccer fields as a data set: the objects that a small robot meets there, without a download."""
+"""Rendered soccer fields as a data set: objects that a small robot sees there, without a download."""
 
 from pathlib import Path
 
@@ -11,17 +11,17 @@ from seg_ros.synthetic import SoccerScene
 
 
 class SoccerDataset:
-    """Pictures of soccer fields for robots, each of a hall, a light and a camera of its own.
+    """Images of soccer fields for robots; hall, light and camera differ in each image.
 
     Args:
-        root: not used; the pictures come from no folder.
-        split: 'train', 'val' or 'test', which share no scene.
-        n_images: in the split.
-        height: in pixels.
-        width: in pixels.
+        root: Not used; the images are rendered.
+        split: 'train', 'val' or 'test', which have different scenes.
+        n_images: Number of images in the split, 1..1,000,000.
+        height: Height of the images in pixels.
+        width: Width of the images in pixels.
 
     Raises:
-        DatasetError: there is no such split, or a number is out of its range.
+        DatasetError: The split is unknown, or a number is out of its range.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The two-class squares experiment: the smallest task that a segmentation network can be trained on."""
+"""Squares with two classes: the smallest task for training a segmentation network."""
 
 from pathlib import Path
 
@@ -17,18 +17,18 @@ _NOISE = 12.0
 
 
 class SquaresDataset:
-    """Images of 240x320 pixels with one square of 90 to 100 pixels each, drawn from seeds.
+    """Images of 240x320 pixels, each with one square of 90 to 100 pixels.
 
-    Position, size and both colours are random; the colours are 40 grey levels or more apart in some channel,
-    under Gaussian noise of 12 levels.
+    Position, size and both colours are random. The colours differ by 40 grey levels or more in a channel.
+    Gaussian noise has a standard deviation of 12 levels.
 
     Args:
-        root: not used; the images come from no folder.
-        split: 'train', 'validation' or 'test', which share no image.
-        n_images: in the split, 1 or more.
+        root: Not used; the images are drawn.
+        split: 'train', 'validation' or 'test', which have different images.
+        n_images: Number of images in the split, 1 or more.
 
     Raises:
-        DatasetError: there is no such split.
+        DatasetError: The split is unknown, or the number of images is below 1.
     """
 
     def __init__(self, root: Path | None, split: str, *, n_images: int = 100) -> None:

@@ -1,4 +1,4 @@
-"""PASCAL VOC 2012 as it is published: JPEGImages/, SegmentationClass/ and ImageSets/Segmentation/.
+"""PASCAL VOC 2012 in its published layout: JPEGImages/, SegmentationClass/ and ImageSets/Segmentation/.
 
 M. Everingham et al., "The PASCAL visual object classes challenge: a retrospective", IJCV 2015.
 """
@@ -7,24 +7,26 @@ from pathlib import Path
 
 from seg_ros.arrays import UInt8Array
 from seg_ros.classes import ClassSet
-from seg_ros.datasets.dataset import existing_folder, images_by_stem, read_coloured_labels, read_image
+from seg_ros.datasets.label_images import check_sizes, read_coloured_labels
+from seg_ros.datasets.pairs import existing_folder, images_by_stem
 from seg_ros.errors import DatasetError
+from seg_ros.images.files import read_image
 from seg_ros.resources import resource
 
 BORDER = (224, 224, 192)
-"""Colour of what is void: index 255 of the palette."""
+"""Colour of void pixels: index 255 of the palette."""
 
 
 class PascalVOC:
     """One split of PASCAL VOC 2012: 20 classes and background.
 
     Args:
-        root: the folder that holds ``JPEGImages/``, or one above it (``VOCdevkit``, or what holds that).
-        split: a list of ``ImageSets/Segmentation``: train, val, trainval, or your own, such as trainaug.
-        labels: the folder of the label images; ``SegmentationClassAug`` for those of Hariharan et al., 2011.
+        root: Folder that has ``JPEGImages/``, or a folder above it (``VOCdevkit`` or its parent).
+        split: Name of a list in ``ImageSets/Segmentation``, such as train, val, trainval or trainaug.
+        labels: Folder of the label images; ``SegmentationClassAug`` for those of Hariharan et al., 2011.
 
     Raises:
-        DatasetError: a folder or the list is missing or empty, or it names an image that is not there.
+        DatasetError: A folder or the list is missing or empty, or the list names a missing image.
     """
 
     def __init__(self, root: Path | None, split: str, *, labels: str = 'SegmentationClass') -> None:
@@ -50,14 +52,13 @@ class PascalVOC:
     def __getitem__(self, index: int) -> tuple[UInt8Array, UInt8Array]:
         image_path, label_path = self._pairs[index]
         image, labels = read_image(image_path), read_coloured_labels(label_path, self.classes, BORDER)
-        if image.shape[:2] != labels.shape:
-            raise DatasetError(f'{image_path} is {image.shape[:2]} but {label_path} is {labels.shape}')
+        check_sizes(image_path, image, label_path, labels)
         return image, labels
 
 
 def _voc_folder(root: Path) -> Path:
-    """Where ``JPEGImages`` lies: ``root`` or below it."""
+    """Find the folder that has ``JPEGImages``: ``root`` or one below it."""
     for below in ('.', 'VOC2012', 'VOCdevkit/VOC2012'):
         if (root / below / 'JPEGImages').is_dir():
             return root / below
-    raise DatasetError(f'{root} holds no JPEGImages, nor VOC2012/JPEGImages; expected PASCAL VOC 2012')
+    raise DatasetError(f'{root} has neither JPEGImages nor VOC2012/JPEGImages; expected PASCAL VOC 2012')

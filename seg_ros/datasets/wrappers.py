@@ -1,28 +1,54 @@
-"""Data sets made fit to learn from beside others: their classes under other names, their images smaller."""
+"""Data sets that change another one: its classes, or the size of its images."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
 
 import cv2
 import numpy as np
+from msgspec import Meta
 
+from seg_ros import schema
 from seg_ros.arrays import UNLABELLED, UInt8Array
 from seg_ros.classes import ClassSet
 from seg_ros.datasets.dataset import Dataset
+from seg_ros.datasets.folder import class_file
 from seg_ros.errors import RecipeError, UnknownNameError
+from seg_ros.schema import Fraction
+
+
+@dataclass(frozen=True)
+class Relabel:
+    """Translation of one data set's classes to those of another.
+
+    Attributes:
+        classes: Class set of the result: name of a file in ``config/labels``, or a path.
+        names: Class of the data set -> class of the result. Classes that are left out become unlabelled.
+        labelled: Minimum fraction of labelled pixels, 0..1. Images with fewer are left out.
+    """
+
+    classes: str
+    names: Annotated[dict[str, str], Meta(min_length=1)]
+    labelled: Fraction = 0.0
+
+    def __post_init__(self) -> None:
+        schema.check_fields(self, RecipeError)
 
 
 class Relabelled:
-    """A data set whose classes count as those of another class set, where that has such; else they are void.
+    """A data set with the classes of another one.
 
     Args:
-        dataset: to read.
-        classes: what its labels become.
-        names: name of one of its classes -> name of one of ``classes``; classes that it leaves out are void.
-        labelled: share of pixels that must have a class then, 0..1; images with fewer are left out.
+        dataset: Data set with the images and the original labels.
+        classes: Classes of the result.
+        names: Name of a class of ``dataset`` -> name of a class of the result. Classes that are left out
+            become void.
+        labelled: Minimum fraction of labelled pixels in the result, 0..1. Images with fewer are left out.
 
     Raises:
-        UnknownNameError: ``names`` has a class that is not there.
-        RecipeError: no image is left.
+        RecipeError: No image is left.
+        UnknownNameError: ``names`` has a class that is in neither class set.
     """
 
     def __init__(
@@ -33,11 +59,24 @@ class Relabelled:
         self._table = np.full(256, UNLABELLED, np.uint8)
         for old, new in names.items():
             self._table[_id(old, dataset.classes)] = _id(new, classes)
-        # To look at the labels is to read the images too, so only where it decides something.
-        self._kept = [k for k in range(len(dataset)) if labelled == 0 or self._share(k) >= labelled]
+        # Reading labels reads the images too, so labels are read only if the fraction matters.
+        self._kept = [k for k in range(len(dataset)) if labelled == 0 or self._fraction(k) >= labelled]
         if not self._kept:
-            raise RecipeError(f'relabel: no image has {labelled:.0%} of its pixels in {", ".join(names)}')
+            raise RecipeError(
+                f'relabel: no image has {labelled:.0%} of its pixels in {", ".join(names)}; lower "labelled"'
+            )
         self.names = [dataset.names[k] for k in self._kept]
+
+    @classmethod
+    def by(cls, relabel: Relabel, dataset: Dataset) -> 'Relabelled':
+        """Apply the translation of a recipe.
+
+        Raises:
+            RecipeError: No image is left.
+            UnknownNameError: A class, or the class file, is unknown.
+        """
+        classes = ClassSet.from_yaml(class_file(relabel.classes, Path()))
+        return cls(dataset, classes, relabel.names, relabel.labelled)
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -46,16 +85,19 @@ class Relabelled:
         image, labels = self._dataset[self._kept[index]]
         return image, self._table[labels]
 
-    def _share(self, index: int) -> float:
+    def _fraction(self, index: int) -> float:
+        """Fraction of pixels that the translation labels."""
         return float((self._table[self._dataset[index][1]] != UNLABELLED).mean())
 
 
 class Resized:
-    """A data set in another size: things as large as those in the images that it is to be learnt with.
+    """A data set with images of another size.
+
+    It brings objects to the size that they have in the other training data.
 
     Args:
-        dataset: to read.
-        scale: of width and height, above 0.
+        dataset: Data set with the original images.
+        scale: Factor for width and height, above 0.
     """
 
     def __init__(self, dataset: Dataset, scale: float) -> None:

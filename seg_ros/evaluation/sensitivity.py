@@ -21,6 +21,7 @@ from seg_ros.arrays import UNLABELLED
 from seg_ros.compression.importance import importance
 from seg_ros.datasets.dataset import Dataset
 from seg_ros.errors import ParameterError, UnavailableError
+from seg_ros.evaluation.figures import table
 from seg_ros.images.resize import resize_image
 from seg_ros.metrics.labels import confusion_matrix, mean_iou
 from seg_ros.modelfile.file import Model
@@ -68,8 +69,21 @@ class Sensitivity:
     effects: list[Effect]
 
     def as_json(self) -> dict[str, Any]:
-        """Under the names of the attributes."""
+        """Figures under the names of the attributes."""
         return asdict(self)
+
+    def as_text(self) -> str:
+        """Table of the most sensitive layer for each change."""
+        worst: dict[str, Effect] = {}
+        for effect in self.effects:
+            change = f'{effect.n_bits} bits' if effect.n_bits else f'{effect.removed:.0%} of channels'
+            if change not in worst or effect.loss > worst[change].loss:
+                worst[change] = effect
+        rows = {
+            change: f'{effect.layer}: {100 * effect.mean_iou:+.2f} points, loss {effect.loss:+.3f}'
+            for change, effect in worst.items()
+        }
+        return f'most sensitive layers, alone, on {self.n_images} images\n{table(rows)}'
 
 
 def measure_sensitivity(

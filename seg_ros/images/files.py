@@ -14,6 +14,9 @@ import numpy.typing as npt
 from seg_ros.arrays import UInt8Array
 from seg_ros.errors import ImageError, UnavailableError
 
+IMAGE_SUFFIXES = ('.png', '.webp', '.jpg', '.jpeg', '.bmp', '.ppm', '.tif', '.tiff')
+"""Suffixes of the files that are images, in lower case."""
+
 _FULL_COLOUR = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)  # for thin lines
 
 

@@ -12,6 +12,7 @@ import yaml
 from msgspec import Meta
 
 from seg_ros import schema
+from seg_ros.datasets.wrappers import Relabel
 from seg_ros.errors import RecipeError, look_up
 from seg_ros.networks.image_network import Normalisation
 from seg_ros.quantization.levels import QUANTIZATIONS
@@ -23,24 +24,6 @@ T = TypeVar('T')
 
 _Side = Annotated[int, Meta(ge=32)]
 _LessThanOne = Annotated[float, Meta(ge=0, lt=1)]
-
-
-@dataclass(frozen=True)
-class Relabel:
-    """Translation of one data set's classes to those of another; see seg_ros.datasets.wrappers.
-
-    Attributes:
-        classes: Class set of the result: name of a file in ``config/labels``, or a path.
-        names: Class of the data set -> class of the result. Classes that are left out become unlabelled.
-        labelled: Minimum fraction of labelled pixels, 0..1. Images with fewer are left out.
-    """
-
-    classes: str
-    names: Annotated[dict[str, str], Meta(min_length=1)]
-    labelled: Fraction = 0.0
-
-    def __post_init__(self) -> None:
-        schema.check_fields(self, RecipeError)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from seg_ros.classes import ClassInfo, ClassSet
 from seg_ros.cli.main import main
 from seg_ros.datasets.rendered import RenderedDataset
 from seg_ros.evaluation.compare import EvenSample
-from seg_ros.evaluation.units import UnitRecord, layer_maps
+from seg_ros.evaluation.deconvnet import layer_maps
+from seg_ros.evaluation.units import UnitRecord
 from seg_ros.inference.segmenter import Segmenter
 from seg_ros.inference.settings import Settings
 from seg_ros.modelfile.file import load_model, save_model
@@ -140,7 +141,7 @@ def test_what_is_wrong_is_told(
         (['--layer', 'encoder.0'], '--data DIR'),
         (['--layer', 'encoder.0', '--data', folder, '--unit', '6'], 'units 0..5'),
         (['--layer', 'encoder.0', '--data', folder, '--units', '0'], '1 or more'),
-        (['--layer', 'encoder.0', '--data', folder / 'none'], 'no folder'),
+        (['--layer', 'encoder.0', '--data', folder / 'none'], 'not a folder'),
         (['--layer', 'encoder.0', '--data', folder, '--compare', folder / 'x.safetensors'], 'no such file'),
         (['--layer', 'encoder.0', '--dataset', 'squares', '--classes', 'camvid11'], 'takes no --classes'),
         (['--layer', 'encoder.0', '--data', folder, '--at', '3', '4'], '--at means nothing with --layer'),

@@ -64,7 +64,7 @@ def test_what_cannot_be_paired_is_refused(tmp_path: Path) -> None:
         open_split(tmp_path, 'all')
     (tmp_path / 'images' / 'a.png').unlink()
     (tmp_path / 'labels' / 'a.png').unlink()
-    with pytest.raises(DatasetError, match='holds no image'):
+    with pytest.raises(DatasetError, match='labels has no image'):
         open_split(tmp_path, 'all')
     with pytest.raises(DatasetError, match='--data'):
         FolderDataset(None, 'all', classes='squares')

@@ -42,7 +42,7 @@ def test_damaged_annotations_are_told(bsds: Path) -> None:
     (bsds / 'groundTruth/val/7.mat').unlink()
     with pytest.raises(DatasetError, match=r'7\.mat is missing'):
         BSDS500(bsds, 'val')[0]
-    with pytest.raises(DatasetError, match='test is no folder'):
+    with pytest.raises(DatasetError, match='test is not a folder'):
         BSDS500(bsds, 'test')
 
 

@@ -16,7 +16,8 @@ import yaml
 from torch import nn
 
 from seg_ros.cli.main import main
-from seg_ros.cli.train import commit_of, find_recipe
+from seg_ros.cli.options import find_recipe
+from seg_ros.cli.train import commit_of
 from seg_ros.datasets.registry import DATASETS
 from seg_ros.errors import DatasetError, ModelFileError, RecipeError, UnknownNameError
 from seg_ros.metrics.labels import confusion_matrix, mean_iou

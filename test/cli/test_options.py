@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from seg_ros.cli.model_options import add_model_arguments, settings_from
+from seg_ros.cli.options import add_model_arguments, settings_from
 from seg_ros.errors import ParameterError
 from seg_ros.inference.settings import BY_NAME, MODEL_PARAMETERS, Settings, parameters_from
 

@@ -1,0 +1,298 @@
+"""Options that several commands share, each declared once, and the values that they stand for."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from seg_ros.datasets.registry import DATASETS
+from seg_ros.errors import ParameterError, RecipeError
+from seg_ros.inference.parameter import field_of
+from seg_ros.inference.settings import BY_NAME, MODEL_PARAMETERS, Settings, check
+from seg_ros.resources import find_file
+
+if TYPE_CHECKING:
+    from seg_ros.datasets.dataset import Dataset
+
+MODEL_FILE = 'model file: a path, or the name of a shipped model'
+"""Help of an argument that names a model."""
+
+
+def add_dataset(
+    parser: argparse.ArgumentParser,
+    names: Iterable[str] = DATASETS,
+    *,
+    default: str | None = None,
+    split: str = 'val',
+    classes: bool = False,
+    options: bool = False,
+) -> None:
+    """Declare the data set, ``--data`` and ``--split``; see :func:`dataset_from`.
+
+    Args:
+        parser: Parser of the command.
+        names: Names of the data sets to choose from.
+        default: Default of ``--dataset``; None = the data set is a positional argument instead.
+        split: Default of ``--split``.
+        classes: Declare ``--classes`` too.
+        options: Declare ``--options`` too.
+    """
+    if default is None:
+        parser.add_argument('dataset', choices=list(names), help='kind of data set')
+    else:
+        parser.add_argument(
+            '--dataset', choices=list(names), default=default, help='kind of data set (default: %(default)s)'
+        )
+    add_data(parser)
+    add_split(parser, split)
+    if classes:
+        parser.add_argument(
+            '--classes', help='class file of a folder data set: name of a shipped file, or path'
+        )
+    if options:
+        parser.add_argument(
+            '--options', default='{}', metavar='YAML', help='further options of the data set (YAML)'
+        )
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--data``."""
+    parser.add_argument('--data', type=Path, metavar='DIR', help='root folder of the data set')
+
+
+def add_split(parser: argparse.ArgumentParser, default: str) -> None:
+    """Declare ``--split``."""
+    parser.add_argument('--split', default=default, help='split of the data set (default: %(default)s)')
+
+
+def dataset_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Arguments of the data set, from ``--options`` and ``--classes`` of :func:`add_dataset`.
+
+    Raises:
+        RecipeError: ``--options`` is not a mapping in YAML.
+    """
+    options = mapping_from(getattr(arguments, 'options', '{}'), '--options')
+    classes = getattr(arguments, 'classes', None)
+    return {**options, 'classes': classes} if classes else options
+
+
+def dataset_from(arguments: argparse.Namespace) -> Dataset:
+    """Open the data set of :func:`add_dataset`.
+
+    Raises:
+        RecipeError: ``--options`` is not a mapping in YAML.
+        DatasetError, UnknownNameError: As for :func:`seg_ros.datasets.open.open_dataset`.
+    """
+    from seg_ros.datasets.open import open_dataset
+
+    return open_dataset(arguments.dataset, arguments.data, arguments.split, dataset_options(arguments))
+
+
+def add_limit(parser: argparse.ArgumentParser, default: str = 'all') -> None:
+    """Declare ``--limit``."""
+    parser.add_argument(
+        '--limit',
+        type=int,
+        metavar='N',
+        help=f'maximum number of images, spread over the split (default: {default})',
+    )
+
+
+def add_output(
+    parser: argparse.ArgumentParser,
+    metavar: str,
+    description: str,
+    *,
+    default: Path | None = None,
+    required: bool = False,
+) -> None:
+    """Declare ``--output``.
+
+    Args:
+        parser: Parser of the command.
+        metavar: Kind of file or folder, such as ``'FOLDER'``.
+        description: Help; it names the default if ``default`` is None.
+        default: Default path.
+        required: Whether the option must be given.
+    """
+    shown = f'{description} (default: %(default)s)' if default else description
+    parser.add_argument(
+        '-o', '--output', type=Path, metavar=metavar, help=shown, default=default, required=required
+    )
+
+
+def add_json(parser: argparse.ArgumentParser, content: str = 'the figures') -> None:
+    """Declare ``--json``."""
+    parser.add_argument('--json', type=Path, metavar='OUT', help=f'JSON file for {content}')
+
+
+def add_recipe(parser: argparse.ArgumentParser, example: str) -> None:
+    """Declare the recipe and ``--set``.
+
+    Args:
+        parser: Parser of the command.
+        example: Example of a shipped recipe.
+    """
+    parser.add_argument('recipe', help=f'recipe: a path, or the name of a shipped recipe, such as {example}')
+    parser.add_argument(
+        '--set',
+        action='append',
+        default=[],
+        metavar='KEY=VALUE',
+        help='change of the recipe, such as epochs=5 or augment.flip=0; may be repeated',
+    )
+
+
+def find_recipe(name: str, kind: str = 'train') -> Path:
+    """Path of a recipe, given by its path or by the name of a shipped one.
+
+    Args:
+        name: Path or name.
+        kind: Folder below ``config/`` that has the shipped recipes.
+
+    Raises:
+        UnknownNameError: No shipped recipe has that name.
+    """
+    return find_file(name, f'config/{kind}', ('.yaml', '.yml'), 'recipe')
+
+
+def add_training_device(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--device`` for commands that train."""
+    parser.add_argument(
+        '--device',
+        choices=('auto', 'cpu', 'cuda'),
+        default='auto',
+        help='device for the computations; auto = cuda if there is a GPU (default: %(default)s)',
+    )
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--device`` for commands that run a model."""
+    parser.add_argument(
+        '--device', default='auto', help='device: auto, cpu, or cuda:N (default: %(default)s)'
+    )
+
+
+def add_torch_only(parser: argparse.ArgumentParser, reason: str) -> None:
+    """Declare ``--device``, ``--quantization`` and ``--backend`` for commands that need torch.
+
+    Args:
+        parser: Parser of the command.
+        reason: Reason for this, for the help.
+    """
+    add_device(parser)
+    parser.add_argument(
+        '--quantization', default='auto', help='level of quantization, or auto (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--backend',
+        default='auto',
+        choices=('auto', 'torch'),
+        help=f'inference backend; always torch, since {reason}',
+    )
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--model``, ``--quantization``, ... with default, choices and help of the node's parameter."""
+    group = parser.add_argument_group('model')
+    for name in MODEL_PARAMETERS:
+        parameter = BY_NAME[name]
+        constraint = f' [{parameter.constraint}]' if parameter.constraint and not parameter.choices else ''
+        option = f'--{field_of(name).replace("_", "-")}'
+        if parameter.default is False:
+            group.add_argument(option, action='store_true', help=parameter.doc)
+            continue
+        group.add_argument(
+            option,
+            type=type(parameter.default),
+            default=parameter.default,
+            choices=parameter.choices,
+            metavar=None if parameter.choices else field_of(name).rpartition('_')[2].upper(),
+            help=f'{parameter.doc}{constraint} (default: %(default)s)',
+        )
+
+
+def settings_from(arguments: argparse.Namespace) -> Settings:
+    """Settings from the options of :func:`add_model_arguments`, with defaults for all other parameters.
+
+    Raises:
+        ParameterError: A value is out of its range.
+    """
+    return Settings.from_values(
+        {name: check(name, getattr(arguments, field_of(name))) for name in MODEL_PARAMETERS}
+    )
+
+
+def add_compression(parser: argparse.ArgumentParser) -> None:
+    """Declare the model to compress, the data for it, and the file to write."""
+    parser.add_argument('model', help=MODEL_FILE)
+    add_output(parser, 'FILE', 'model file to write', required=True)
+    add_dataset(parser, default='camvid', split='train', options=True)
+    parser.add_argument(
+        '--images',
+        type=int,
+        default=64,
+        help='number of images for calibration and scoring (default: %(default)s)',
+    )
+    add_training_device(parser)
+    group = parser.add_argument_group('fine-tuning')
+    group.add_argument(
+        '--epochs', type=int, default=0, help='number of epochs; 0 = no fine-tuning (default: %(default)s)'
+    )
+    group.add_argument(
+        '--learning-rate', type=float, default=5e-4, help='initial learning rate (default: %(default)s)'
+    )
+    group.add_argument('--learn', default='{}', metavar='YAML', help='further keys of a training recipe')
+
+
+def learning_from(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Keys of a training recipe, from the fine-tuning options of :func:`add_compression`.
+
+    Raises:
+        RecipeError: ``--learn`` is not a mapping in YAML.
+    """
+    if not arguments.epochs:
+        return {}
+    keys = {'epochs': arguments.epochs, 'learning_rate': arguments.learning_rate}
+    return {**keys, **mapping_from(arguments.learn, '--learn')}
+
+
+def mapping_from(text: str, option: str) -> dict[str, Any]:
+    """Parse the YAML of an option.
+
+    Args:
+        text: Value of the option.
+        option: Name of the option, for errors.
+
+    Raises:
+        RecipeError: The text is not a mapping in YAML.
+    """
+    from seg_ros.training.recipe import read_yaml
+
+    try:
+        content = read_yaml(text)
+    except yaml.YAMLError as err:
+        raise RecipeError(f'{option} is not YAML: {err}') from err
+    if not isinstance(content, dict):
+        raise RecipeError(f'{option} is {content!r}; expected keys and values, such as "{{flip: 0.5}}"')
+    return content
+
+
+def check_at_least(arguments: argparse.Namespace, **least: int) -> None:
+    """Refuse numbers that are too small.
+
+    Args:
+        arguments: Parsed arguments.
+        **least: Smallest value of each option; an option without a value is not checked.
+
+    Raises:
+        ParameterError: A value is too small.
+    """
+    for name, smallest in least.items():
+        value = getattr(arguments, name)
+        if value is not None and value < smallest:
+            raise ParameterError(f'--{name} is {value}; expected {smallest} or more')
