@@ -1,4 +1,4 @@
-"""What is shown of embeddings: their main components as colours, and masks of the filter that they drive.
+"""Pictures of embeddings: principal components as colours, and masks of the embedding filter.
 
 A. Harley, K. Derpanis, I. Kokkinos, "Learning dense convolutional embeddings for semantic segmentation",
 arXiv 1511.04377, shows both: embeddings by principal components, and the mask of a pixel over its window.
@@ -16,50 +16,54 @@ from seg_ros.errors import ParameterError
 from seg_ros.evaluation.embedding_views import EmbeddedModel, View, nearest
 
 N_SPOTS = 6
-"""Pixels of an image whose masks are shown, if nobody chose others."""
+"""Default number of pixels per image whose masks are shown."""
 
 _PERCENTILES = 1, 99
 
 
 class EmbeddingColours:
-    """A colour for each embedding: its three main components as red, green and blue.
+    """Colour of each embedding: its three principal components as red, green and blue.
 
-    What is fitted on several images gives the same colour to the same embedding in all of them. Each
-    component is stretched by itself, so that the weak ones are seen too; a few outliers are cut off.
+    Colours that are fitted on several images mean the same in all of them. Each component is stretched to the
+    full range, so weak ones are visible too; outliers beyond the 1st and 99th percentile are clipped.
 
     Attributes:
-        mean_: (D,) float64.
-        components_: (3, D) float64, of unit length, the strongest first; 0 beyond the D-th.
-        shares_: (3,) float64, 0..1, of the variance.
-        low_: (3,) float64, what becomes 0.
-        high_: (3,) float64, what becomes 255.
+        mean_: (D,) float64, mean of all embeddings.
+        components_: (3, D) float64, unit vectors, the strongest component first; 0 beyond the D-th.
+        explained_variance_ratio_: (3,) float64, fraction of the variance along each component, 0..1.
+        low_: (3,) float64, value that becomes 0.
+        high_: (3,) float64, value that becomes 255.
     """
 
     def __init__(self) -> None:
         self.mean_: Float64Array
         self.components_: Float64Array
-        self.shares_: Float64Array
+        self.explained_variance_ratio_: Float64Array
         self.low_: Float64Array
         self.high_: Float64Array
 
     def fit(self, embeddings: Sequence[Float32Array]) -> 'EmbeddingColours':
-        """Learn from the (D, h, w) float32 embeddings of images, at least one."""
+        """Fit the colours to the embeddings of one or more images, (D, h, w) float32 each."""
         vectors = np.concatenate([e.reshape(len(e), -1).T for e in embeddings]).astype(np.float64)
         self.mean_ = vectors.mean(0)
         centred = vectors - self.mean_
         variances, directions = np.linalg.eigh(centred.T @ centred)
         strongest = slice(None, -4, -1)
         n = min(3, len(variances))
-        self.components_, self.shares_ = np.zeros((3, len(variances))), np.zeros(3)
+        self.components_, self.explained_variance_ratio_ = np.zeros((3, len(variances))), np.zeros(3)
         self.components_[:n] = directions.T[strongest]
-        self.shares_[:n] = np.maximum(variances[strongest], 0) / max(variances.sum(), 1e-30)
+        self.explained_variance_ratio_[:n] = np.maximum(variances[strongest], 0) / max(variances.sum(), 1e-30)
         largest = np.abs(self.components_).argmax(1)
-        self.components_[self.components_[range(3), largest] < 0] *= -1  # either sign is as good
+        self.components_[self.components_[range(3), largest] < 0] *= -1  # both signs are valid; choose one
         self.low_, self.high_ = np.percentile(centred @ self.components_.T, _PERCENTILES, axis=0)
         return self
 
     def transform(self, embeddings: Float32Array) -> UInt8Array:
-        """(h, w, 3) uint8 RGB of (D, h, w) float32; grey in a component that is the same everywhere."""
+        """Colour embeddings, (D, h, w) float32.
+
+        Returns:
+            (h, w, 3) uint8 RGB; 128 in a component without variance.
+        """
         vectors = np.moveaxis(embeddings, 0, -1).astype(np.float64) - self.mean_
         span = self.high_ - self.low_
         flat = span <= 0
@@ -68,10 +72,11 @@ class EmbeddingColours:
         return np.rint(255 * np.clip(values, 0, 1)).astype(np.uint8)
 
     def as_text(self) -> str:
-        """What the colours hold of the variance, the strongest first."""
-        parts = zip(('red', 'green', 'blue'), self.shares_, strict=True)
-        listed = ', '.join(f'{name} {share:.0%}' for name, share in parts)
-        return f'three components hold {self.shares_.sum():.0%} of the variance: {listed}'
+        """Fraction of the variance in each colour, the largest first, in one line."""
+        fractions = self.explained_variance_ratio_
+        parts = zip(('red', 'green', 'blue'), fractions, strict=True)
+        listed = ', '.join(f'{name} {fraction:.0%}' for name, fraction in parts)
+        return f'three components hold {fractions.sum():.0%} of the variance: {listed}'
 
 
 @dataclass(frozen=True)
@@ -79,10 +84,10 @@ class Spot:
     """A pixel whose mask is shown.
 
     Attributes:
-        x: of the pixel of the network's input.
-        y: of the pixel of the network's input.
-        row: of its embedding.
-        column: of its embedding.
+        x: Column of the pixel in the network's input.
+        y: Row of the pixel in the network's input.
+        row: Row of its embedding.
+        column: Column of its embedding.
     """
 
     x: int
@@ -92,13 +97,17 @@ class Spot:
 
 
 def spots_at(pixels: Sequence[int], model: EmbeddedModel) -> list[Spot]:
-    """Chosen pixels: x, y, x, y, ...
+    """Find the embeddings of chosen pixels.
+
+    Args:
+        pixels: x, y, x, y, ... of the pixels in the network's input.
+        model: Model whose masks are shown.
 
     Raises:
-        ParameterError: a y is missing, or a pixel lies outside the network's input.
+        ParameterError: The last y is missing, or a pixel lies outside the network's input.
     """
     if len(pixels) % 2:
-        raise ParameterError(f'--at got {len(pixels)} numbers; expected pairs, X Y of each pixel')
+        raise ParameterError(f'--at got {len(pixels)} numbers; expected pairs, X Y for each pixel')
     height, width = model.size
     stride = model.embedding_metadata.stride
     spots = []
@@ -115,22 +124,25 @@ def spots_at(pixels: Sequence[int], model: EmbeddedModel) -> list[Spot]:
 
 
 def choose_spots(view: View, window: int, stride: int, n: int = N_SPOTS) -> list[Spot]:
-    """Pixels where the filter has something to keep apart, spread over the image.
+    """Choose pixels near borders of classes, spread over the image.
 
-    Those are worth most whose window has as much of their own class as of others, while their neighbours are
-    of their own: an embedding right on an edge stands between both sides. The next one is worth less near
-    those that were chosen, and on their classes. Windows that the border cuts off are left out.
+    The best pixels have half their window in their own class and all their neighbours in it, because an
+    embedding right on a border mixes both sides. Pixels near chosen ones, and pixels of their classes, rank
+    lower. Pixels whose window crosses the border of the image are left out.
 
     Args:
-        view: of the image.
-        window: of the filter, in embeddings.
-        stride: pixels from one embedding to the next.
-        n: as many, or fewer; the pixel in the middle where all is one class.
+        view: The image.
+        window: Window of the filter in embeddings.
+        stride: Number of pixels from one embedding to the next.
+        n: Maximum number of pixels.
+
+    Returns:
+        Up to n pixels; the pixel in the middle if all labels are equal.
     """
     height, width = view.embeddings.shape[1:]
     labels = nearest(view.plain, (height, width))
-    own = _share_of_own_class(labels, window)
-    worth = own * (1 - own) * _share_of_own_class(labels, 3) ** 2
+    own = _own_class_fraction(labels, window)
+    worth = own * (1 - own) * _own_class_fraction(labels, 3) ** 2
     radius = min(window // 2, (min(height, width) - 1) // 2)
     inner = np.zeros_like(labels, bool)
     inner[radius : height - radius, radius : width - radius] = True
@@ -149,16 +161,16 @@ def choose_spots(view: View, window: int, stride: int, n: int = N_SPOTS) -> list
 
 
 def mask_at(embeddings: Float32Array, spot: Spot, hardness: float, window: int) -> Float64Array:
-    """How much each pixel counts in the filter's average at one.
+    """Compute the weight of each embedding in the filter's average at a pixel.
 
     Args:
         embeddings: (D, h, w) float32.
-        spot: which pixel.
-        hardness: how fast a pixel's weight falls with the distance of its embedding.
-        window: width and height in embeddings, odd.
+        spot: The pixel.
+        hardness: Decrease of the weight with the distance of the embeddings.
+        window: Width and height of the window in embeddings, odd.
 
     Returns:
-        (h, w) float64: exp(-hardness * L1 distance), which is 1 at the pixel; 0 outside the window.
+        (h, w) float64, exp(-hardness * L1 distance): 1 at the pixel, 0 outside the window.
     """
     inside = window_of(spot, window, embeddings.shape[1:])
     near = embeddings[(slice(None), *inside)].astype(np.float64)
@@ -178,8 +190,8 @@ def window_of(spot: Spot, window: int, shape: Sequence[int]) -> tuple[slice, sli
     return rows, columns
 
 
-def _share_of_own_class(labels: UInt8Array, window: int) -> Float64Array:
-    """Of the window around each pixel, cut off at the border, the part that has the pixel's own label."""
+def _own_class_fraction(labels: UInt8Array, window: int) -> Float64Array:
+    """Fraction of the window around each pixel, cut off at the border, that has the label of the pixel."""
 
     def count(mask: npt.NDArray[np.bool_]) -> Float64Array:
         kernel = (window, window)

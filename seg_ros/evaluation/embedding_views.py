@@ -1,4 +1,4 @@
-"""What a model with embeddings makes of images: the embeddings, and labels without and with its filter."""
+"""Embeddings of a model, and its labels with and without the embedding filter."""
 
 import math
 from dataclasses import dataclass
@@ -25,11 +25,11 @@ class LabelChanges:
     """Pixels whose label the filter changed.
 
     Attributes:
-        n_pixels: looked at.
-        n_changed: that got another label.
-        n_judged: of these, with a known true label.
-        n_right: of these, that were wrong and became right.
-        n_wrong: of these, that were right and became wrong.
+        n_pixels: Number of pixels.
+        n_changed: Number of pixels whose label changed.
+        n_judged: Number of changed pixels with a known true label.
+        n_right: Number of these that were wrong and became right.
+        n_wrong: Number of these that were right and became wrong.
     """
 
     n_pixels: int = 0
@@ -40,7 +40,7 @@ class LabelChanges:
 
     @classmethod
     def between(cls, plain: UInt8Array, filtered: UInt8Array, truth: UInt8Array) -> 'LabelChanges':
-        """Count in (H, W) uint8 labels; where ``truth`` is UNLABELLED the true label is not known."""
+        """Compare labels, (H, W) uint8 each; the true label is unknown where ``truth`` is UNLABELLED."""
         changed = plain != filtered
         judged = changed & (truth != UNLABELLED)
         right, wrong = judged & (filtered == truth), judged & (plain == truth)
@@ -56,31 +56,31 @@ class LabelChanges:
         )
 
     @property
-    def share(self) -> float:
-        """Of the pixels, 0..1, that got another label."""
+    def fraction(self) -> float:
+        """Fraction of the pixels whose label changed, 0..1."""
         return self.n_changed / max(self.n_pixels, 1)
 
     @property
     def became_right(self) -> float | None:
-        """Share of the changed pixels, 0..1; None where no true label is known."""
+        """Fraction of the judged pixels that became right, 0..1; None without true labels."""
         return self.n_right / self.n_judged if self.n_judged else None
 
     @property
     def became_wrong(self) -> float | None:
-        """Share of the changed pixels, 0..1; None where no true label is known."""
+        """Fraction of the judged pixels that became wrong, 0..1; None without true labels."""
         return self.n_wrong / self.n_judged if self.n_judged else None
 
     def as_json(self) -> dict[str, float | None]:
-        """The shares."""
+        """Fractions under the keys of the JSON report."""
         return {
-            'changed_share': self.share,
+            'changed_share': self.fraction,
             'became_right_share': self.became_right,
             'became_wrong_share': self.became_wrong,
         }
 
     def as_text(self) -> str:
-        """The same in a line."""
-        text = f'{100 * self.share:.2f} % of pixels'
+        """Fractions in one line."""
+        text = f'{100 * self.fraction:.2f} % of pixels'
         if self.became_right is not None and self.became_wrong is not None:
             text += f'; of these {self.became_right:.0%} became right, {self.became_wrong:.0%} became wrong'
         return text
@@ -88,16 +88,16 @@ class LabelChanges:
 
 @dataclass(frozen=True)
 class View:
-    """An image as a model with embeddings sees it.
+    """An image with its embeddings and labels.
 
     Attributes:
-        name: of the image.
+        name: Name of the image.
         image: (H, W, 3) uint8 RGB, of the network's input size.
         embeddings: (D, h, w) float32.
-        plain: (H, W) uint8, the labels without the filter.
-        filtered: the labels with it.
-        truth: the true labels, UNLABELLED where they are not known.
-        change: from plain to filtered, counted at the size that the image had.
+        plain: (H, W) uint8, labels without the filter.
+        filtered: (H, W) uint8, labels with the filter.
+        truth: (H, W) uint8, true labels; UNLABELLED where they are unknown.
+        change: Change from plain to filtered, counted at the original size of the image.
     """
 
     name: str
@@ -114,12 +114,12 @@ class EmbeddedModel:
     """A model with embeddings.
 
     Attributes:
-        model: its file.
-        quantization: level that it computes in.
-        frames: gives scores and embeddings.
-        device: that it runs on.
-        embedding_metadata: its embeddings.
-        filter: that they drive.
+        model: Content of the model file.
+        quantization: Level of quantization.
+        frames: Network that returns scores and embeddings.
+        device: Device that it runs on.
+        embedding_metadata: Metadata of the embeddings.
+        filter: Embedding filter.
     """
 
     model: Model
@@ -133,17 +133,25 @@ class EmbeddedModel:
     def load(cls, name: str, quantization: str, device: str) -> 'EmbeddedModel':
         """Read a model file.
 
+        Args:
+            name: Path of a model file, or name of a shipped model.
+            quantization: Level of quantization, or auto.
+            device: auto, cpu or cuda:N.
+
         Raises:
-            ModelFileError: the file cannot be used.
-            ParameterError: its filter's window is larger than its embeddings, or its input no multiple of
-                their stride.
-            UnavailableError: it has no embeddings, or no classes; or the level or the device cannot be had.
+            ModelFileError: The file cannot be used.
+            ParameterError: The window of the filter is larger than the map of embeddings, or the input size
+                is not a multiple of their stride.
+            UnavailableError: The model has no embeddings or no classes, or the level or the device is not
+                available.
         """
         model = load_model(name)
         embedding_metadata = model.metadata.embeddings
         label_filter = load_filter(model, model.metadata.input_size)
         if embedding_metadata is None or not len(model.metadata.classes):
-            raise UnavailableError(f'model {model.path} has no classes, so its embeddings filter nothing')
+            raise UnavailableError(
+                f'model {model.path} has no classes, so its embeddings cannot filter labels'
+            )
         level, where = choose_quantization(model, quantization), choose_device(device)
         frames = frame_network(model, level, with_embeddings=True).to(where)
         return cls(model, level, frames, where, embedding_metadata, label_filter)
@@ -154,12 +162,12 @@ class EmbeddedModel:
         return self.model.metadata.input_size
 
     def look(self, name: str, image: UInt8Array, truth: UInt8Array | None) -> View:
-        """Segment an image, without the filter and with it.
+        """Segment an image with and without the filter.
 
         Args:
-            name: of the image.
+            name: Name of the image.
             image: (H, W, 3) uint8 RGB of any size.
-            truth: (H, W) uint8, its true labels; None where they are not known.
+            truth: (H, W) uint8, true labels; None if they are unknown.
         """
         resized = np.array(resize_image(image, *self.size))
         with torch.no_grad():
@@ -174,7 +182,7 @@ class EmbeddedModel:
         return View(name, resized, embeddings.cpu().numpy(), plain, filtered, truth, change)
 
     def as_json(self) -> dict[str, Any]:
-        """The model, its embeddings and their filter."""
+        """Model, embeddings and filter under the keys of the JSON report."""
         return {
             'path': str(self.model.path),
             'digest': self.model.digest,
@@ -188,7 +196,7 @@ class EmbeddedModel:
         }
 
     def as_facts(self) -> dict[str, str]:
-        """The same for people."""
+        """Model, embeddings and filter as text."""
         embedding_metadata, window, hardness = (
             self.embedding_metadata,
             self.filter.window,
@@ -198,14 +206,14 @@ class EmbeddedModel:
         return {
             'model': f'{self.model.path.name}, {self.model.metadata.architecture}, {self.quantization}',
             'embeddings': f'{embedding_metadata.dimensions} numbers at every {embedding_metadata.stride}th '
-            f'pixel each way, from {", ".join(["the image", *embedding_metadata.taps])}',
-            'filter': f'{window} x {window} embeddings, which is {side} x {side} pixels; '
-            f'{self.filter.iterations} times',
-            'hardness': f'{hardness:.3g}: a pixel counts half at a distance of {math.log(2) / hardness:.2f}',
+            f'row and column, from {", ".join(["the image", *embedding_metadata.taps])}',
+            'filter': f'{window} x {window} embeddings ({side} x {side} pixels), '
+            f'{self.filter.iterations} passes',
+            'hardness': f'{hardness:.3g}: half the weight at a distance of {math.log(2) / hardness:.2f}',
         }
 
 
 def nearest(labels: UInt8Array, size: tuple[int, int]) -> UInt8Array:
-    """(H, W) uint8 labels at another size (height, width), each pixel's from the middle of where it lies."""
+    """Resize labels, (H, W) uint8, to (height, width) with the label in the middle of each pixel."""
     resized = cv2.resize(labels, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
     return resized.astype(np.uint8, copy=False)

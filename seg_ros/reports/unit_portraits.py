@@ -13,17 +13,8 @@ from seg_ros.arrays import UNLABELLED, Float64Array, UInt8Array
 from seg_ros.datasets.dataset import Dataset
 from seg_ros.drawing.details import cut_out, with_ring
 from seg_ros.errors import UnavailableError
-from seg_ros.evaluation.units import (
-    Peak,
-    ReceptiveField,
-    UnitRecord,
-    Watched,
-    layer_maps,
-    match_units,
-    project,
-    reach,
-    receptive_field,
-)
+from seg_ros.evaluation.deconvnet import ReceptiveField, layer_maps, project, reach, receptive_field
+from seg_ros.evaluation.units import Peak, UnitRecord, Watched, match_units
 from seg_ros.inference.backends.backend import choose_device
 from seg_ros.modelfile.file import Model, load_model
 from seg_ros.modelfile.precision import choose_quantization

@@ -47,7 +47,9 @@ def test_colours_are_the_main_components_of_all_images(views: list[View]) -> Non
     vectors = np.concatenate([m.transpose(1, 2, 0).reshape(-1, m.shape[0]) for m in maps]).astype(np.float64)
     centred = vectors - vectors.mean(0)
     _, values, directions = np.linalg.svd(centred, full_matrices=False)
-    np.testing.assert_allclose(colours.shares_, (values**2 / (values**2).sum())[:3], atol=1e-6)
+    np.testing.assert_allclose(
+        colours.explained_variance_ratio_, (values**2 / (values**2).sum())[:3], atol=1e-6
+    )
     projected = centred @ directions[:3].T
     low, high = np.percentile(projected, (1, 99), axis=0)
     wanted = np.clip((projected - low) / (high - low), 0, 1) * 255
@@ -64,7 +66,7 @@ def test_fewer_dimensions_than_colours() -> None:
     picture = colours.transform(line)
     assert (np.diff(picture[..., 0].ravel().astype(int)) > 0).all()
     assert (picture[..., 1:] == 128).all()
-    np.testing.assert_allclose(colours.shares_, (1, 0, 0))
+    np.testing.assert_allclose(colours.explained_variance_ratio_, (1, 0, 0))
     same = np.ones((5, 2, 2), np.float32)
     assert (EmbeddingColours().fit([same]).transform(same) == 128).all()
 

@@ -22,7 +22,7 @@ def test_changes_by_hand() -> None:
     )
     assert change.as_text() == '66.67 % of pixels; of these 33% became right, 33% became wrong'
     twice = change + change
-    assert (twice.n_pixels, twice.share) == (12, change.share)
+    assert (twice.n_pixels, twice.fraction) == (12, change.fraction)
 
 
 def test_without_true_labels_nothing_is_judged() -> None:
@@ -30,7 +30,7 @@ def test_without_true_labels_nothing_is_judged() -> None:
     change = LabelChanges.between(plain, filtered, np.full((2, 2), 255, np.uint8))
     assert change.became_right is change.became_wrong is None
     assert change.as_text() == '100.00 % of pixels'
-    assert LabelChanges().share == 0
+    assert LabelChanges().fraction == 0
 
 
 @pytest.mark.parametrize('size', [(96, 128), (200, 260)])
@@ -61,8 +61,8 @@ def test_what_is_told(embedded_model_file: Path, model_file: Path) -> None:
     model = EmbeddedModel.load(str(embedded_model_file), 'auto', 'cpu')
     assert model.as_json()['hardness'] == pytest.approx(float(model.model.embeddings.hardness.detach()))
     facts = model.as_facts()
-    assert facts['embeddings'] == '8 numbers at every 4th pixel each way, from the image, initial, stage4'
-    assert facts['filter'] == '5 x 5 embeddings, which is 20 x 20 pixels; 2 times'
+    assert facts['embeddings'] == '8 numbers at every 4th row and column, from the image, initial, stage4'
+    assert facts['filter'] == '5 x 5 embeddings (20 x 20 pixels), 2 passes'
     half = float(facts['hardness'].split()[-1])
     assert torch.exp(torch.tensor(-model.filter.hardness * half)) == pytest.approx(0.5, abs=0.02)
     with pytest.raises(UnavailableError, match=r'has no embeddings, .*; shipped models that have: '):
