@@ -15,7 +15,7 @@ from seg_ros.cli.make_bag import stamp_of
 from seg_ros.cli.options import add_model_arguments
 from seg_ros.cli.replay import add_replay_arguments, replay
 from seg_ros.errors import ModelFileError
-from seg_ros.evaluation.figures import table, write_json
+from seg_ros.evaluation.figures import format_table, write_json
 from seg_ros.metrics.labels import iou, mean_iou
 from seg_ros.modelfile.find import find_model
 from seg_ros.synthetic import RenderedDrive
@@ -69,11 +69,11 @@ def run(arguments: argparse.Namespace) -> int:
         print(
             '\n'.join(f'  {name:12} IoU {100 * value:5.1f} %' for name, value in figures['class_iou'].items())
         )
-        print(table({'mean IoU': f'{100 * figures["mean_iou"]:.1f} % of the exact labels'}))
+        print(format_table({'mean IoU': f'{100 * figures["mean_iou"]:.1f} % of the exact labels'}))
     else:
         report.recording.write_contact_sheet(sheet)
     write_json(arguments.json, figures)
-    print(table({'contact sheet': str(sheet)}))
+    print(format_table({'contact sheet': str(sheet)}))
     return 130 if report.was_interrupted else 0
 
 

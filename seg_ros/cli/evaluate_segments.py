@@ -13,7 +13,7 @@ from seg_ros import schema
 from seg_ros.datasets.registry import SEGMENTED
 from seg_ros.datasets.segmented import SegmentedImages
 from seg_ros.errors import ParameterError, UnavailableError
-from seg_ros.evaluation.figures import table, write_json
+from seg_ros.evaluation.figures import format_table, write_json
 from seg_ros.evaluation.segment_baselines import GRIDS, METHODS, Cutter, cut
 from seg_ros.inference.backends.backend import choose_device
 from seg_ros.metrics.segments import SegmentScores
@@ -95,7 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
         for method in figures
     }
-    print(table(rows))
+    print(format_table(rows))
     write_json(arguments.json, report)
     if arguments.plot:
         _plot(arguments.plot, images, frames, settings, arguments.limit)

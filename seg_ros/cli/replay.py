@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from seg_ros.cli.options import add_model_arguments, settings_from
 from seg_ros.errors import ParameterError, UnavailableError
-from seg_ros.evaluation.figures import table, write_json
+from seg_ros.evaluation.figures import format_table, write_json
 
 if TYPE_CHECKING:
     from seg_ros.replay.report import ReplayReport
@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     report.recording.write_contact_sheet(sheet)
     write_json(arguments.json, report.as_json())
     print(report.as_text())
-    print(table({'contact sheet': str(sheet)}))
+    print(format_table({'contact sheet': str(sheet)}))
     return 130 if report.was_interrupted else 0
 
 

@@ -18,13 +18,13 @@ from seg_ros.drawing.overlay import Overlay
 from seg_ros.errors import ImageError, SegRosError
 from seg_ros.evaluation.figures import (
     LabelCounter,
-    in_milliseconds,
-    in_percent,
+    format_milliseconds,
+    format_percent,
+    format_table,
     percentiles,
-    table,
     write_json,
 )
-from seg_ros.images.files import IMAGE_SUFFIXES, read_image
+from seg_ros.images.files import IMAGE_SUFFIXES, read_image, write_image
 from seg_ros.inference.prediction import Prediction
 from seg_ros.inference.segmenter import Segmenter
 from seg_ros.inference.settings import check
@@ -66,7 +66,11 @@ def run(arguments: argparse.Namespace) -> int:
             tqdm.write(f'seg_ros: skipped: {err}', sys.stderr)
     write_json(arguments.json, file_segmenter.as_json())
     print(file_segmenter.as_text())
-    print(table({'results': str(arguments.output), 'bad files': f'{n_bad} of {len(files)}' if n_bad else ''}))
+    print(
+        format_table(
+            {'results': str(arguments.output), 'bad files': f'{n_bad} of {len(files)}' if n_bad else ''}
+        )
+    )
     return 1 if n_bad else 0
 
 
@@ -103,7 +107,7 @@ class FileSegmenter:
             self._segment_video(path, target)
         else:
             for name, picture in self._results(read_image(path)):
-                _write(target.with_name(f'{target.name}_{name}.png'), picture)
+                write_image(target.with_name(f'{target.name}_{name}.png'), picture)
 
     def as_json(self) -> dict[str, Any]:
         """Figures under the keys that all reports share."""
@@ -117,12 +121,12 @@ class FileSegmenter:
     def as_text(self) -> str:
         """The same as a table."""
         figures = self.as_json()
-        return table(
+        return format_table(
             {
                 'model': '{path}, {quantization} on {backend}, {device}'.format(**figures),
                 'frames': str(figures['n_images']),
-                'latency': in_milliseconds(figures['latency_ms']),
-                'classes': in_percent(figures['class_shares']),
+                'latency': format_milliseconds(figures['latency_ms']),
+                'classes': format_percent(figures['class_shares']),
             }
         )
 
@@ -143,7 +147,7 @@ class FileSegmenter:
                     if name != 'overlay':
                         folder = target.with_name(f'{target.name}_{name}')
                         folder.mkdir(exist_ok=True)
-                        _write(folder / f'{index:06}.png', picture)
+                        write_image(folder / f'{index:06}.png', picture)
                         continue
                     if overlay is None:
                         overlay = _open_video(target.with_name(f'{target.name}_overlay.mp4'), rate_hz, image)
@@ -199,9 +203,3 @@ def _open_video(path: Path, rate_hz: float, image: UInt8Array) -> cv2.VideoWrite
     if not video.isOpened():
         raise OSError(f'{path} cannot be written as a video')
     return video
-
-
-def _write(path: Path, picture: UInt8Array) -> None:
-    bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR) if picture.ndim == 3 else picture
-    if not cv2.imwrite(str(path), bgr):
-        raise OSError(f'{path} cannot be written')

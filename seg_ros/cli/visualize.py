@@ -19,7 +19,7 @@ from seg_ros.evaluation.compare import EvenSample
 from seg_ros.evaluation.deconvnet import ReceptiveField
 from seg_ros.evaluation.embedding_pictures import EmbeddingColours, choose_spots, spots_at
 from seg_ros.evaluation.embedding_views import EmbeddedModel, LabelChanges
-from seg_ros.evaluation.figures import table, write_json
+from seg_ros.evaluation.figures import format_table, write_json
 from seg_ros.evaluation.units import watch
 from seg_ros.reports import embedding_page, units_page
 from seg_ros.reports.embedding_plates import Painter, Plate
@@ -92,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
         if getattr(arguments, option) is not None:
             raise ParameterError(f'--{option} means nothing with {mode}; leave it out')
     facts = _show_embeddings(arguments) if arguments.embeddings else _show_units(arguments)
-    print(table(facts))
+    print(format_table(facts))
     return 0
 
 

@@ -21,7 +21,7 @@ from seg_ros.arrays import UNLABELLED
 from seg_ros.compression.importance import importance
 from seg_ros.datasets.dataset import Dataset
 from seg_ros.errors import ParameterError, UnavailableError
-from seg_ros.evaluation.figures import table
+from seg_ros.evaluation.figures import format_table
 from seg_ros.images.resize import resize_image
 from seg_ros.metrics.labels import confusion_matrix, mean_iou
 from seg_ros.modelfile.file import Model
@@ -83,7 +83,7 @@ class Sensitivity:
             change: f'{effect.layer}: {100 * effect.mean_iou:+.2f} points, loss {effect.loss:+.3f}'
             for change, effect in worst.items()
         }
-        return f'most sensitive layers, alone, on {self.n_images} images\n{table(rows)}'
+        return f'most sensitive layers, alone, on {self.n_images} images\n{format_table(rows)}'
 
 
 def measure_sensitivity(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from seg_ros.evaluation.figures import in_milliseconds, in_percent, percentiles, table
+from seg_ros.evaluation.figures import format_milliseconds, format_percent, format_table, percentiles
 from seg_ros.replay.latency import LatencyLog
 from seg_ros.replay.recording import Recording
 
@@ -38,16 +38,16 @@ class ReplayReport:
     def as_text(self) -> str:
         """The figures as a table for the screen."""
         figures = self.as_json()
-        latency = in_milliseconds(figures['latency_ms'])
+        latency = format_milliseconds(figures['latency_ms'])
         if self.latencies.n_ambiguous:
             latency += f'; without {self.latencies.n_ambiguous} frames that share a stamp with others'
-        return table(
+        return format_table(
             {
                 'model': '{path}, {quantization} on {backend}, {device}'.format(**figures),
                 'frames': '{frames_in} in, {frames_out} out, {dropped} dropped'.format(**figures),
                 'latency': latency,
-                'stages': in_milliseconds(figures['stage_ms']),
-                'classes': in_percent(figures['class_shares']),
+                'stages': format_milliseconds(figures['stage_ms']),
+                'classes': format_percent(figures['class_shares']),
                 'bag': figures['bag'],
             }
         )

@@ -7,10 +7,10 @@ import pytest
 from seg_ros.classes import ClassInfo, ClassSet
 from seg_ros.evaluation.figures import (
     LabelCounter,
-    in_milliseconds,
-    in_percent,
+    format_milliseconds,
+    format_percent,
+    format_table,
     percentiles,
-    table,
     write_json,
 )
 
@@ -26,11 +26,11 @@ def test_shares_add_up_over_images_of_any_size() -> None:
 
 
 def test_figures_in_words() -> None:
-    assert in_percent({'sky': 0.25, 'road': 0.7496, 'car': 0.0004}) == 'road 75.0 %, sky 25.0 %'
-    assert in_milliseconds(percentiles(range(101))) == 'p50 50.0, p90 90.0, p99 99.0, max 100.0 ms'
+    assert format_percent({'sky': 0.25, 'road': 0.7496, 'car': 0.0004}) == 'road 75.0 %, sky 25.0 %'
+    assert format_milliseconds(percentiles(range(101))) == 'p50 50.0, p90 90.0, p99 99.0, max 100.0 ms'
     assert percentiles([]) is None
-    assert in_milliseconds(None) == ''
-    assert table({'frames': '3', 'latency': '', 'bag': 'x'}) == 'frames         3\nbag            x'
+    assert format_milliseconds(None) == ''
+    assert format_table({'frames': '3', 'latency': '', 'bag': 'x'}) == 'frames         3\nbag            x'
 
 
 def test_json_is_written_where_asked(tmp_path: Path) -> None:
