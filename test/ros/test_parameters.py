@@ -85,6 +85,6 @@ def test_misspelt_parameters_are_found(robot: Any, capfd: pytest.CaptureFixture[
     given = {'max_age': 5.0, 'xyz': 1, 'qos_overrides./image.subscription.depth': 2, 'use_sim_time': True}
     node = robot.start(**given)
     assert unknown_overrides(node) == {'max_age': 'max_age_ms', 'xyz': ''}
-    assert "there is no parameter 'max_age', its value is ignored; did you mean 'max_age_ms'?" in (
+    assert "parameter 'max_age' does not exist, its value is ignored; did you mean 'max_age_ms'?" in (
         capfd.readouterr().err
     )
