@@ -117,8 +117,9 @@ SMALL: dict[str, list[str]] = {
 }
 """Beginning of a command -> words added at its end, where they win. The longest beginning counts."""
 
-SLOW = {'another_drive.md', 'networks.md', 'own_robot.md', 'smaller_models.md'}
-"""Pages whose commands take longer than a minute."""
+SLOW_PAGES = {'another_drive.md', 'networks.md', 'own_robot.md', 'smaller_models.md'}
+SLOW_COMMANDS = ['seg_ros train squares']
+"""Run under the mark ``slow`` alone: they learn, or measure many models."""
 
 pytestmark = pytest.mark.skipif(not README.exists(), reason='an installed package has no pages')
 
@@ -253,15 +254,16 @@ def test_every_command_is_run_or_has_a_reason_why_not() -> None:
 
 
 def pages_to_run() -> list[Any]:
-    pages = [page for page in PAGES if blocks(page, 'python') or any(runs(words) for words in typed(page))]
-    return [
-        pytest.param(page, id=name_of(page), marks=[pytest.mark.slow] if page.name in SLOW else [])
-        for page in pages
-    ]
-
-
-def runs(words: Sequence[str]) -> bool:
-    return longest_beginning(words, NOT_RUN) is None
+    """Pages, and whether their slow commands run as well."""
+    cases = []
+    for page in PAGES:
+        to_run = [words for words in typed(page) if longest_beginning(words, NOT_RUN) is None]
+        is_slow = page.name in SLOW_PAGES or any(longest_beginning(words, SLOW_COMMANDS) for words in to_run)
+        if page.name not in SLOW_PAGES and (to_run or blocks(page, 'python')):
+            cases.append(pytest.param(page, SLOW_COMMANDS, id=name_of(page)))
+        if is_slow:
+            cases.append(pytest.param(page, [], id=f'{name_of(page)}-slow', marks=pytest.mark.slow))
+    return cases
 
 
 @pytest.fixture
@@ -301,9 +303,13 @@ def write_camvid(root: Path) -> None:
 
 
 @pytest.mark.timeout(1500)
-@pytest.mark.parametrize('page', pages_to_run())
+@pytest.mark.parametrize(('page', 'left_out'), pages_to_run())
 def test_commands_and_python_of_a_page_run(
-    page: Path, sandbox: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    page: Path,
+    left_out: Sequence[str],
+    sandbox: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     image = RenderedDrive(5, 1, 120, 160)[0][0]
     only_plain_torch(monkeypatch, sandbox)
@@ -315,7 +321,9 @@ def test_commands_and_python_of_a_page_run(
             prepare_masks(sandbox)
             exec(compile(block, name_of(page), 'exec'), {'image': image})  # noqa: S102
             continue
-        for words in filter(runs, commands_of(block)):
+        for words in commands_of(block):
+            if longest_beginning(words, [*NOT_RUN, *left_out]):
+                continue
             if words[0] == 'cd':
                 monkeypatch.chdir(words[1])
                 continue
