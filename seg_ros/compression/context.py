@@ -140,7 +140,7 @@ def _learn(model: Model, path: Path, keys: dict[str, Any], context: CompressionC
 
 
 def _learning_recipe(model: Model, keys: dict[str, Any], context: CompressionContext) -> Recipe:
-    """The training recipe of a step: that of the model, changed by the keys of the chain and of the step."""
+    """The training recipe of a step: settings of the model, then keys of the chain, then keys of the step."""
     metadata = model.metadata
     content: dict[str, Any] = {
         'model': metadata.architecture,

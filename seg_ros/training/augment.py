@@ -1,4 +1,4 @@
-"""Random changes of training images that leave their labels true."""
+"""Random changes of training images and their labels."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -58,12 +58,12 @@ class Augmentation:
     def __call__(
         self, image: UInt8Array, labels: UInt8Array, rng: np.random.Generator
     ) -> tuple[UInt8Array, UInt8Array]:
-        """Vary one pair.
+        """Change an image and its labels at random.
 
         Args:
             image: (H, W, 3) uint8 RGB.
             labels: (H, W) uint8.
-            rng: source of all randomness.
+            rng: Source of all randomness.
 
         Returns:
             Image (*crop, 3) uint8 and labels (*crop) uint8, 255 where there was no image.
@@ -74,7 +74,7 @@ class Augmentation:
     def _warp(
         self, image: UInt8Array, labels: UInt8Array, rng: np.random.Generator
     ) -> tuple[UInt8Array, UInt8Array]:
-        """Zoom, stretch, rotate, mirror and crop in one resampling."""
+        """Zoom, stretch, rotate, flip and crop in one resampling."""
         height, width = labels.shape
         zoom = np.exp(rng.uniform(*np.log(self.scale)))
         stretch = np.exp(rng.uniform(-1, 1) * np.log1p(self.stretch) / 2)
@@ -84,12 +84,12 @@ class Augmentation:
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         linear = turn @ np.diag([scale_x * mirror, scale_y])
 
-        # Slack is what of the zoomed image hangs over the crop: the window slides within it, both signs.
+        # Slack: size of the zoomed image minus the crop, may be negative; the crop lies anywhere within it.
         slack = np.array([width * scale_x - self.crop[1], height * scale_y - self.crop[0]])
         shift = rng.uniform(-0.5, 0.5, 2) * slack
         centre = np.array([width - 1, height - 1]) / 2
         target = np.array([self.crop[1] - 1, self.crop[0] - 1]) / 2 + shift
-        # Whole pixels: a crop or a mirror image alone must not blur.
+        # Whole pixels: a crop or a flip alone must not blur.
         matrix = np.column_stack([linear, np.rint(target - linear @ centre)])
 
         size = (self.crop[1], self.crop[0])
@@ -103,7 +103,7 @@ class Augmentation:
         return image, labels
 
     def _change_colours(self, image: UInt8Array, rng: np.random.Generator) -> UInt8Array:
-        """One table a channel for exposure, contrast, gamma, white balance; then what needs neighbours."""
+        """Change exposure, contrast, gamma and white balance by a table per channel, then the rest."""
         levels = np.linspace(0, 1, 256)[:, None]
         gamma = np.exp(rng.uniform(-1, 1) * np.log1p(self.gamma))
         contrast = 1 + rng.uniform(-self.contrast, self.contrast)

@@ -1,7 +1,7 @@
-"""Things of one training image pasted into another.
+"""Copy-paste augmentation: pastes objects of one training image into another.
 
 G. Ghiasi et al., "Simple copy-paste is a strong data augmentation method for instance segmentation", arXiv
-2012.07177. Where labels tell no instances apart, all that an image has of a class is pasted at once, as in V.
+2012.07177. Labels of classes do not separate instances, so all pixels of a class are pasted at once, as in V.
 Olsson et al., "ClassMix", arXiv 2007.07936.
 """
 
@@ -34,10 +34,10 @@ class Paste:
         schema.check_fields(self, RecipeError)
 
     def ids(self, classes: ClassSet) -> tuple[int, ...]:
-        """The numbers of its classes.
+        """Ids of the classes to paste.
 
         Raises:
-            UnknownNameError: the data have no such class.
+            UnknownNameError: The data do not have such a class.
         """
         unknown = [name for name in self.classes if name not in classes.names]
         if unknown:
@@ -45,7 +45,7 @@ class Paste:
         return tuple(classes.names.index(name) for name in self.classes)
 
     def draw(self, ids: tuple[int, ...], rng: np.random.Generator) -> list[int]:
-        """Which of the classes with numbers ``ids`` come along this time; none for no pasting."""
+        """Draw the classes to paste from ``ids``; empty = paste nothing."""
         if rng.random() >= self.probability:
             return []
         return [id_ for id_ in ids if rng.random() < self.per_class]
@@ -54,12 +54,15 @@ class Paste:
 def paste(
     below: tuple[UInt8Array, UInt8Array], above: tuple[UInt8Array, UInt8Array], ids: list[int]
 ) -> tuple[UInt8Array, UInt8Array]:
-    """The image and labels ``below``, with what has a label in ``ids`` in ``above`` over them.
+    """Paste the pixels of some classes of one image over another image.
 
     Args:
-        below: (H, W, 3) uint8 and (H, W) uint8.
-        above: of the same size.
-        ids: labels to paste.
+        below: Image (H, W, 3) uint8 and labels (H, W) uint8 to paste into; not changed.
+        above: Image and labels of the same size, to paste from.
+        ids: Class ids to paste.
+
+    Returns:
+        Image (H, W, 3) uint8 and labels (H, W) uint8.
     """
     is_pasted = np.isin(above[1], ids)
     image = np.where(is_pasted[..., None], above[0], below[0])

@@ -1,4 +1,4 @@
-"""The record of a run: a row an epoch in CSV, and the same as a picture."""
+"""Curves of a training run, as a CSV file with a row per epoch and as a picture."""
 
 import csv
 import math
@@ -18,8 +18,9 @@ def write_curves(folder: Path, rows: Sequence[dict[str, float]]) -> None:
     """Write ``curves.csv`` and ``curves.png``.
 
     Args:
-        folder: of the run.
-        rows: one an epoch with the keys of COLUMNS; mean_iou and class_average are NaN where not measured.
+        folder: Folder of the run.
+        rows: One row per epoch with the keys of COLUMNS. Without a validation, mean_iou and class_average are
+            NaN.
 
     Raises:
         UnavailableError: matplotlib is not installed.

@@ -1,4 +1,4 @@
-"""The processes of one training run: one alone, or many under ``torchrun``."""
+"""The processes of a training run: a single one, or several under ``torchrun``."""
 
 import os
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ class Processes:
     """This process among those that train together.
 
     Attributes:
-        rank: 0 .. world_size - 1; rank 0 validates, writes and prints.
-        world_size: processes in all.
-        device: what this one computes on.
+        rank: Number of this process, 0 .. world_size - 1; rank 0 writes and prints.
+        world_size: Number of processes.
+        device: Device that this process computes on.
     """
 
     rank: int
@@ -25,27 +25,29 @@ class Processes:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes."""
+        """Whether this process writes files and prints."""
         return self.rank == 0
 
     def wait(self) -> None:
-        """Until all processes have come here."""
+        """Wait until all processes have called this."""
         if self.world_size > 1:
             distributed.barrier()
 
 
 def join(device: str) -> Processes:
-    """Join the processes that torchrun started, or be the only one.
+    """Join the processes that torchrun started; without torchrun, this process trains alone.
+
+    To be called by a program, not by a library: the process group and the current GPU hold for the process.
 
     Args:
         device: 'auto', 'cpu' or 'cuda'; under torchrun each process takes the GPU of its local rank.
 
     Raises:
-        UnavailableError: a GPU was asked for and there is none.
+        UnavailableError: The device is 'cuda' and torch finds no GPU.
     """
     has_gpu = torch.cuda.is_available()
     if device.startswith('cuda') and not has_gpu:
-        raise UnavailableError(f"device '{device}' was asked for, but torch sees no GPU; available: cpu")
+        raise UnavailableError(f"device is '{device}', but torch finds no GPU; available: cpu")
     on_gpu = has_gpu and device != 'cpu'
     if 'RANK' not in os.environ:
         return Processes(0, 1, torch.device(('cuda' if device == 'auto' else device) if on_gpu else 'cpu'))
@@ -57,6 +59,6 @@ def join(device: str) -> Processes:
 
 
 def leave() -> None:
-    """Undo :func:`join`."""
+    """Leave the process group; the counterpart of :func:`join`."""
     if distributed.is_initialized():
         distributed.destroy_process_group()

@@ -1,4 +1,4 @@
-"""Exponential moving average of weights, which generalises better than the last step's weights."""
+"""Exponential moving average of weights, which generalises better than the weights of the last step."""
 
 import copy
 from typing import Generic, TypeVar
@@ -13,12 +13,12 @@ class WeightAverage(Generic[NetworkT]):
     """An averaged copy of a network.
 
     Args:
-        network: what is trained; the copy starts equal to it.
-        decay: share of the old average kept at each update. Early updates keep less, (1 + n) / (10 + n), so
-            that the random start is soon forgotten.
+        network: Network that is trained; the copy starts equal to it.
+        decay: Weight of the old average at each update, 0..1. Early updates use at most (1 + n) / (10 + n),
+            so that the random start is soon forgotten.
 
     Attributes:
-        network: the copy, in evaluation mode.
+        network: The averaged copy, in evaluation mode.
     """
 
     def __init__(self, network: NetworkT, decay: float) -> None:
@@ -27,7 +27,7 @@ class WeightAverage(Generic[NetworkT]):
 
     @torch.no_grad()
     def update(self, network: NetworkT, step: int) -> None:
-        """Take in the weights and buffers of ``network`` after optimizer step number ``step`` (0, 1, ...)."""
+        """Add the weights and buffers of ``network`` after optimizer step number ``step`` (0, 1, ...)."""
         decay = min(self._decay, (1 + step) / (10 + step))
         source = network.state_dict()
         for name, average in self.network.state_dict().items():

@@ -1,9 +1,9 @@
-"""Fitting a binary layer: by ITQ from unlabelled images, then by what people drew.
+"""Fits a binary layer: ITQ on unlabelled images, then fine-tuning on segments that people drew.
 
-ITQ: Gong and Lazebnik 2013, on the normalised feature columns of random pixels. Fine-tuning, by
-back-propagation through the sigmoid: two superpixels are as far apart as the mean difference of their bits;
-a logistic loss makes that small within what people drew as one segment and large across its boundary
-(Ravanbakhsh et al. 2016 fine-tune for classes; Harley et al., arXiv 1511.04377, for pairs, as here).
+ITQ: Gong and Lazebnik 2013, on the normalised feature columns of random pixels. Fine-tuning by
+back-propagation through the sigmoid: the distance of two superpixels is the mean difference of their bits. A
+logistic loss makes it small within a drawn segment and large across its boundary (Ravanbakhsh et al. 2016
+fine-tune for classes; Harley et al., arXiv 1511.04377, for pairs, as here).
 """
 
 import logging
@@ -34,19 +34,19 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FineTuning:
-    """How a layer is fine-tuned.
+    """Settings of fine-tuning.
 
     Attributes:
-        epochs: passes over all images; 0 leaves what ITQ gave.
-        learning_rate: of the layer.
-        encoder_learning_rate: of the network below it; 0 = it stays as it is.
-        region_sizes: of superpixels, one drawn for each image.
-        random_share: of the pairs, 0..1, that need not touch.
-        balance: 0..1; at 1 all drawn segments count alike, at 0 all pairs of superpixels do.
-        separation: how much more a pair across a boundary counts than one within.
-        sharpness: slope that the sigmoid grows to, so that its values come to be bits.
-        scales: smallest and largest factor by which an image is resized.
-        seed: of all that is drawn.
+        epochs: Number of passes over all images; 0 = keep the result of ITQ.
+        learning_rate: Learning rate of the layer.
+        encoder_learning_rate: Learning rate of the network below it; 0 = the network does not change.
+        region_sizes: Sizes of superpixels in pixels; one is drawn for each image.
+        random_share: Fraction of the pairs that are drawn at random instead of adjacent, 0..1.
+        balance: Weighting of pairs, 0..1: at 1 all drawn segments count alike, at 0 all pairs do.
+        separation: Additional weight of a pair across a boundary.
+        sharpness: Final slope of the sigmoid, which moves its values towards bits.
+        scales: Minimum and maximum factor by which an image is resized.
+        seed: Seed of all randomness.
     """
 
     epochs: int = 12
@@ -64,16 +64,16 @@ class FineTuning:
 def fit_itq(
     frames: FrameNetwork, images: Sequence[UInt8Array], *, n_columns: int = 200, seed: int = 0
 ) -> None:
-    """Set the layer of ``frames`` to what ITQ finds in images.
+    """Fit the binary layer of a network to images by ITQ, in place.
 
     Args:
-        frames: with a binary layer.
-        images: (H, W, 3) uint8 RGB each.
-        n_columns: pixels to look at in an image.
-        seed: of the pixels and of ITQ.
+        frames: Network with a binary layer.
+        images: Images, each (H, W, 3) uint8 RGB.
+        n_columns: Number of pixels per image.
+        seed: Seed of the choice of pixels and of ITQ.
 
     Raises:
-        ParameterError: the columns are shorter than the code, or too few.
+        ParameterError: The columns are shorter than the code, or too few.
     """
     layer = frames.codes
     assert layer is not None
@@ -92,7 +92,7 @@ def fit_itq(
 
 @torch.no_grad()
 def _columns(frames: FrameNetwork, image: UInt8Array, places: npt.NDArray[np.int64]) -> Float64Array:
-    """The normalised feature columns, and colours, at places of an image, (N, D)."""
+    """Normalised feature columns, and colours, at N places of an image, (N, D) float64."""
     layer = frames.codes
     assert layer is not None
     height, width = image.shape[:2]
@@ -109,16 +109,16 @@ def _columns(frames: FrameNetwork, image: UInt8Array, places: npt.NDArray[np.int
 
 
 class CodeTuner:
-    """Fine-tunes a binary layer, and the network below it if asked to.
+    """Fine-tunes a binary layer, and the network below it if it has a learning rate.
 
     Args:
-        frames: with a binary layer.
-        sources: images that people have cut into segments; what counts as one segment may differ between
-            sources, so each has a threshold of its own.
-        settings: how.
+        frames: Network with a binary layer; changed in place.
+        sources: Images with segments that people drew. Sources may differ in their idea of a segment, so each
+            has a threshold of its own.
+        settings: Settings of fine-tuning.
 
     Raises:
-        ParameterError: there is nothing to learn from.
+        ParameterError: There are no images to learn from.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class CodeTuner:
         self._optimizer = torch.optim.Adam(groups)
 
     def run(self) -> Iterator[float]:
-        """Go through all images ``epochs`` times; gives the mean loss of each epoch."""
+        """Train for ``epochs`` passes over all images; yields the mean loss of each epoch."""
         items = [(k, i) for k, source in enumerate(self.sources) for i in range(len(source))]
         n_steps = max(self.settings.epochs * len(items), 1)
         schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -167,7 +167,7 @@ class CodeTuner:
             yield float(np.mean(losses))
 
     def _draw(self, source: int, index: int) -> tuple[UInt8Array, list[Int32Array]]:
-        """An image and its annotations, mirrored, resized and lit at random."""
+        """An image and its annotations with random flip, size and brightness."""
         image, annotations = self.sources[source][index]
         if self._rng.random() < 0.5:
             image, annotations = image[:, ::-1], [a[:, ::-1] for a in annotations]
@@ -196,13 +196,13 @@ class CodeTuner:
 
     def _pairs(self, regions: Regions) -> Int32Array:
         touching = find_borders(regions).pairs
-        share = self.settings.random_share
-        n_random = int(len(touching) * share / (1 - share))
+        fraction = self.settings.random_share
+        n_random = int(len(touching) * fraction / (1 - fraction))
         drawn = self._rng.integers(0, regions.n, (n_random, 2)).astype(np.int32)
         return np.concatenate([touching, drawn[drawn[:, 0] != drawn[:, 1]]])
 
     def _means(self, image: UInt8Array, regions: Regions) -> Tensor:
-        """As ``CodePooling.means``, but such that gradients flow: (S, n_bits)."""
+        """Like ``CodePooling.means``, but differentiable: (S, n_bits) float32."""
         logits = self.frames(torch.from_numpy(image)[None])['codes'][0]
         height, width = logits.shape[:2]
         weights = pooling_matrix(regions, height, width)
@@ -235,11 +235,11 @@ def pooling_matrix(regions: Regions, height: int, width: int) -> Tensor:
 def _targets(
     regions: Regions, annotations: Sequence[Int32Array], pairs: Int32Array, settings: FineTuning
 ) -> tuple[Tensor, Tensor]:
-    """For each pair: the share of annotations in which a boundary lies between them, and its weight."""
+    """For each pair: the fraction of annotations with a boundary between its regions, and its weight."""
     apart, counted, weight = np.zeros(len(pairs)), np.zeros(len(pairs)), np.zeros(len(pairs))
     for drawn in annotations:
         table = overlaps(regions.ids, drawn)
-        if table.shape[1] < regions.n:  # the last superpixels may be void altogether
+        if table.shape[1] < regions.n:  # all pixels of the last superpixels may be void
             table = np.pad(table, ((0, 0), (0, regions.n - table.shape[1])))
         segment = np.where(table.sum(0) > 0, table.argmax(0), -1) if len(table) else np.full(regions.n, -1)
         one, other = segment[pairs[:, 0]], segment[pairs[:, 1]]
@@ -261,7 +261,7 @@ def _balanced(
     is_apart: npt.NDArray[np.bool_],
     is_known: npt.NDArray[np.bool_],
 ) -> Float64Array:
-    """Weights with which the pairs within each segment, and those across its boundary, sum to the same."""
+    """Weights by which pairs within each segment and pairs across its boundary sum to the same."""
     within = is_known & ~is_apart
     n = int(max(one.max(initial=0), other.max(initial=0))) + 1
     n_within = np.bincount(one[within], minlength=n)

@@ -1,7 +1,7 @@
-"""The golden record of a model file: small rendered scenes, and the labels that the model gives for them.
+"""Golden record of a model file: small rendered scenes with the labels of the model.
 
-Whoever loads the file runs the scenes again and compares. The scenes are chosen so that the usual mistakes,
-red and blue swapped or a wrong normalisation, change as many labels as possible.
+The self-check labels the scenes again and compares. The scenes are chosen so that common faults, such as
+swapped red and blue or a wrong normalisation, change as many labels as possible.
 """
 
 from functools import cache
@@ -24,23 +24,23 @@ GOLDEN_SIZE = (54, 72)
 N_SCENES = 2
 SCENES_FILE = 'config/golden_scenes.png'
 
-_NORMALISATIONS = (Normalisation(), Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)))
-"""What a network is most often fed by mistake: ImageNet's mean and spread, or plain 0..1."""
+_WRONG_NORMALISATIONS = (Normalisation(), Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)))
+"""Normalisations that are often used by mistake: ImageNet's mean and deviation, or plain 0..1."""
 
 
 @torch.inference_mode()
 def label_image(
     network: ImageNetwork | FilteredNetwork, image: UInt8Array, input_size: tuple[int, int]
 ) -> UInt8Array:
-    """Labels of one image, the plain way that every faster one must agree with.
+    """Labels of one image, computed in the plain way; the reference for all faster ways.
 
     Args:
-        network: in evaluation mode, on any device.
+        network: Network in evaluation mode, on any device.
         image: (H, W, 3) uint8 RGB.
-        input_size: (height, width) that the image is stretched to.
+        input_size: (height, width) to which the image is resized.
 
     Returns:
-        (H, W) uint8: scores are interpolated bilinearly to the image's size, the largest wins.
+        (H, W) uint8: class with the largest score, after bilinear interpolation to the image's size.
     """
     x = torch.from_numpy(resize_image(image, *input_size))[None].to(next(network.buffers()).device)
     scores = network(x)
@@ -64,20 +64,20 @@ def candidate_scenes() -> UInt8Array:
 
 
 def choose_scenes(network: ImageNetwork, input_size: tuple[int, int], n_scenes: int = N_SCENES) -> UInt8Array:
-    """The candidates whose labels change most under the fault that changes them least.
+    """Choose the candidates whose labels change most under the least visible fault.
 
     Args:
-        network: in evaluation mode, on the CPU.
+        network: Network in evaluation mode, on the CPU.
         input_size: (height, width) of its input.
-        n_scenes: how many to choose.
+        n_scenes: Number of scenes.
 
     Returns:
         (n_scenes, 54, 72, 3) uint8 RGB.
     """
     scenes = candidate_scenes()
-    weakest = [_weakest_change(network, scene, input_size) for scene in scenes]
-    # Stable, so that equal candidates are taken in their order.
-    return scenes[np.argsort(weakest, kind='stable')[::-1][:n_scenes]]
+    changes = [_smallest_change(network, scene, input_size) for scene in scenes]
+    # A stable sort chooses equal candidates always in the same order.
+    return scenes[np.argsort(changes, kind='stable')[::-1][:n_scenes]]
 
 
 def make_golden(
@@ -86,16 +86,16 @@ def make_golden(
     input_size: tuple[int, int],
     filtered: FilteredNetwork | None = None,
 ) -> Golden:
-    """The record of a network's labels.
+    """Make a golden record of a network's labels.
 
     Args:
-        network: in evaluation mode, float32, on the CPU.
+        network: Network in evaluation mode, float32, on the CPU.
         images: (N, H, W, 3) uint8 RGB, from :func:`choose_scenes`.
         input_size: (height, width) of its input.
-        filtered: the same network with its embedding filter, whose labels are recorded too.
+        filtered: The same network with its embedding filter, whose labels are recorded too; None = no filter.
 
     Raises:
-        ModelFileError: the record is larger than a model file may hold.
+        ModelFileError: The record is too large for a model file.
     """
     labels = np.stack([label_image(network, image, input_size) for image in images])
     if filtered is None:
@@ -105,15 +105,15 @@ def make_golden(
 
 
 def make_code_golden(frames: FrameNetwork, input_size: tuple[int, int], golden: Golden | None) -> Golden:
-    """A record with codes as well.
+    """Add codes to a golden record.
 
     Args:
-        frames: with a binary layer, in evaluation mode, float32, on the CPU.
+        frames: Network with a binary layer, in evaluation mode, float32, on the CPU.
         input_size: (height, width) of its input.
-        golden: the record of labels; None for a model without classes.
+        golden: Record of the labels; None for a model without classes.
 
     Raises:
-        ModelFileError: the record is larger than a model file may hold.
+        ModelFileError: The record is too large for a model file.
     """
     images = candidate_scenes()[:N_SCENES] if golden is None else golden.images
     labels = np.full(images.shape[:3], UNLABELLED, np.uint8) if golden is None else golden.labels
@@ -130,21 +130,21 @@ def make_code_golden(frames: FrameNetwork, input_size: tuple[int, int], golden: 
 
 
 def agreement(labels: UInt8Array, golden_labels: UInt8Array) -> float:
-    """Share of pixels with the recorded label, 0..1, of two uint8 arrays of one shape."""
+    """Fraction of pixels with the recorded label, 0..1; both are uint8 arrays of the same shape."""
     return float((labels == golden_labels).mean())
 
 
-def _weakest_change(network: ImageNetwork, scene: UInt8Array, input_size: tuple[int, int]) -> float:
-    """Share of a scene's labels that the least visible of the usual mistakes changes."""
-    right = label_image(network, scene, input_size)
+def _smallest_change(network: ImageNetwork, scene: UInt8Array, input_size: tuple[int, int]) -> float:
+    """Fraction of a scene's labels that the least visible of the common faults changes, 0..1."""
+    correct = label_image(network, scene, input_size)
     swapped = np.ascontiguousarray(scene[..., ::-1])
     wrong = [label_image(network, swapped, input_size)]
-    for normalisation in _NORMALISATIONS:
-        mistaken = ImageNetwork(network.network, normalisation)
-        if not _same_scale(mistaken, network):
-            mistaken.flip = network.flip
-            wrong.append(label_image(mistaken.eval(), scene, input_size))
-    return 1 - max(agreement(labels, right) for labels in wrong)
+    for normalisation in _WRONG_NORMALISATIONS:
+        faulty = ImageNetwork(network.network, normalisation)
+        if not _same_scale(faulty, network):
+            faulty.flip = network.flip
+            wrong.append(label_image(faulty.eval(), scene, input_size))
+    return 1 - max(agreement(labels, correct) for labels in wrong)
 
 
 def _same_scale(one: ImageNetwork, other: ImageNetwork) -> bool:

@@ -1,4 +1,4 @@
-"""Training images in a reproducible order: a draw depends on seed, epoch and position, on nothing else."""
+"""Training images in a reproducible order: a draw depends only on seed, epoch and position."""
 
 import signal
 import sys
@@ -21,7 +21,7 @@ from seg_ros.training.copy_paste import Paste, paste
 
 
 class Draw(NamedTuple):
-    """One training image to prepare: which one, and what its randomness depends on."""
+    """A training image to prepare: number of the image; epoch and position in it, which seed randomness."""
 
     epoch: int
     position: int
@@ -29,11 +29,11 @@ class Draw(NamedTuple):
 
 
 class InMemory:
-    """A data set read once, decoded: 4 bytes a pixel. Loader processes that are forked share it.
+    """A decoded data set in memory, 4 bytes per pixel. Forked loader processes share it.
 
     Args:
-        dataset: to read.
-        label: what the progress bar says; no bar without one.
+        dataset: Data set to read.
+        label: Text of the progress bar; '' shows no bar.
     """
 
     def __init__(self, dataset: Dataset, label: str = '') -> None:
@@ -50,16 +50,16 @@ class InMemory:
 
 
 class Augmented(TorchDataset[tuple[Tensor, Tensor]]):
-    """Varied images of several data sets, addressed by :class:`Draw`.
+    """Augmented images of several data sets, addressed by :class:`Draw`.
 
     Args:
-        parts: of the same classes.
-        augment: how each image varies.
-        seed: of all randomness, with the draw.
-        paste: what images lend each other; None for nothing.
+        parts: Data sets with the same classes.
+        augment: Random changes of each image.
+        seed: Seed of all randomness, together with the draw.
+        paste: Settings of copy-paste augmentation; None = no pasting.
 
     Raises:
-        UnknownNameError: there is no class to paste of such a name.
+        UnknownNameError: The data have no such class to paste.
     """
 
     def __init__(
@@ -67,41 +67,42 @@ class Augmented(TorchDataset[tuple[Tensor, Tensor]]):
     ) -> None:
         self._paste = paste
         self._pasted = () if paste is None else paste.ids(parts[0].classes)
-        self._where = [(part, index) for part in parts for index in range(len(part))]
+        self._images = [(part, index) for part in parts for index in range(len(part))]
         self._augment = augment
         self._seed = seed
 
     def __len__(self) -> int:
-        return len(self._where)
+        return len(self._images)
 
     def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor]:
         """Image (h, w, 3) uint8 and labels (h, w) uint8 tensors of the crop's size."""
         rng = np.random.default_rng((self._seed, draw.epoch, draw.position))
-        image, labels = self._varied(draw.image, rng)
+        image, labels = self._augmented(draw.image, rng)
         if self._paste and (ids := self._paste.draw(self._pasted, rng)):
-            other = self._varied(int(rng.integers(len(self))), rng)
+            other = self._augmented(int(rng.integers(len(self))), rng)
             image, labels = paste((image, labels), other, ids)
         return torch.from_numpy(image), torch.from_numpy(labels)
 
-    def _varied(self, image: int, rng: np.random.Generator) -> tuple[UInt8Array, UInt8Array]:
-        part, index = self._where[image]
+    def _augmented(self, image: int, rng: np.random.Generator) -> tuple[UInt8Array, UInt8Array]:
+        part, index = self._images[image]
         return self._augment(*part[index], rng)
 
 
 class EpochSampler(Sampler[Draw]):
-    """A fresh permutation an epoch, the same in every process, each process taking its share of each batch.
+    """Draws a new permutation for each epoch, the same in all processes; each takes its part of a batch.
 
-    What does not fill a batch is left out of the epoch; of fewer images than a batch, some are drawn again.
+    Images that do not fill a batch are left out of the epoch. If there are fewer images than a batch, some
+    are drawn twice.
 
     Args:
-        size: images to draw from.
-        batch_size: over all processes.
-        seed: of the order.
-        rank: of this process.
-        world_size: processes; divides ``batch_size``.
+        size: Number of images.
+        batch_size: Number of images of a batch, over all processes.
+        seed: Seed of the order.
+        rank: Number of this process.
+        world_size: Number of processes; divides ``batch_size``.
 
     Attributes:
-        epoch: set before iterating.
+        epoch: Number of the epoch; set it before iterating.
     """
 
     def __init__(self, size: int, batch_size: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
@@ -130,21 +131,20 @@ def make_loader(
         num_workers=workers,
         persistent_workers=workers > 0,
         worker_init_fn=_prepare_worker,
-        # Its own: else starting the workers draws from the generator of dropout, and a resumed run differs.
+        # Without a generator of its own, starting the workers would draw from the generator of dropout, and a
+        # resumed run would differ.
         generator=torch.Generator(),
     )
 
 
 def _prepare_worker(_worker: int) -> None:
-    """One thread each; on Ctrl-C the main process stops them."""
+    """Set up a loader process: one thread, and Ctrl-C is left to the main process."""
     cv2.setNumThreads(0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    sys.excepthook = _tell_unless_parent_left
+    sys.excepthook = _report_error
 
 
-def _tell_unless_parent_left(
-    kind: type[BaseException], error: BaseException, trace: TracebackType | None
-) -> None:
-    """What a loader process tells of: not that its parent stopped while they shook hands over a tensor."""
+def _report_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print an error of a loader process, except a connection closed by a main process that has stopped."""
     if not issubclass(kind, (EOFError, ConnectionError)):
         sys.__excepthook__(kind, error, trace)

@@ -1,4 +1,4 @@
-"""What training minimises: weighted cross-entropy, and a soft Jaccard index beside it."""
+"""Training losses: weighted cross-entropy, soft Jaccard index, distillation, and pairs of embeddings."""
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ from seg_ros.networks.masked_average import window_pairs
 
 
 def class_counts(dataset: Dataset) -> npt.NDArray[np.int64]:
-    """Pixels of each class in a data set, void left out, (K,) int64."""
+    """Number of pixels of each class in a data set, without void, (K,) int64."""
     counts = np.zeros(256, np.int64)
     for index in range(len(dataset)):
         counts += np.bincount(dataset[index][1].ravel(), minlength=256)
@@ -24,37 +24,38 @@ def class_weights(counts: npt.NDArray[np.int64], balance: str, constant: float) 
     """Weight of each class in the cross-entropy, scaled so that the average pixel has weight 1.
 
     Args:
-        counts: (K,) pixels of the classes.
-        balance: 'none'; 'enet', 1 / ln(constant + share), section 5 of the ENet paper (its constant: 1.02);
-            or 'median', median share / share, as in the SegNet paper (classes that never occur get 0).
-        constant: of 'enet', above 1; a larger one balances less.
+        counts: Number of pixels of each class, (K,).
+        balance: 'none'; 'enet', 1 / ln(constant + frequency), section 5 of the ENet paper (constant 1.02); or
+            'median', median frequency / frequency, as in the SegNet paper (missing classes get 0).
+        constant: Constant of 'enet', above 1; a larger one balances less.
 
     Returns:
         (K,) float32.
 
     Raises:
-        RecipeError: unknown ``balance``, a constant of 1 or less, or no pixel at all.
+        RecipeError: ``balance`` is unknown, the constant is 1 or less, or not one pixel has a class.
     """
     if not counts.any():
         raise RecipeError('train: not one pixel has a class; are the labels those of this class set?')
-    share = counts / counts.sum()
+    frequency = counts / counts.sum()
     if balance == 'none':
-        weights = np.ones_like(share)
+        weights = np.ones_like(frequency)
     elif balance == 'enet' and constant > 1:
-        weights = 1 / np.log(constant + share)
+        weights = 1 / np.log(constant + frequency)
     elif balance == 'median':
-        present = share > 0
-        weights = np.divide(np.median(share[present]), share, out=np.zeros_like(share), where=present)
+        present = frequency > 0
+        median = np.median(frequency[present])
+        weights = np.divide(median, frequency, out=np.zeros_like(frequency), where=present)
     else:
         raise RecipeError(
             f"loss: balance is '{balance}' with constant {constant}; "
             'known: none, enet (constant above 1), median'
         )
-    return torch.from_numpy(weights / (weights * share).sum()).float()
+    return torch.from_numpy(weights / (weights * frequency).sum()).float()
 
 
 def soft_jaccard_loss(scores: Tensor, labels: Tensor) -> Tensor:
-    """One minus the Jaccard index of probabilities instead of decisions, mean over the classes in the batch.
+    """One minus the Jaccard index of probabilities instead of labels, mean over the classes in the batch.
 
     Args:
         scores: (B, K, H, W) float.
@@ -75,12 +76,12 @@ def soft_jaccard_loss(scores: Tensor, labels: Tensor) -> Tensor:
 
 
 def distillation_loss(scores: Tensor, teacher_scores: Tensor, temperature: float) -> Tensor:
-    """Mean over the pixels of the teacher's Kullback-Leibler divergence, times temperature squared.
+    """Kullback-Leibler divergence from the teacher, mean over the pixels, times temperature squared.
 
     Args:
-        scores: (B, K, H, W).
-        teacher_scores: the same shape.
-        temperature: divides both, above 0.
+        scores: (B, K, H, W) float.
+        teacher_scores: (B, K, H, W) float.
+        temperature: Divisor of both scores, above 0.
 
     Returns:
         () float, 0 or more.
@@ -92,20 +93,21 @@ def distillation_loss(scores: Tensor, teacher_scores: Tensor, temperature: float
 
 
 def pair_loss(embeddings: Tensor, labels: Tensor, window: int, near: float, far: float) -> Tensor:
-    """How far embeddings are from being close together within a class and far apart across a boundary.
+    """Loss that pulls embeddings of one class together and pushes those of different classes apart.
 
-    Harley, Derpanis, Kokkinos, arXiv 1511.04377, equation 3: of each two pixels of a window, what their L1
-    distance exceeds ``near`` by if they have one label, and what it lacks to ``far`` if they have two.
+    Harley, Derpanis, Kokkinos, arXiv 1511.04377, equation 3. A pair of pixels in a window costs
+    max(distance - near, 0) if both have the same label, and max(far - distance, 0) otherwise; the distance is
+    the L1 distance of their embeddings.
 
     Args:
         embeddings: (B, D, h, w) float.
-        labels: (B, H, W) uint8, class ids and 255; of each embedding's cell, the pixel in the middle counts.
-        window: in embeddings, odd.
-        near: threshold within a class, 0 or more.
-        far: threshold between classes, above ``near``.
+        labels: (B, H, W) uint8, class ids and 255. The pixel in the middle of an embedding's cell counts.
+        window: Width and height of the window, in embeddings, odd.
+        near: Threshold within a class, 0 or more.
+        far: Threshold between classes, above ``near``.
 
     Returns:
-        () float, 0 or more: the mean over the pairs of which neither pixel is 255.
+        () float, 0 or more: the mean over all pairs without a pixel of 255.
     """
     height, width = embeddings.shape[-2:]
     rows = (torch.arange(height, device=labels.device) * 2 + 1) * labels.shape[-2] // (2 * height)
@@ -126,12 +128,12 @@ class SegmentationLoss(nn.Module):
     """Class-weighted cross-entropy plus ``jaccard`` times the soft Jaccard loss.
 
     Args:
-        weights: (K,) of the classes.
-        jaccard: weight of the second term, 0 or more.
-        label_smoothing: 0..1, of the cross-entropy.
-        adjust: 0..1, how much of the weights' logarithms the cross-entropy adds to the scores (Menon et al.,
-            "Long-tail learning via logit adjustment", ICLR 2021). Weights make a network learn of rare
-            classes, but also see them where they are not; added here, they stay out of the scores.
+        weights: Weights of the classes, (K,).
+        jaccard: Weight of the second term, 0 or more.
+        label_smoothing: Label smoothing of the cross-entropy, 0..1.
+        adjust: Factor of the weights' logarithms that the cross-entropy adds to the scores, 0..1 (Menon et
+            al., "Long-tail learning via logit adjustment", ICLR 2021). With weights, a network learns rare
+            classes, but also sees them in wrong places; the added logarithms keep this out of the scores.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
-"""Pre-training a hypercolumn network's classifier on few pixels of each image.
+"""Pre-training of a hypercolumn network's classifier on few pixels of each image.
 
-All pixels of an image say much the same, and most are of a few classes. So the classifier first learns, as
-multinomial logistic regression, from a few pixels of each class that an image shows; then its weights become
-the 1x1 convolutions of a network that training goes on with on all pixels.
+The pixels of an image are similar, and most belong to few classes. Therefore the classifier first learns from
+a few pixels of each class in an image, as multinomial logistic regression. Then its weights become the 1x1
+convolutions of the network, which is trained further on all pixels.
 """
 
 import logging
@@ -33,14 +33,14 @@ class PixelClassifier:
     """Multinomial logistic regression of standardised columns, by AdamW.
 
     Args:
-        n_classes: classes to tell apart.
-        epochs: passes over the columns.
-        learning_rate: the peak.
-        weight_decay: decoupled.
-        seed: of the order.
+        n_classes: Number of classes.
+        epochs: Number of passes over the columns.
+        learning_rate: Peak learning rate.
+        weight_decay: Decoupled weight decay.
+        seed: Seed of the order of the columns.
 
     Attributes:
-        weight_: (n_classes, D) float64, of columns as they come: they are standardised within it.
+        weight_: (n_classes, D) float64, for columns that are not standardised.
         bias_: (n_classes,) float64.
     """
 
@@ -60,9 +60,9 @@ class PixelClassifier:
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
 
     def fit(self, columns: Tensor, labels: Tensor) -> 'PixelClassifier':
-        """Learn from (n, D) float columns and their (n,) int64 classes."""
+        """Fit to (n, D) float columns and their (n,) int64 classes."""
         mean, std = columns.mean(0), columns.std(0, correction=0)
-        varies = std > 1e-5 * columns.abs().amax(0)  # by more than rounding
+        varies = std > 1e-5 * columns.abs().amax(0)  # by more than rounding errors
         std = torch.where(varies, std, 1.0)
         x = (columns - mean) / std
         layer = nn.Linear(x.shape[1], self.n_classes).to(x.device)
@@ -83,18 +83,18 @@ class PixelClassifier:
         return self
 
     def scores(self, columns: Tensor) -> Tensor:
-        """(n, n_classes) float64 of (n, D) float."""
+        """Scores (n, n_classes) float64 of columns (n, D) float."""
         return columns.double() @ self.weight_.T + self.bias_
 
 
 class Sample(NamedTuple):
-    """Columns of a few pixels of many images, and what all their pixels are like.
+    """Columns of a few pixels of many images, and statistics of all their pixels.
 
     Attributes:
-        columns: (n, D) float32.
-        labels: (n,) int64, class ids.
-        mean: (D,) float64, of the values of the maps.
-        variance: (D,) float64, likewise.
+        columns: Columns, (n, D) float32.
+        labels: Their class ids, (n,) int64.
+        mean: Mean of the maps over all pixels, (D,) float64.
+        variance: Variance of the maps over all pixels, (D,) float64.
     """
 
     columns: Tensor
@@ -106,38 +106,38 @@ class Sample(NamedTuple):
 def pretrain_classifier(
     network: nn.Module, images: Augmented, recipe: Recipe, device: torch.device, *, is_quiet: bool = False
 ) -> None:
-    """Pre-train the classifier of a hypercolumn network, in place; its encoder stays as it is.
+    """Pre-train the classifier of a hypercolumn network, in place; its encoder does not change.
 
-    The same on every process of a run.
+    All processes of a run compute the same.
 
     Args:
-        network: to start; is moved to ``device``.
-        images: to learn from.
-        recipe: says how, in ``columns``; does nothing where that is None.
-        device: to compute on.
-        is_quiet: no progress bar.
+        network: Network to change; it is moved to ``device``.
+        images: Training images.
+        recipe: Recipe with the settings in ``columns``; without these, nothing happens.
+        device: Device to compute on.
+        is_quiet: Show no progress bar.
 
     Raises:
-        RecipeError: the network is of another kind, or not one pixel has a class.
+        RecipeError: The network is not a hypercolumn network, or not one pixel has a class.
     """
     if recipe.columns is None:
         return
     if not isinstance(network, Hypercolumn):
-        raise RecipeError(f'columns: {recipe.model} classifies no hypercolumns; leave columns out')
+        raise RecipeError(f'columns: {recipe.model} is not a hypercolumn network; remove columns')
     network.to(device).eval()
-    how, prepare = recipe.columns, ImageNetwork(nn.Identity(), recipe.normalisation).to(device)
-    sample = collect(network, prepare, images, how, recipe.seed, is_quiet=is_quiet)
+    settings, prepare = recipe.columns, ImageNetwork(nn.Identity(), recipe.normalisation).to(device)
+    sample = collect(network, prepare, images, settings, recipe.seed, is_quiet=is_quiet)
     classifier = PixelClassifier(
         network.n_classes,
-        epochs=how.epochs,
-        learning_rate=how.learning_rate,
-        weight_decay=how.weight_decay,
+        epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
         seed=recipe.seed,
     ).fit(sample.columns, sample.labels)
     network.load_classifier(classifier.weight_, classifier.bias_, sample.mean, sample.variance)
     if not is_quiet:
-        right = (classifier.scores(sample.columns).argmax(1) == sample.labels).float().mean()
-        log.info('classifier: %.1f %% of %d columns right', 100 * right, len(sample.labels))
+        correct = (classifier.scores(sample.columns).argmax(1) == sample.labels).float().mean()
+        log.info('classifier: %.1f %% of %d columns correct', 100 * correct, len(sample.labels))
 
 
 @torch.no_grad()
@@ -145,31 +145,31 @@ def collect(
     network: Hypercolumn,
     prepare: ImageNetwork,
     images: Augmented,
-    how: Columns,
+    settings: Columns,
     seed: int,
     *,
     is_quiet: bool = False,
 ) -> Sample:
-    """Columns of a few pixels of each class that an image shows.
+    """Collect columns of a few pixels of each class in each image.
 
     Args:
-        network: in evaluation mode.
-        prepare: turns images into the network's input; on the network's device.
-        images: to take them of.
-        how: how many.
-        seed: of which pixels.
-        is_quiet: no progress bar.
+        network: Network in evaluation mode.
+        prepare: Turns images into the network's input; on the network's device.
+        images: Training images.
+        settings: Number of images and of pixels.
+        seed: Seed of the choice of pixels.
+        is_quiet: Show no progress bar.
 
     Raises:
-        RecipeError: not one pixel has a class.
+        RecipeError: Not one pixel has a class.
     """
     device = prepare.scale.device
-    count = min(how.images, len(images))
+    count = min(settings.images, len(images))
     columns, labels, moments = [], [], []
     for number in tqdm(range(count), desc='columns', unit='image', leave=False, disable=is_quiet):
         image, truth = images[Draw(0, number, number * len(images) // count)]
         maps = network.maps(prepare(image[None].to(device)))
-        places = draw_places(truth.numpy(), how.per_class, np.random.default_rng((seed, number)))
+        places = draw_places(truth.numpy(), settings.per_class, np.random.default_rng((seed, number)))
         columns.append(network.columns(maps, torch.from_numpy(places).to(device)))
         labels.append(truth[tuple(places.T)].long())
         means = [torch.cat([m.double().pow(power).mean((0, 2, 3)) for m in maps]) for power in (1, 2)]
@@ -182,15 +182,15 @@ def collect(
 
 
 def draw_places(labels: UInt8Array, per_class: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-    """A few pixels of each class, at random.
+    """Draw a few pixels of each class at random.
 
     Args:
-        labels: (H, W) uint8.
-        per_class: pixels of a class, fewer where it has fewer.
-        rng: draws.
+        labels: (H, W) uint8, class ids and 255.
+        per_class: Maximum number of pixels of each class.
+        rng: Source of all randomness.
 
     Returns:
-        (n, 2) int64, row and column, class by class; void is no class.
+        (n, 2) int64, row and column, class by class, without void.
     """
     drawn = [np.empty((0, 2), np.int64)]
     for class_id in np.unique(labels[labels != UNLABELLED]):

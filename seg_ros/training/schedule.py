@@ -1,4 +1,4 @@
-"""How the optimizer is driven: the learning rate of each step, and what weight decay applies to."""
+"""Settings of the optimizer: the learning rate of each step, and the parameters with weight decay."""
 
 import math
 
@@ -6,13 +6,13 @@ from torch import nn
 
 
 def learning_rate(step: int, n_steps: int, peak: float, warmup: float) -> float:
-    """A linear rise to ``peak`` over the first share ``warmup`` of the steps, then half a cosine towards 0.
+    """Learning rate: a linear rise to the peak, then half a cosine towards 0.
 
     Args:
-        step: 0 .. n_steps - 1.
-        n_steps: of the whole run.
-        peak: above 0.
-        warmup: 0..1.
+        step: Number of the step, 0 .. n_steps - 1.
+        n_steps: Number of steps of the whole run.
+        peak: Peak learning rate, above 0.
+        warmup: Fraction of the steps that the rise takes, 0..1.
     """
     rise = warmup * n_steps
     if step < rise:
@@ -21,9 +21,9 @@ def learning_rate(step: int, n_steps: int, peak: float, warmup: float) -> float:
 
 
 def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Convolution kernels with weight decay; normalisation, biases and PReLU slopes without.
+    """Parameter groups: kernels with weight decay; biases, normalisations and PReLU slopes without.
 
-    Parameters that need no gradient are left out.
+    Parameters without a gradient are left out.
     """
     learning = [p for p in network.parameters() if p.requires_grad]
     kernels = [p for p in learning if p.ndim > 1]

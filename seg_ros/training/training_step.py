@@ -1,4 +1,4 @@
-"""What one optimizer step computes."""
+"""The loss of a training step."""
 
 from collections.abc import Sequence
 
@@ -16,12 +16,12 @@ class TrainingStep(nn.Module):
     """Network, teacher and loss as one module, so that torch.compile fuses them and DDP wraps them.
 
     Args:
-        network: learns; with embeddings, scores are sharpened and pairs of pixels count.
-        loss: on labels.
+        network: Network to train. With embeddings, the filtered scores count, and pairs of pixels.
+        loss: Loss on labels.
         precision: 'bf16' for autocast, or 'fp32'.
-        teacher: its frozen teacher, or None.
-        teaching: how the teacher counts.
-        embedding: how pairs count, for a network with embeddings.
+        teacher: Trained network to learn from, which is frozen here, or None.
+        distillation: Settings of the teacher's loss, or None.
+        embedding: Settings of the pair loss, for a network with embeddings.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class TrainingStep(nn.Module):
         loss: SegmentationLoss,
         precision: str,
         teacher: ImageNetwork | None = None,
-        teaching: Teacher | None = None,
+        distillation: Teacher | None = None,
         embedding: EmbeddingRecipe | None = None,
     ) -> None:
         super().__init__()
@@ -38,10 +38,13 @@ class TrainingStep(nn.Module):
         self.loss = loss
         self.autocast = precision == 'bf16'
         self.teacher = teacher.eval().requires_grad_(False) if teacher else None
-        self.teaching, self.embedding = teaching, embedding
+        self.distillation, self.embedding = distillation, embedding
 
     def train(self, mode: bool = True) -> 'TrainingStep':
-        """Switch the network; the teacher, and a network whose head alone learns, stay in evaluation mode."""
+        """Set the mode of the network.
+
+        The teacher stays in evaluation mode, and so does a network of which only the head learns.
+        """
         super().train(mode)
         if self.embedding and self.embedding.alone and isinstance(self.network, FilteredNetwork):
             self.network.frames.network.eval()
@@ -51,17 +54,17 @@ class TrainingStep(nn.Module):
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         """Loss of (B, H, W, 3) uint8 images against (B, H, W) uint8 labels, a () float."""
-        scores, loss_of_pairs = self._score(images, labels)
-        loss: Tensor = self.loss(scores, labels) + loss_of_pairs
-        if self.teacher and self.teaching:
+        scores, embedding_loss = self._score(images, labels)
+        loss: Tensor = self.loss(scores, labels) + embedding_loss
+        if self.teacher and self.distillation:
             with torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16, enabled=self.autocast):
-                taught = at_size(self.teacher(images), labels.shape[-2:])
-            divergence = distillation_loss(scores, taught, self.teaching.temperature)
-            loss = loss + self.teaching.weight * divergence
+                teacher_scores = at_size(self.teacher(images), labels.shape[-2:])
+            divergence = distillation_loss(scores, teacher_scores, self.distillation.temperature)
+            loss = loss + self.distillation.weight * divergence
         return loss
 
     def _score(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor | float]:
-        """Scores at the labels' size, and what pairs of pixels cost."""
+        """Scores at the labels' size, and the loss of pairs of pixels."""
         network, embedding = self.network, self.embedding
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.autocast):
             if isinstance(network, ImageNetwork):
@@ -76,7 +79,7 @@ class TrainingStep(nn.Module):
 def _filtered(
     network: FilteredNetwork, embedding: EmbeddingRecipe, answers: dict[str, Tensor], labels: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Not compiled: hundreds of small steps, in float32, that take longer to compile than they are worth."""
+    """Filtered scores and pair loss; not compiled, since compiling these hundreds of steps takes too long."""
     embeddings = answers['embeddings']
     filtered = network.filter_scores(answers['scores'], embeddings)
     loss = pair_loss(embeddings, labels, embedding.window, embedding.near, embedding.far)
@@ -84,11 +87,11 @@ def _filtered(
 
 
 def at_size(scores: Tensor, size: Sequence[int]) -> Tensor:
-    """(B, K, h, w) scores at another size, interpolated as they are for labels."""
+    """Interpolate (B, K, h, w) scores to a (height, width), in the same way as for labels."""
     return scores if scores.shape[-2:] == torch.Size(size) else _interpolated(scores, tuple(size))
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
 def _interpolated(scores: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Not compiled: fused with a convolution and the Jaccard loss, its gradients are 0 (Inductor of 2.13)."""
+    """Not compiled: torch 2.13 fuses it with a convolution and the Jaccard loss to gradients of 0."""
     return F.interpolate(scores, size, mode='bilinear')

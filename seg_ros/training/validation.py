@@ -1,4 +1,4 @@
-"""Measuring a network during training, on the data that its processes share out."""
+"""Validation during training, distributed over its processes."""
 
 from typing import Any
 
@@ -21,13 +21,13 @@ def measure(
     input_size: tuple[int, int],
     processes: Processes,
 ) -> Counts:
-    """One confusion matrix over a data set, equal in all processes, each of which labels its share.
+    """Confusion matrix over a data set; each process labels a part of it, all return the same matrix.
 
     Args:
-        network: in evaluation mode, float32; other processes take over the buffers of the main one.
-        dataset: labelled images.
-        input_size: (height, width) that images are stretched to, in pixels.
-        processes: that measure together.
+        network: Network in evaluation mode, float32. Other processes take the buffers of the main process.
+        dataset: Labelled images.
+        input_size: (height, width) to which images are resized, in pixels.
+        processes: Processes that measure together.
 
     Returns:
         (K, K + 1) int64, see seg_ros.metrics.labels.confusion_matrix.
@@ -35,7 +35,7 @@ def measure(
     n_classes = len(dataset.classes)
     matrix = np.zeros((n_classes, n_classes + 1), np.int64)
     if processes.world_size > 1:
-        for buffer in network.buffers():  # batch normalisation has seen other images in each process
+        for buffer in network.buffers():  # batch normalisation has seen different images in each process
             distributed.broadcast(buffer, 0)
     for index in range(processes.rank, len(dataset), processes.world_size):
         image, truth = dataset[index]
@@ -48,7 +48,7 @@ def measure(
 
 
 def as_figures(matrix: Counts, classes: ClassSet) -> dict[str, Any]:
-    """Fractions 0..1 under the keys that all reports share; None where a class does not occur."""
+    """Figures as fractions 0..1, under the keys of all reports; None for a class that does not occur."""
     values = [None if np.isnan(v) else float(v) for v in iou(matrix)]
     return {
         'mean_iou': mean_iou(matrix),

@@ -6,6 +6,7 @@ import os
 import resource as limits
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -169,7 +170,8 @@ def test_two_processes_make_one_model(tmp_path: Path, parent: Path) -> None:
         {'prune': {'to': {'share': 0.6}, 'images': 4, 'learn': {'epochs': 1}}},
         {'quantize': {'level': 'int8', 'images': 4}},
     )
-    command = ['torchrun', '--standalone', '--nproc_per_node', '2', '-m', 'seg_ros.cli', 'compress']
+    torchrun = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2']
+    command = [*torchrun, '-m', 'seg_ros.cli', 'compress']
     done = subprocess.run(
         [*command, str(tmp_path / 'recipe.yaml'), '-o', str(tmp_path / 'run'), '--device', 'cpu'],
         capture_output=True,
@@ -195,7 +197,7 @@ def test_a_budget_out_of_reach_names_the_smallest(tmp_path: Path, parent: Path) 
 
 def test_a_file_above_the_limit_is_told(tmp_path: Path, parent: Path) -> None:
     chain = recipe(tmp_path, parent, {'share': {'bits': 2}}, bytes=1000)
-    with pytest.raises(BudgetError, match='expected 1,000 at most'):
+    with pytest.raises(BudgetError, match='expected at most 1,000'):
         compress(chain, None, tmp_path / 'run', ALONE)
 
 

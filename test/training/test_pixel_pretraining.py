@@ -208,9 +208,9 @@ def test_a_run_that_goes_on_is_not_started_anew(
 
 
 def test_what_has_no_such_classifier_is_told(sparse: dict[str, Any], tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match='columns: enet classifies no hypercolumns'):
+    with pytest.raises(RecipeError, match='columns: enet '):
         make_trainer(sparse | {'model': 'enet', 'arguments': {}}, tmp_path)
-    with pytest.raises(RecipeError, match=r'init is .*; expected none where columns'):
+    with pytest.raises(RecipeError, match=r'init is .*; expected none .*columns'):
         make_trainer(sparse | {'init': 'other.safetensors'}, tmp_path)
 
 
@@ -226,7 +226,7 @@ def test_what_has_no_such_classifier_is_told(sparse: dict[str, Any], tmp_path: P
     ],
 )
 def test_wrong_settings_are_named(sparse: dict[str, Any], tmp_path: Path, wrong: dict[str, Any]) -> None:
-    with pytest.raises(RecipeError, match=rf'columns: .*{next(iter(wrong))}'):
+    with pytest.raises(RecipeError, match=rf'columns\.{next(iter(wrong))} '):
         make_trainer(sparse | {'columns': wrong}, tmp_path)
 
 
