@@ -19,6 +19,9 @@ _FAST_MATH = {'contract'}
 def compiled(function: _Function, *, inline: bool = False) -> _Function:
     """``function`` compiled by Numba at its first call, without the GIL, cached on disk if possible.
 
+    After a change to its file Numba compiles it again, but not after a change to another file with a function
+    that it calls. Delete ``__pycache__`` then.
+
     Args:
         function: Function of types that Numba supports.
         inline: Whether to inline it into its callers; for small functions that are called very often.

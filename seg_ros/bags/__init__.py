@@ -1,1 +1,1 @@
-"""ROS bags, read and written without ROS."""
+"""Reads and writes ROS bags without ROS."""

@@ -1,4 +1,4 @@
-"""Messages of a bag, as the bytes (CDR) that travel between nodes."""
+"""Messages of a bag in their serialized form (CDR), the bytes that nodes exchange."""
 
 import struct
 from collections import Counter
@@ -24,9 +24,9 @@ class Topic:
     """A topic of a bag.
 
     Attributes:
-        name: with its leading slash.
-        type: in the long form, e.g. 'sensor_msgs/msg/Image'.
-        n_messages: 1 or more.
+        name: Name with its leading slash.
+        type: Message type in the long form, e.g. 'sensor_msgs/msg/Image'.
+        n_messages: Number of messages, 1 or more.
     """
 
     name: str
@@ -39,10 +39,10 @@ class Message:
     """A message of a bag.
 
     Attributes:
-        topic: where it was published.
-        type: in the long form.
-        received_ns: when it was recorded.
-        cdr: its bytes.
+        topic: Topic on which it was published.
+        type: Message type in the long form.
+        received_ns: Time at which it was recorded, in ns.
+        cdr: Serialized message.
     """
 
     topic: str
@@ -52,29 +52,29 @@ class Message:
 
     @property
     def stamp_ns(self) -> int:
-        """Of its header."""
+        """Stamp of its header in ns."""
         return stamp_ns(self.cdr)
 
     def decode(self) -> Any:
         """The message as an object with the fields of its type; arrays are NumPy's.
 
         Raises:
-            BagError: the bytes are not those of such a message.
+            BagError: The bytes are not a message of this type.
         """
         try:
             return message_types().deserialize_cdr(self.cdr, self.type)
         except Exception as err:  # rosbags raises whatever its generated code meets
             raise BagError(
-                f'a message of {len(self.cdr)} bytes on {self.topic} is no {self.type}: {err!r}; '
+                f'a message of {len(self.cdr)} bytes on {self.topic} is not a {self.type}: {err!r}; '
                 'the bag is damaged'
             ) from err
 
 
 def stamp_ns(cdr: bytes) -> int:
-    """The stamp of a message that begins with a header.
+    """Stamp in ns of a serialized message that begins with a header.
 
     Raises:
-        BagError: it is too short for that.
+        BagError: The message is too short for a header.
     """
     try:
         seconds, nanoseconds = struct.unpack_from('<iI' if cdr[1] & 1 else '>iI', cdr, 4)
@@ -86,10 +86,10 @@ def stamp_ns(cdr: bytes) -> int:
 
 
 def numbered(messages: Iterable[Message]) -> Iterator[tuple[tuple[int, int], Message]]:
-    """Messages with a key that finds those of one frame on several topics.
+    """Messages with a key that is the same on all topics of a frame.
 
     Yields:
-        (stamp in ns, how many before it had the same stamp), message.
+        (stamp in ns, number of earlier messages with the same stamp), message.
     """
     seen: Counter[int] = Counter()
     for message in messages:
@@ -99,7 +99,7 @@ def numbered(messages: Iterable[Message]) -> Iterator[tuple[tuple[int, int], Mes
 
 
 def image_cdr(image: UInt8Array, stamp_ns: int, frame_id: str) -> bytes:
-    """A ``sensor_msgs/Image`` as bytes; see :meth:`BagWriter.write_image`."""
+    """Serialized ``sensor_msgs/Image``; see :meth:`BagWriter.write_image` for the arguments."""
     types = message_types()
     seconds, nanoseconds = divmod(stamp_ns, 1_000_000_000)
     time = types.types['builtin_interfaces/msg/Time'](sec=seconds, nanosec=nanoseconds)
@@ -117,7 +117,7 @@ def image_cdr(image: UInt8Array, stamp_ns: int, frame_id: str) -> bytes:
 
 @cache
 def message_types(package: str = 'seg_ros') -> Any:
-    """The type store of rosbags with our own messages, and those of an installed package that it lacks."""
+    """Type store of rosbags with the messages of seg_ros, and of an installed package that rosbags lacks."""
     store = get_typestore(Stores.LATEST)
     folders = {'seg_ros': resource('msg')}
     if not any(name.startswith(f'{package}/') for name in [*store.fielddefs, 'seg_ros/']):
@@ -131,7 +131,7 @@ def message_types(package: str = 'seg_ros') -> Any:
 
 
 def _installed_messages(package: str) -> Path:
-    """The folder of a package's ``.msg`` files, which may not exist."""
+    """Folder of the ``.msg`` files of a package, which may not exist."""
     try:
         from ament_index_python.packages import get_package_share_directory
 

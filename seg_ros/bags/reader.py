@@ -1,6 +1,6 @@
 """Reading bags: rosbag2 folders and single ``.mcap`` and ``.db3`` files.
 
-Every distribution and compression that rosbags knows can be read. Messages stay bytes (CDR) until they are
+It reads all distributions and compressions that rosbags knows. Messages stay serialized (CDR) until they are
 decoded.
 """
 
@@ -29,13 +29,13 @@ _ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'
 
 
 class BagReader:
-    """A bag to read, open from the start; a context manager.
+    """Reads a bag; a context manager. The constructor opens the bag.
 
     Args:
-        path: a bag folder, with or without its metadata.yaml, or one ``.mcap`` or ``.db3`` file.
+        path: Bag folder, with or without its metadata.yaml, or a single ``.mcap`` or ``.db3`` file.
 
     Raises:
-        BagError: there is no such bag, or it cannot be read.
+        BagError: The bag does not exist or cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -45,7 +45,7 @@ class BagReader:
             self._readers = [self._stack.enter_context(Reader(part)) for part in _parts(path)]
         except BagError:
             raise
-        except Exception as err:  # what rosbags meets in a damaged file has many names
+        except Exception as err:  # rosbags raises many types for damaged files
             self.close()
             raise BagError(
                 f'bag {path} cannot be read: {err or repr(err)} If its recorder was killed, '
@@ -54,7 +54,7 @@ class BagReader:
 
     @property
     def topics(self) -> list[Topic]:
-        """Those that have messages, by name."""
+        """Topics with messages, sorted by name."""
         counts: Counter[tuple[str, str]] = Counter()
         for reader in self._readers:
             for connection in reader.connections:
@@ -62,10 +62,10 @@ class BagReader:
         return [Topic(*key, n_messages=count) for key, count in sorted(counts.items()) if count]
 
     def messages(self, *topics: str) -> Iterator[Message]:
-        """The messages of these topics, or of all, in the order in which they were recorded.
+        """Messages of the given topics, or of all topics, in the order of recording.
 
         Raises:
-            BagError: the bag is damaged; the messages before that place have been given.
+            BagError: The bag is damaged. The messages before the damage have been yielded.
         """
         streams = [reader.messages(wanted) for reader in self._readers if (wanted := _chosen(reader, topics))]
         try:
@@ -73,14 +73,14 @@ class BagReader:
                 yield Message(connection.topic, _long_name(connection.msgtype), received_ns, _unpacked(cdr))
         except Exception as err:
             raise BagError(
-                f'bag {self.path} is damaged, the messages before that could be read: {err!r}'
+                f'bag {self.path} is damaged; the messages before the damage were read: {err!r}'
             ) from err
 
     def image_topic(self, name: str | None = None) -> Topic:
-        """The one image topic, or the one of that name.
+        """The only image topic, or the image topic with the given name.
 
         Raises:
-            BagError: there is none, or there are several; the message lists them.
+            BagError: There is no such topic, or there are several; the message lists them.
         """
         images = [topic for topic in self.topics if topic.type in (IMAGE, COMPRESSED_IMAGE)]
         listing = ', '.join(f'{t.name} ({t.type.rpartition("/")[2]}, {t.n_messages})' for t in images)
@@ -109,30 +109,31 @@ class BagReader:
 
 
 def _parts(path: Path) -> list[Path]:
-    """What rosbags can open: the path itself, or the files of a bag folder that lacks its metadata.yaml."""
+    """Paths that rosbags can open: the bag itself, or the files of a bag folder without metadata.yaml."""
     if path.is_file() and path.suffix not in _FILE_SUFFIXES:
-        raise BagError(f'{path} is no bag; expected a bag folder, or a file that ends in .mcap or .db3')
+        raise BagError(f'{path} is not a bag; expected a bag folder, or a file that ends in .mcap or .db3')
     if path.is_file() or (path / 'metadata.yaml').is_file():
         return [path]
     if not path.exists():
-        raise BagError(f'there is no bag {path}; expected a bag folder, or a .mcap or .db3 file')
+        raise BagError(f'bag {path} does not exist; expected a bag folder, or a .mcap or .db3 file')
     files = sorted(file for file in path.iterdir() if file.suffix in _FILE_SUFFIXES)
     if not files:
-        raise BagError(f'folder {path} is no bag; expected metadata.yaml, or .mcap or .db3 files in it')
+        raise BagError(f'folder {path} is not a bag; expected metadata.yaml, or .mcap or .db3 files in it')
     return files
 
 
 def _chosen(reader: Reader, topics: tuple[str, ...]) -> list[Connection]:
+    """Connections of the given topics, or all."""
     return [connection for connection in reader.connections if not topics or connection.topic in topics]
 
 
 def _unpacked(cdr: bytes | memoryview) -> bytes:
-    """The message, which a bag folder's metadata.yaml calls compressed; without it only the bytes tell."""
+    """Decompressed message. Without metadata.yaml only the first bytes show that it is compressed."""
     cdr = bytes(cdr)
     return zstd.decompress(cdr) if cdr.startswith(_ZSTD_MAGIC) else cdr
 
 
 def _long_name(type_name: str) -> str:
-    """'pkg/msg/Type', also where the first distributions wrote 'pkg/Type'."""
+    """Type name in the long form, 'pkg/msg/Type'; the first distributions wrote 'pkg/Type'."""
     package, _, name = type_name.partition('/')
     return type_name if '/' in name else f'{package}/msg/{name}'

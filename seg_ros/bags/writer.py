@@ -34,15 +34,15 @@ _LATCHED = Qos(
 
 
 class BagWriter:
-    """An MCAP file to write; a context manager. Until it is closed the bag grows in a folder ``<path>.part``.
+    """Writes an MCAP file; a context manager. Until it is closed, the bag is in the folder ``<path>.part``.
 
     Args:
-        path: of the file.
-        overwrite: whether a file that is already there may be replaced.
-        keep_unfinished: whether to leave a readable bag, instead of none, when an error passes through.
+        path: Path of the file.
+        overwrite: Whether an existing file may be replaced.
+        keep_unfinished: Whether an error inside the context leaves a readable bag instead of no bag.
 
     Raises:
-        BagError: there is such a file, or it cannot be written.
+        BagError: The file exists already, or cannot be written.
     """
 
     def __init__(self, path: Path, *, overwrite: bool = False, keep_unfinished: bool = False) -> None:
@@ -63,20 +63,22 @@ class BagWriter:
         """Append a message.
 
         Args:
-            topic: with its leading slash.
-            type: in the long form; its definition goes into the bag.
-            cdr: the message's bytes.
-            received_ns: when it was received.
-            latched: whether the topic is to be played back latched; counts at its first message.
+            topic: Topic with its leading slash.
+            type: Message type in the long form; its definition is written into the bag.
+            cdr: Serialized message.
+            received_ns: Time at which it was received, in ns.
+            latched: Whether players publish the topic latched. Only the first message of a topic decides.
 
         Raises:
-            BagError: the type is not known here.
+            BagError: The message type is not installed.
         """
         if topic not in self._connections:
             profiles = [_LATCHED] if latched else []
             types = message_types(type.partition('/')[0])
             if type not in types.fielddefs:
-                raise BagError(f'message type {type} is not known here, so {topic} cannot be recorded')
+                raise BagError(
+                    f'message type {type} is unknown, so {topic} cannot be recorded; install its package'
+                )
             self._connections[topic] = self._writer.add_connection(
                 topic, type, typestore=types, offered_qos_profiles=profiles
             )
@@ -94,21 +96,21 @@ class BagWriter:
         """Append a ``sensor_msgs/Image``.
 
         Args:
-            topic: with its leading slash.
+            topic: Topic with its leading slash.
             image: (H, W, 3) uint8, written as rgb8, or (H, W) uint8, written as mono8.
-            stamp_ns: of its header.
-            frame_id: of its header.
-            received_ns: when it was received; None = at its stamp.
+            stamp_ns: Stamp of its header in ns.
+            frame_id: Frame of its header.
+            received_ns: Time at which it was received, in ns; None = its stamp.
         """
         received_ns = stamp_ns if received_ns is None else received_ns
         self.write(topic, IMAGE, image_cdr(image, stamp_ns, frame_id), received_ns)
 
     def discard(self) -> None:
-        """Leave no bag when it is closed, and one of that name that is already there as it is."""
+        """Write no bag on closing; an existing file of the same name stays."""
         self._is_wanted = False
 
     def close(self) -> None:
-        """Write the index and put the bag in its place."""
+        """Write the index and move the bag to its path."""
         self._writer.close()
         (file,) = self._folder.glob('*.mcap')
         if self._is_wanted:

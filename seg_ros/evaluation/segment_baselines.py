@@ -1,6 +1,6 @@
-"""Ways to cut an image into segments, to be compared: superpixels, EGS, k-means, and codes.
+"""Methods for dividing an image into segments, for comparison: superpixels, EGS, k-means and codes.
 
-EGS: P. Felzenszwalb, D. Huttenlocher, "Efficient graph-based image segmentation", 2004, by scikit-image.
+EGS: P. Felzenszwalb, D. Huttenlocher, "Efficient graph-based image segmentation", 2004, from scikit-image.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from seg_ros.arrays import Float32Array, Int32Array, UInt8Array
-from seg_ros.errors import UnavailableError
+from seg_ros.errors import ParameterError, UnavailableError
 from seg_ros.networks.frame_network import FrameNetwork
 from seg_ros.segments.code_pooling import CodePooling
 from seg_ros.segments.colour import lab_planes
@@ -22,43 +22,50 @@ from seg_ros.segments.greedy_merging import merge_most_similar
 from seg_ros.segments.regions import Borders, Regions, connected_parts, find_borders
 from seg_ros.segments.slic import slic
 
-Settings = Mapping[str, float]
+MethodSettings = Mapping[str, float]
 
 _SOFTNESS = 15.0
-"""Slope of the sigmoid that makes the float parents of codes: as in fine-tuning, far from a threshold."""
+"""Slope of the sigmoid that turns mean logits into soft bits, as in fine-tuning."""
 
 
 @dataclass
-class Described:
-    """Superpixels of an image with what the codes of each are made of."""
+class PooledSuperpixels:
+    """Superpixels of an image with their mean logits.
+
+    Attributes:
+        superpixels: Superpixels, S of them.
+        borders: Borders between them.
+        means: (S, n_bits) float32, mean logits of the bits.
+        fractions: (S,) float32, fraction of the image that each superpixel covers.
+    """
 
     superpixels: Regions
     borders: Borders
     means: Float32Array
-    shares: Float32Array
+    fractions: Float32Array
 
 
 @dataclass
 class Cutter:
-    """Cuts one image in many ways; what several of them need is computed once.
+    """Divides one image by several methods; shared results are computed once.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        frames: of a model with codes, in evaluation mode; None where only other methods are wanted.
+        frames: Network of a model with codes, in evaluation mode; None if no method needs codes.
     """
 
     image: UInt8Array
     frames: FrameNetwork | None = None
-    _described: dict[int, Described] = field(default_factory=dict)
+    _pooled: dict[int, PooledSuperpixels] = field(default_factory=dict)
     _logits: torch.Tensor | None = None
 
-    def slic(self, settings: Settings) -> Int32Array:
-        """Superpixels alone; ``region_size``."""
+    def slic(self, settings: MethodSettings) -> Int32Array:
+        """Superpixels alone; the setting is ``region_size``."""
         ids: Int32Array = slic(self.image, region_size=int(settings['region_size'])).ids
         return ids
 
-    def egs(self, settings: Settings) -> Int32Array:
-        """EGS; ``sigma``, ``k`` and ``min_size``."""
+    def egs(self, settings: MethodSettings) -> Int32Array:
+        """EGS; the settings are ``sigma``, ``k`` and ``min_size``."""
         try:
             from skimage.segmentation import felzenszwalb
         except ImportError as err:
@@ -72,55 +79,55 @@ class Cutter:
         ).astype(np.int32)
         return found
 
-    def codes(self, settings: Settings) -> Int32Array:
-        """Superpixels joined by their codes; ``region_size`` and those of ``merge_most_similar``."""
-        described = self._describe(int(settings['region_size']))
-        return self._join(described, described.means, True, settings)
+    def codes(self, settings: MethodSettings) -> Int32Array:
+        """Superpixels merged by codes; settings: ``region_size`` and those of ``merge_most_similar``."""
+        pooled = self._pool(int(settings['region_size']))
+        return self._merge(pooled, pooled.means, True, settings)
 
-    def features(self, settings: Settings) -> Int32Array:
-        """The same by what the codes are made of: the layer's sigmoid instead of bits."""
-        described = self._describe(int(settings['region_size']))
-        soft = 1 / (1 + np.exp(-_SOFTNESS * described.means))
-        return self._join(described, soft, False, settings)
+    def features(self, settings: MethodSettings) -> Int32Array:
+        """Superpixels merged by soft bits, the sigmoid of the mean logits."""
+        pooled = self._pool(int(settings['region_size']))
+        soft = 1 / (1 + np.exp(-_SOFTNESS * pooled.means))
+        return self._merge(pooled, soft, False, settings)
 
-    def kmeans(self, settings: Settings) -> Int32Array:
-        """The same superpixels, joined where k-means puts them into one of as many clusters as codes give."""
-        described = self._describe(int(settings['region_size']))
+    def kmeans(self, settings: MethodSettings) -> Int32Array:
+        """Superpixels merged by k-means of the mean logits, with as many clusters as codes give segments."""
+        pooled = self._pool(int(settings['region_size']))
         n_clusters = int(self.codes(settings).max()) + 1
-        if n_clusters >= described.superpixels.n:
-            return described.superpixels.ids
+        if n_clusters >= pooled.superpixels.n:
+            return pooled.superpixels.ids
         cv2.setRNGSeed(0)
         criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_MAX_ITER, 30, 1e-3)
         _, cluster, _ = cv2.kmeans(
-            described.means,
+            pooled.means,
             n_clusters,
             np.empty((0, 1), np.int32),
             criteria,
             1,
             cv2.KMEANS_PP_CENTERS,
         )
-        return connected_parts(cluster.ravel().astype(np.int32)[described.superpixels.ids]).ids
+        return connected_parts(cluster.ravel().astype(np.int32)[pooled.superpixels.ids]).ids
 
-    def _join(
-        self, described: Described, means: Float32Array, binary: bool, settings: Settings
+    def _merge(
+        self, pooled: PooledSuperpixels, means: Float32Array, binary: bool, settings: MethodSettings
     ) -> Int32Array:
         of_superpixel, _ = merge_most_similar(
-            described.borders.pairs,
-            described.borders.lengths,
-            np.asarray(means * described.shares[:, None], np.float32),
-            described.shares.copy(),
+            pooled.borders.pairs,
+            pooled.borders.lengths,
+            np.asarray(means * pooled.fractions[:, None], np.float32),
+            pooled.fractions.copy(),
             binary,
             np.float32(settings['merge_limit']),
             np.float32(settings['size_power']),
             np.float32(settings['border_share']),
         )
-        ids: Int32Array = of_superpixel[described.superpixels.ids]
+        ids: Int32Array = of_superpixel[pooled.superpixels.ids]
         return ids
 
-    def _describe(self, region_size: int) -> Described:
-        if region_size not in self._described:
-            assert self.frames is not None
-            assert self.frames.codes is not None
+    def _pool(self, region_size: int) -> PooledSuperpixels:
+        if region_size not in self._pooled:
+            if self.frames is None or self.frames.codes is None:
+                raise ParameterError('this method needs a model with codes; choose one with --model')
             if self._logits is None:
                 device = next(self.frames.parameters()).device
                 with torch.no_grad():
@@ -130,14 +137,14 @@ class Cutter:
             superpixels = slic(self.image, region_size=region_size)
             means = CodePooling.of(self.frames.codes).means(self._logits, lab_planes(self.image), superpixels)
             sizes = np.bincount(superpixels.ids.ravel(), minlength=superpixels.n)
-            self._described[region_size] = Described(
+            self._pooled[region_size] = PooledSuperpixels(
                 superpixels, find_borders(superpixels), means, (sizes / sizes.sum()).astype(np.float32)
             )
-        return self._described[region_size]
+        return self._pooled[region_size]
 
 
 def grid(**choices: tuple[float, ...]) -> Iterator[dict[str, float]]:
-    """All combinations of settings."""
+    """All combinations of the values of settings."""
     for values in product(*choices.values()):
         yield dict(zip(choices, values, strict=True))
 
@@ -161,7 +168,7 @@ GRIDS: dict[str, list[dict[str, float]]] = {
         grid(region_size=_REGION_SIZES, merge_limit=_SOFT_LIMITS, size_power=(0.0, 0.1), border_share=(0.6,))
     ),
 }
-"""Settings to choose from when a method is tuned; k-means takes those of codes."""
+"""Settings that are tried when a method is tuned; k-means takes the settings of codes."""
 
 METHODS: dict[str, Any] = {
     'slic': Cutter.slic,
@@ -171,10 +178,10 @@ METHODS: dict[str, Any] = {
     'codes': Cutter.codes,
     'features': Cutter.features,
 }
-"""Method of comparison -> how a :class:`Cutter` does it."""
+"""Methods by name, as functions of a :class:`Cutter` and settings."""
 
 
-def cut(cutter: Cutter, method: str, settings: Settings) -> Int32Array:
-    """Segments, (H, W) int32 from 0, of one method."""
+def cut(cutter: Cutter, method: str, settings: MethodSettings) -> Int32Array:
+    """Divide an image by a method: segments, (H, W) int32 from 0."""
     ids: Int32Array = partial(METHODS[method], cutter)(settings)
     return ids

@@ -1,18 +1,17 @@
-"""Image messages to arrays and back: the one place that knows both.
+"""Conversion of image messages to arrays.
 
-Inside seg_ros an image is (H, W, 3) uint8 RGB. Messages are read by their attributes alone, so those of
-rclpy (``data`` is an ``array.array``) and of rosbags (``data`` is a NumPy array) serve alike, and nothing but
-`message_from_image` needs an installed ROS.
+Inside seg_ros an image is (H, W, 3) uint8 RGB. Only the attributes of a message are used, so messages of
+rclpy (``data`` is an ``array.array``) and of rosbags (``data`` is a NumPy array) both work, without ROS.
 
-What encodings leave open, and what is done here:
+Encodings leave some questions open. The answers are:
 
 - 16-bit samples are scaled by 1/256 and rounded down, which is their high byte (cv_bridge scales by 255/65535
   and rounds: at most 1 apart).
 - 8UC1 and 16UC1 are grey; 8UC3, 16UC3 and 8UC4 are BGR and BGRA, the custom of OpenCV and cv_bridge.
 - Alpha is dropped, not blended.
-- YUV is BT.601 with limited range (Y 16..235), the one OpenCV converts.
+- YUV is BT.601 with limited range (Y 16..235), as in OpenCV.
 - The chroma plane of nv12 and nv21 follows ``height`` rows of luma and has the same step; that of nv24 has
-  twice the step, since its rows hold two bytes a pixel (as Video4Linux defines all three).
+  twice the step, since its rows hold two bytes per pixel (as Video4Linux defines all three).
 - Bayer images are demosaiced bilinearly; the outermost pixels repeat their neighbours.
 """
 
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from sensor_msgs.msg import CompressedImage, Image
 
 MAX_PIXELS = 64_000_000
-"""A compressed image that claims more pixels is refused before it is decoded."""
+"""Maximum number of pixels of a compressed image; larger ones are refused before they are decoded."""
 
 
 def _as_is(plane: UInt8Array) -> UInt8Array:
@@ -59,13 +58,13 @@ def _full_chroma(luma: UInt8Array, chroma: UInt8Array) -> UInt8Array:
 
 @dataclass(frozen=True)
 class Encoding:
-    """How the bytes of an image message lie, and how they become RGB.
+    """Memory layout of an image message, and its conversion to RGB.
 
     Attributes:
         channels: Samples per pixel of the first plane.
         itemsize: Bytes per sample.
-        to_rgb: Planes (H, W, channels) and, if there is one, chroma (H / rows, W / columns, 2) -> (H, W, 3),
-            all uint8.
+        to_rgb: Function from the planes, (H, W, channels) and possibly chroma (H / rows, W / columns, 2), to
+            (H, W, 3); all are uint8.
         subsampling: Rows and columns of pixels that share a chroma sample; they must divide height and width.
         has_chroma_plane: Whether a plane of interleaved chroma pairs follows the first plane.
         min_size: Smallest height and width that can be converted.
@@ -86,7 +85,7 @@ _RGBA = partial(_recoloured, cv2.COLOR_RGBA2RGB)
 _UYVY = Encoding(2, 1, partial(_recoloured, cv2.COLOR_YUV2RGB_UYVY), subsampling=(1, 2))
 _YUYV = Encoding(2, 1, partial(_recoloured, cv2.COLOR_YUV2RGB_YUYV), subsampling=(1, 2))
 
-# OpenCV calls a Bayer pattern by the second and third pixel of its second row, ROS by the first four pixels.
+# OpenCV names a Bayer pattern after the second and third pixel of its second row, ROS after the first four.
 _RGGB = partial(_recoloured, cv2.COLOR_BayerBG2RGB)
 _BGGR = partial(_recoloured, cv2.COLOR_BayerRG2RGB)
 _GBRG = partial(_recoloured, cv2.COLOR_BayerGR2RGB)
@@ -124,24 +123,24 @@ ENCODINGS: Mapping[str, Encoding] = {
     'nv21': Encoding(1, 1, partial(_two_planes, cv2.COLOR_YUV2RGB_NV21), (2, 2), has_chroma_plane=True),
     'nv24': Encoding(1, 1, _full_chroma, has_chroma_plane=True),
 }
-"""Every encoding read without cv_bridge, by its name in ``sensor_msgs/image_encodings.hpp``."""
+"""Encodings that are read without cv_bridge, by their names in ``sensor_msgs/image_encodings.hpp``."""
 
 
 def image_from_message(msg: 'Image') -> UInt8Array:
     """Read an image message.
 
-    Rows may be padded (``step``), samples may be of either endianness, bytes after the image are ignored. An
-    encoding that is not in `ENCODINGS` is left to cv_bridge where that is installed.
+    Rows may be padded (``step``), samples may have either endianness, bytes after the image are ignored. If
+    an encoding is not in `ENCODINGS`, cv_bridge converts it if it is installed.
 
     Args:
         msg: ``sensor_msgs/Image`` of rclpy or rosbags.
 
     Returns:
-        (H, W, 3) uint8 RGB. For ``rgb8`` it is a view of ``msg.data``: it shares its memory, is read-only
-        where that is, and has gaps between its rows where they are padded. For all others it is a new array.
+        (H, W, 3) uint8 RGB. For ``rgb8`` it is a view of ``msg.data``: it shares its memory, is read-only if
+        the data is, and has gaps between its rows if they are padded. Otherwise it is a new array.
 
     Raises:
-        ImageError: The size, step, amount of data or encoding is impossible or not supported.
+        ImageError: The size, step, amount of data or encoding is invalid or not supported.
     """
     _check_amount(msg, msg.height)
     encoding = ENCODINGS.get(msg.encoding)
@@ -155,10 +154,10 @@ def image_from_message(msg: 'Image') -> UInt8Array:
 
 
 def image_of(message: 'Image | CompressedImage') -> UInt8Array:
-    """(H, W, 3) uint8 RGB of a raw or a compressed image message, which its fields tell apart.
+    """Read a raw or a compressed image message, (H, W, 3) uint8 RGB; its fields show which it is.
 
     Raises:
-        ImageError: see :func:`image_from_message` and :func:`image_from_compressed`.
+        ImageError: See :func:`image_from_message` and :func:`image_from_compressed`.
     """
     if hasattr(message, 'encoding'):
         return image_from_message(cast('Image', message))
@@ -168,10 +167,10 @@ def image_of(message: 'Image | CompressedImage') -> UInt8Array:
 def image_from_compressed(msg: 'CompressedImage') -> UInt8Array:
     """Decode a compressed image message that holds a JPEG or PNG file.
 
-    The file tells by its first bytes what it is; ``msg.format`` only serves to refuse ``compressedDepth``,
-    which is no plain file. The rotation noted in a file (EXIF) is ignored, so that pixels stay where
-    camera_info has them. A truncated file is noticed, and so is any damage to a PNG; damage within the scans
-    of a JPEG may show only in its pixels.
+    The first bytes of the file decide its format. ``msg.format`` is used only to refuse ``compressedDepth``,
+    which is not a plain file. The EXIF rotation of a file is ignored, so that pixels agree with camera_info.
+    A truncated file is detected, and so is any damage to a PNG. Damage within the scans of a JPEG may change
+    its pixels only.
 
     Args:
         msg: ``sensor_msgs/CompressedImage`` of rclpy or rosbags.
@@ -180,7 +179,8 @@ def image_from_compressed(msg: 'CompressedImage') -> UInt8Array:
         (H, W, 3) uint8 RGB; grey is repeated, alpha dropped, 16-bit data scaled by 1/256.
 
     Raises:
-        ImageError: The data are empty, truncated, corrupt, of another kind, or claim more than `MAX_PIXELS`.
+        ImageError: The data is empty, truncated, corrupt or has another format, or its header states more
+            than `MAX_PIXELS` pixels.
     """
     if 'compresseddepth' in msg.format.lower():
         raise ImageError(
@@ -191,13 +191,14 @@ def image_from_compressed(msg: 'CompressedImage') -> UInt8Array:
     height, width = _size_in_header(data, msg.format)
     if not 1 <= height * width <= MAX_PIXELS:
         raise ImageError(
-            f'compressed image claims to be {width}x{height}; expected 1 to {MAX_PIXELS} pixels: '
+            f'compressed image has a header for {width}x{height} pixels; expected 1 to {MAX_PIXELS} pixels: '
             'send smaller images'
         )
     return _decoded(data, (height, width))
 
 
 def _described(msg: 'Image') -> str:
+    """Size, encoding, step and amount of data of a message, for errors."""
     n_bytes = memoryview(msg.data).nbytes
     return f'image {msg.width}x{msg.height} {msg.encoding!r:.80} of step {msg.step} and {n_bytes} bytes'
 
@@ -214,12 +215,12 @@ def _check_amount(msg: 'Image', n_rows: int) -> None:
 
 
 def _check_layout(msg: 'Image', encoding: Encoding) -> None:
-    """Refuse sizes and steps that the encoding cannot have, so that every view of the data lies within it."""
+    """Refuse sizes and steps that are invalid for the encoding, so that all views stay inside the data."""
     rows, columns = encoding.subsampling
     if msg.height % rows or msg.width % columns:
         raise ImageError(
             f'{_described(msg)}: expected a width divisible by {columns} and a height by {rows}, '
-            'since so many pixels share a chroma sample'
+            'because these pixels share a chroma sample'
         )
     if min(msg.height, msg.width) < encoding.min_size:
         raise ImageError(
@@ -233,9 +234,9 @@ def _check_layout(msg: 'Image', encoding: Encoding) -> None:
 
 
 def _planes(msg: 'Image', encoding: Encoding) -> list[UInt8Array]:
-    """Views of the planes of a checked message, (H, W, channels) and maybe chroma (H / rows, W / columns, 2).
+    """Planes of a checked message, (H, W, channels) and possibly chroma (H / rows, W / columns, 2).
 
-    Of wider samples only the high byte is taken, gathered in a new array.
+    They are views, except for wider samples: their high bytes are copied into a new array.
     """
     height, width, step, itemsize = msg.height, msg.width, msg.step, encoding.itemsize
     planes: list[UInt8Array] = [
@@ -257,25 +258,25 @@ def _planes(msg: 'Image', encoding: Encoding) -> list[UInt8Array]:
 
 
 def _image_by_cv_bridge(msg: 'Image') -> UInt8Array:
-    """Let cv_bridge convert an encoding that `ENCODINGS` does not have."""
+    """Convert an encoding that is not in `ENCODINGS` by cv_bridge."""
     try:
         from cv_bridge import CvBridge
 
         image = np.asarray(CvBridge().imgmsg_to_cv2(msg, 'rgb8'))
-    except Exception as err:  # cv_bridge, its compiled part and OpenCV raise whatever they like
+    except Exception as err:  # cv_bridge, its compiled part and OpenCV raise many types
         raise ImageError(
-            f'{_described(msg)} has an unknown encoding, which cv_bridge does not convert either ({err}); '
+            f'{_described(msg)} has an unknown encoding, and cv_bridge cannot convert it ({err}); '
             f'known encodings: {", ".join(ENCODINGS)}'
         ) from err
     if image.dtype != np.uint8 or image.shape != (msg.height, msg.width, 3):
         raise ImageError(
-            f'cv_bridge made {image.shape} {image.dtype} of {_described(msg)}; expected (H, W, 3) uint8'
+            f'cv_bridge returned {image.shape} {image.dtype} for {_described(msg)}; expected (H, W, 3) uint8'
         )
     return image
 
 
 def _decoded(data: memoryview, size: tuple[int, int]) -> UInt8Array:
-    """Decode a JPEG or PNG file to (H, W, 3) uint8 RGB; its size must be the one its header told."""
+    """Decode a JPEG or PNG file to (H, W, 3) uint8 RGB of the (height, width) that its header states."""
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         bgr: Any = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
@@ -283,7 +284,7 @@ def _decoded(data: memoryview, size: tuple[int, int]) -> UInt8Array:
         raise ImageError(f'compressed image of {data.nbytes} bytes cannot be decoded: {err}') from err
     if bgr is None or bgr.shape != (*size, 3) or bgr.dtype not in (np.uint8, np.uint16):
         raise ImageError(
-            f'compressed image of {data.nbytes} bytes is corrupt: its header tells {size[1]}x{size[0]} '
+            f'compressed image of {data.nbytes} bytes is corrupt: its header states {size[1]}x{size[0]} '
             'pixels, but they cannot be decoded'
         )
     if bgr.dtype == np.uint16:
@@ -292,7 +293,7 @@ def _decoded(data: memoryview, size: tuple[int, int]) -> UInt8Array:
 
 
 def _size_in_header(data: memoryview, format_: str) -> tuple[int, int]:
-    """Height and width as a JPEG or PNG file states them, after checking that the file is whole."""
+    """Height and width from the header of a JPEG or PNG file, which must be complete."""
     for signature, size_in_header in _SIGNATURES.items():
         if bytes(data[: len(signature)]) == signature:
             try:
@@ -308,7 +309,8 @@ def _size_in_header(data: memoryview, format_: str) -> tuple[int, int]:
 def _jpeg_size(data: memoryview) -> tuple[int, int]:
     """Read the frame header of a JPEG file and check that its scans reach the end-of-image marker.
 
-    Only what every decoder reads alike is accepted before the first scan, lest a decoder find another size.
+    Before the first scan, only segments that all decoders read alike are accepted. Otherwise a decoder could
+    find another size.
     """
     size = None
     offset = 2
@@ -335,7 +337,7 @@ def _jpeg_size(data: memoryview) -> tuple[int, int]:
 
 
 def _png_size(data: memoryview) -> tuple[int, int]:
-    """Read the header of a PNG file and check that every chunk up to the last is there and unharmed."""
+    """Read the header of a PNG file and check that all chunks are present and undamaged."""
     size = None
     offset = 8
     while True:

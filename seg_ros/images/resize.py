@@ -7,15 +7,15 @@ from seg_ros.arrays import UInt8Array
 
 
 def resize_image(image: UInt8Array, height: int, width: int) -> UInt8Array:
-    """Stretch an image to (height, width): averaging where it shrinks by half or more, bilinear otherwise.
+    """Resize an image: by averaging if it shrinks by half or more, else by bilinear interpolation.
 
     Args:
         image: (H, W, 3) uint8.
-        height: of the result, in pixels, 1 or more.
-        width: of the result, in pixels, 1 or more.
+        height: Height of the result in pixels, 1 or more.
+        width: Width of the result in pixels, 1 or more.
 
     Returns:
-        (height, width, 3) uint8; ``image`` itself where the size already fits.
+        (height, width, 3) uint8; ``image`` itself if it has this size already.
     """
     if image.shape[:2] == (height, width):
         return image
