@@ -1,4 +1,4 @@
-"""Boundary recall and undersegmentation error of a superpixel method on BSDS500, for docs/experiments/segments.md.
+"""Boundary recall and undersegmentation error of superpixels on BSDS500, for docs/experiments/segments.md.
 
 python benchmarks/superpixels.py --data bsds500 --superpixels slic --region-size 16
 """

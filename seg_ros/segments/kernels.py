@@ -81,24 +81,45 @@ def assign(
                 nearest[x] = distance if closer else nearest[x]
                 winner[x] = s if closer else winner[x]
         labels[y] = winner
-        if not sums.size:
-            continue
-        x = 0
-        while x < width:
-            s, first = winner[x], x
-            sum_l, sum_a, sum_b = np.float32(0), np.float32(0), np.float32(0)
-            while x < width and winner[x] == s:
-                sum_l += lightness[x]
-                sum_a += a[x]
-                sum_b += b[x]
-                x += 1
-            n = np.float32(x - first)
-            sums[s, 0] += sum_l
-            sums[s, 1] += sum_a
-            sums[s, 2] += sum_b
-            sums[s, 3] += n * row
-            sums[s, 4] += n * np.float32(first + x - 1) * np.float32(0.5)
-            sums[s, 5] += n
+        if sums.size:
+            _add_row(lightness, a, b, row, winner, sums)
+
+
+@compiled
+def _add_row(
+    lightness: Float32Array,
+    a: Float32Array,
+    b: Float32Array,
+    row: np.float32,
+    winner: Int32Array,
+    sums: Float32Array,
+) -> None:
+    """Add the pixels of a row to the sums of their centres, run by run.
+
+    Args:
+        lightness: (W,) float32.
+        a: (W,) float32.
+        b: (W,) float32.
+        row: Index of the row.
+        winner: (W,) int32, centre of each pixel.
+        sums: (S, 6) float32 of :func:`assign`, added to.
+    """
+    x, width = 0, winner.size
+    while x < width:
+        s, first = winner[x], x
+        sum_l, sum_a, sum_b = np.float32(0), np.float32(0), np.float32(0)
+        while x < width and winner[x] == s:
+            sum_l += lightness[x]
+            sum_a += a[x]
+            sum_b += b[x]
+            x += 1
+        n = np.float32(x - first)
+        sums[s, 0] += sum_l
+        sums[s, 1] += sum_a
+        sums[s, 2] += sum_b
+        sums[s, 3] += n * row
+        sums[s, 4] += n * np.float32(first + x - 1) * np.float32(0.5)
+        sums[s, 5] += n
 
 
 @compiled

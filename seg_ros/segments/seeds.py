@@ -124,6 +124,34 @@ def _intersection(
 
 
 @compiled_where_possible
+def _count_block(bins: Int32Array, labels: Int32Array, found: Int32Array, counts: Float32Array) -> int:
+    """Count the pixels of a block by colour.
+
+    Args:
+        bins: (h, w) int32, bin of each pixel of the block.
+        labels: (h, w) int32, region of each pixel of the block.
+        found: (h * w,) or longer int32, written: bins that occur.
+        counts: (h * w,) or longer float32, written: number of pixels in these bins.
+
+    Returns:
+        Number of bins that occur; -1 if the block does not lie within one region.
+    """
+    n_found, own = 0, labels[0, 0]
+    for row in range(bins.shape[0]):
+        for column in range(bins.shape[1]):
+            if labels[row, column] != own:
+                return -1
+            k = 0
+            while k < n_found and found[k] != bins[row, column]:
+                k += 1
+            if k == n_found:
+                found[k], counts[k] = bins[row, column], 0
+                n_found += 1
+            counts[k] += 1
+    return n_found
+
+
+@compiled_where_possible
 def exchange_blocks(
     bins: Int32Array, labels: Int32Array, block: int, histograms: Float32Array, sizes: Float32Array
 ) -> int:
@@ -162,20 +190,9 @@ def exchange_blocks(
                 if y < 0 or x < 0 or y >= height or x >= width or labels[y, x] == own:
                     continue
                 if n_found == 0:
-                    for row in range(top, bottom):
-                        for column in range(left, right):
-                            if labels[row, column] != own:
-                                n_found = -1
-                                break
-                            k = 0
-                            while k < n_found and found[k] != bins[row, column]:
-                                k += 1
-                            if k == n_found:
-                                found[k], counts[k] = bins[row, column], 0
-                                n_found += 1
-                            counts[k] += 1
-                        if n_found < 0:
-                            break
+                    n_found = _count_block(
+                        bins[top:bottom, left:right], labels[top:bottom, left:right], found, counts
+                    )
                     if n_found < 0:
                         break
                     best = _intersection(found, counts, n_found, histograms[own], sizes[own], True)
@@ -185,9 +202,7 @@ def exchange_blocks(
                     best, best_region = fit, other
             if best_region != own:
                 n_moved += 1
-                for row in range(top, bottom):
-                    for column in range(left, right):
-                        labels[row, column] = best_region
+                labels[top:bottom, left:right] = best_region
                 for k in range(n_found):
                     histograms[own, found[k]] -= counts[k]
                     histograms[best_region, found[k]] += counts[k]

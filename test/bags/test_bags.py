@@ -143,7 +143,7 @@ def test_what_is_no_bag_is_refused(tmp_path: Path, name: str, content: bytes) ->
 
 
 def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BagError, match='missing.mcap does not exist'):
+    with pytest.raises(BagError, match=r'missing\.mcap does not exist'):
         BagReader(tmp_path / 'missing.mcap')
     with pytest.raises(BagError, match='expected metadata'):
         BagReader(tmp_path)
