@@ -1,0 +1,96 @@
+"""Video files: frames in RGB in memory, any format of OpenCV on disk."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+import cv2
+import numpy as np
+
+from seg_ros.arrays import UInt8Array
+from seg_ros.errors import ImageError
+
+VIDEO_SUFFIXES = ('.mp4', '.avi', '.mkv', '.mov', '.webm', '.m4v', '.mpg', '.mpeg')
+"""Suffixes of the files that are videos, in lower case."""
+
+_DEFAULT_RATE_HZ = 25.0
+
+
+class VideoReader:
+    """Reads the frames of a video file; a context manager that closes the file.
+
+    Args:
+        path: Path of the file.
+
+    Attributes:
+        rate_hz: Frame rate; 25 if the file has none.
+        n_frames: Number of frames that the file announces; 0 if it has none.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._video = cv2.VideoCapture(str(path))
+        self.rate_hz = self._video.get(cv2.CAP_PROP_FPS) or _DEFAULT_RATE_HZ
+        self.n_frames = int(max(self._video.get(cv2.CAP_PROP_FRAME_COUNT), 0))
+
+    def __enter__(self) -> 'VideoReader':
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._video.release()
+
+    def __iter__(self) -> Iterator[UInt8Array]:
+        """Read the frames in order, (H, W, 3) uint8 RGB each.
+
+        Raises:
+            ImageError: The file is missing, or is not a video that OpenCV reads.
+        """
+        is_read, frame = self._video.read()
+        if not is_read:
+            raise ImageError(f'{self._path} is missing or is not a video that OpenCV reads')
+        while is_read:
+            yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+            is_read, frame = self._video.read()
+
+
+class VideoWriter:
+    """Writes an MP4 file; a context manager that closes the file. The first frame creates it.
+
+    Args:
+        path: Path of the file in an existing folder.
+        rate_hz: Frame rate.
+    """
+
+    def __init__(self, path: Path, rate_hz: float) -> None:
+        self._path, self._rate_hz = path, rate_hz
+        self._video: cv2.VideoWriter | None = None
+
+    def __enter__(self) -> 'VideoWriter':
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._video is not None:
+            self._video.release()
+
+    def write(self, picture: UInt8Array) -> None:
+        """Add a frame.
+
+        Args:
+            picture: (H, W, 3) uint8 RGB; all frames have the size of the first one.
+
+        Raises:
+            ImageError: The file cannot be written.
+        """
+        if self._video is None:
+            height, width = picture.shape[:2]
+            code = cv2.VideoWriter.fourcc(*'mp4v')
+            self._video = cv2.VideoWriter(str(self._path), code, self._rate_hz, (width, height))
+            if not self._video.isOpened():
+                raise ImageError(
+                    f'{self._path} cannot be written as a video; check that its folder allows new files'
+                )
+        self._video.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
