@@ -6,8 +6,8 @@ objects that Python code constructs. See docs/decisions/0010-one-schema.md.
 """
 
 import dataclasses
-import math
 import re
+import sys
 import types
 import typing
 from collections.abc import Collection
@@ -20,6 +20,8 @@ import msgspec
 from msgspec import Meta
 
 T = TypeVar('T')
+
+FLOAT_MAX = sys.float_info.max
 
 Fraction = Annotated[float, Meta(ge=0, le=1)]
 Positive = Annotated[float, Meta(gt=0)]
@@ -137,8 +139,8 @@ def _check(hint: Any, value: Any, at: str, may_lack: Collection[str] | None) -> 
     """Refuse unknown and missing keys, and floats that are not finite, as deep as ``hint`` describes."""
     hint = _core(hint)
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
-    if hint is float and isinstance(value, float) and not math.isfinite(value):
-        raise _MismatchError(at, f' is {value}; expected a finite number')
+    if hint is float and isinstance(value, (int, float)) and not -FLOAT_MAX <= value <= FLOAT_MAX:
+        raise _MismatchError(at, f' is {shown(value)}; expected a finite number')
     if _is_record(hint) and isinstance(value, dict):
         _check_keys(hint, value, at, may_lack)
         for key, entry in value.items():
@@ -217,8 +219,6 @@ def _expected(hint: Any, text: str) -> str:
     if typing.get_origin(core) is Literal:
         *names, last = map(str, typing.get_args(core))
         return f'{", ".join(names)} or {last}' if names else last
-    if text.startswith('Number out of range'):
-        return 'a number within the range of float'
     metas = bounds_of(hint)
     if metas and ', got ' not in text:
         return in_words(metas[0])
