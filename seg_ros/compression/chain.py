@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from seg_ros import schema
-from seg_ros.compression.context import CompressionContext, CompressionStep, take
+from seg_ros.compression.context import CompressionContext, CompressionStep, check_learning, take
 from seg_ros.compression.steps import STEPS
 from seg_ros.errors import BudgetError, RecipeError
 from seg_ros.modelfile.file import load_model
@@ -69,6 +69,7 @@ class CompressionRecipe:
         """
         if not self.steps:
             raise RecipeError(f'steps is empty; expected some of {", ".join(STEPS)}')
+        check_learning(self.learning, 'learning')
         return [_link(number, content) for number, content in enumerate(self.steps, start=1)]
 
 
@@ -122,6 +123,7 @@ def _link(number: int, content: dict[str, Any]) -> tuple[str, CompressionStep]:
     if name not in STEPS:
         raise RecipeError(f"{where}: unknown step '{name}'; known: {', '.join(STEPS)}")
     step: CompressionStep = schema.build(STEPS[name], settings or {}, f'{where}: {name}', RecipeError)
+    check_learning(step.learning, f'{where}: {name}.learn')
     return name, step
 
 

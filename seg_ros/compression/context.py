@@ -124,6 +124,23 @@ def float_copy(model: Model) -> nn.Module:
     return copy.deepcopy(model.network).float()
 
 
+def check_learning(keys: dict[str, Any], where: str) -> None:
+    """Check the names and types of some keys of a training recipe.
+
+    Args:
+        keys: Keys with their values as in a recipe file.
+        where: Place of the keys, for error messages.
+
+    Raises:
+        RecipeError: A key is unknown, or a value has the wrong type.
+    """
+    types = schema.field_types(Recipe)
+    for key, value in keys.items():
+        if key not in types:
+            raise RecipeError(f'{where}.{key} is not a key of a training recipe; known: {", ".join(types)}')
+        schema.check_value(types[key], value, f'{where}.{key}', RecipeError)
+
+
 def _learn(model: Model, path: Path, keys: dict[str, Any], context: CompressionContext) -> None:
     """Train a model, in a folder beside the file to write, from which a stopped run continues."""
     recipe, folder = _learning_recipe(model, keys, context), path.with_suffix('')

@@ -16,8 +16,8 @@ import yaml
 
 from seg_ros.cli import main as cli
 from seg_ros.compression.chain import CompressionRecipe, compress
-from seg_ros.compression.context import CompressionContext, take
-from seg_ros.compression.steps import CostTarget, Prune, Quantize
+from seg_ros.compression.context import CompressionContext, CompressionStep, take
+from seg_ros.compression.steps import CostTarget, Learn, Prune, Quantize, Sparsify
 from seg_ros.datasets.squares import SquaresDataset
 from seg_ros.errors import BudgetError, CalibrationError, ModelFileError, RecipeError, UnknownNameError
 from seg_ros.inference.segmenter import Segmenter
@@ -147,6 +147,11 @@ def test_int8_learns_with_rounding(tmp_path: Path, parent: Path) -> None:
         ([{'prune': {'to': {}}}], 'expected one of the two'),
         ([{'prune': {'to': {'share': 0.5}, 'speed': 3}}], 'speed is not a known key'),
         ([{'prune': {}, 'share': {}}], 'expected one of prune'),
+        (
+            [{'prune': {'to': {'share': 0.5}, 'learn': {'epochs': 1, 'speed': 2}}}],
+            r'prune\.learn\.speed is not',
+        ),
+        ([{'learn': {'recipe': {'epochs': 'many'}}}], "epochs is 'many'"),
         ([], 'steps is empty'),
     ],
 )
@@ -199,6 +204,21 @@ def test_a_file_above_the_limit_is_told(tmp_path: Path, parent: Path) -> None:
     chain = recipe(tmp_path, parent, {'share': {'bits': 2}}, bytes=1000)
     with pytest.raises(BudgetError, match='expected at most 1,000'):
         compress(chain, None, tmp_path / 'run', ALONE)
+
+
+@pytest.mark.parametrize(
+    'step', [Quantize('fp16'), Sparsify(0.5), Learn({'epochs': 1, 'workers': 0})], ids=repr
+)
+def test_a_step_does_not_change_the_loaded_model(tmp_path: Path, parent: Path, step: CompressionStep) -> None:
+    context = CompressionContext((Source(**TRAIN),), None, None, ALONE, {'batch_size': 4}, parent)
+    half = tmp_path / 'half.safetensors'
+    take(Quantize('fp16'), load_model(parent), half, context)
+    model = load_model(half)
+    before = {name: value.clone() for name, value in model.network.state_dict().items()}
+    take(step, model, tmp_path / 'made.safetensors', context)
+    after = model.network.state_dict()
+    assert all(value.dtype == after[name].dtype for name, value in before.items())
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
 
 
 def test_too_few_images_are_told(tmp_path: Path, parent: Path) -> None:
