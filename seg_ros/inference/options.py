@@ -41,14 +41,14 @@ class FrameOptions:
     confidence: bool = False
     segments: bool = False
     filter: bool = True
-    confidence_threshold: float = 0.0
-    filter_iterations: int = 0
-    filter_hardness: float = 0.0
-    refinement: float = 0.0
-    superpixels: str = 'auto'
-    region_size: int = 0
-    merge: str = 'alike'
-    merge_limit: float = -1.0
+    confidence_threshold: float = Settings.confidence_threshold
+    filter_iterations: int = Settings.embedding_filter_iterations
+    filter_hardness: float = Settings.embedding_filter_hardness
+    refinement: float = Settings.segments_refinement
+    superpixels: str = Settings.segments_superpixels
+    region_size: int = Settings.segments_region_size
+    merge: str = Settings.segments_merge
+    merge_limit: float = Settings.segments_merge_limit
 
     def __post_init__(self) -> None:
         for option, parameter in _PARAMETERS.items():
