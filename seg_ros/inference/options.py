@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from seg_ros.inference.parameter import field_of
 from seg_ros.inference.settings import Settings, check
 
 _PARAMETERS = {
@@ -65,15 +66,5 @@ class FrameOptions:
             confidence: Whether to compute the confidence of each pixel.
             segments: Whether to find segments and their codes.
         """
-        return cls(
-            confidence=confidence,
-            segments=segments,
-            confidence_threshold=settings.confidence_threshold,
-            filter_iterations=settings.embedding_filter_iterations,
-            filter_hardness=settings.embedding_filter_hardness,
-            refinement=settings.segments_refinement,
-            superpixels=settings.segments_superpixels,
-            region_size=settings.segments_region_size,
-            merge=settings.segments_merge,
-            merge_limit=settings.segments_merge_limit,
-        )
+        values = {option: getattr(settings, field_of(parameter)) for option, parameter in _PARAMETERS.items()}
+        return cls(confidence=confidence, segments=segments, **values)
