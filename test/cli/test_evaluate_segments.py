@@ -7,11 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
-from seg_ros.cli import evaluate_segments
 from seg_ros.cli.main import main
-from seg_ros.errors import ParameterError
+from seg_ros.evaluation.segment_accuracy import load_code_network
 from seg_ros.evaluation.segment_baselines import GRIDS, METHODS, Cutter, cut
-from seg_ros.resources import resource
+from seg_ros.modelfile.file import load_model
 
 
 def patches(seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -71,7 +70,7 @@ def test_tuned_settings_are_kept_and_used(
     ('change', 'message'),
     [
         (['--tune', 'val', '--settings', 'x.json'], 'the split to measure on'),
-        (['--tune', 'train'], 'say with --settings'),
+        (['--tune', 'train'], 'with --settings FILE'),
         (['--settings', 'missing.json'], 'no settings for folder'),
         (['--model', 'enet_nowhere'], 'enet_nowhere'),
     ],
@@ -84,42 +83,9 @@ def test_what_cannot_be_is_refused(
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ('content', 'message'),
-    [
-        ('[]', r'is \[\]; expected keys and values'),
-        (
-            '{"slic": {"covering": {"region_size": "x"}}}',
-            r"slic\.covering\.region_size is 'x'; expected int or float",
-        ),
-        ('{"slic": {"covering": {"region_size": NaN}}}', r'slic\.covering\.region_size is nan'),
-    ],
-)
-def test_wrong_settings_are_refused(tmp_path: Path, content: str, message: str) -> None:
-    (tmp_path / 'settings.json').write_text(content)
-    with pytest.raises(ParameterError, match=message):
-        evaluate_segments.read_settings(tmp_path / 'settings.json', 'folder')
-
-
-def test_a_method_without_settings_is_named() -> None:
-    tuned = {'slic': {'covering': {'region_size': 30}}}
-    with pytest.raises(ParameterError, match='no settings for slic'):
-        evaluate_segments.measure([], None, tuned, ['slic'])  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize('path', sorted(resource('config/segments').glob('*.json')), ids=lambda p: p.stem)
-def test_shipped_settings_are_read_as_they_are(path: Path) -> None:
-    assert json.dumps(evaluate_segments.read_settings(None, path.stem)) == json.dumps(
-        json.loads(path.read_text())
-    )
-
-
 def test_every_method_gives_a_partition(coded: Path) -> None:
     pytest.importorskip('skimage', reason='EGS needs scikit-image')
-    from seg_ros.cli.evaluate_segments import frame_network
-    from seg_ros.modelfile.file import load_model
-
-    cutter = Cutter(patches(1)[0], frame_network(load_model(coded), 'cpu', 'auto'))
+    cutter = Cutter(patches(1)[0], load_code_network(load_model(coded), 'cpu', 'auto'))
     for method in METHODS:
         settings = GRIDS.get(method, GRIDS['codes'])[0]
         ids = cut(cutter, method, settings)

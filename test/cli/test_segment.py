@@ -84,7 +84,7 @@ def test_bad_files_are_skipped_and_told(
     output = folder.parent / 'out'
     assert segment(model_file, folder, folder / 'missing.png', folder / 'deep/a.png', '-o', output) == 1
     told = capsys.readouterr()
-    for words in ('c.png is missing or', 'd.mp4 is missing or is not a video', 'missing.png is', 'both become'):
+    for words in ('c.png is missing or', 'd.mp4 is missing or is not a', 'missing.png is', 'both become'):
         assert words in told.err
     assert 'frames         3' in told.out
     assert 'bad files      4 of 7' in told.out
