@@ -77,13 +77,15 @@ PLACEHOLDERS = {
 """Words of the documents that stand for something of the reader -> that thing in the sandbox."""
 
 FAST = ['--backend', 'torch']
-FEW = ['--images', '2']
-TWO_IMAGES = '[{dataset: camvid, split: train}]'
+FEW = ['--images', '4']
 SHORT = [
     *('--set', 'epochs=1', '--set', 'batch_size=2', '--set', 'workers=0', '--set', 'compile=false'),
     *('--set', 'augment.crop=[96, 128]', '--set', 'precision=fp32'),
 ]
 LEARN_LITTLE = '{batch_size: 2, workers: 0, compile: false, augment: {crop: [96, 128]}}'
+BLOCKS = '{remove_blocks: {to: {share: 0.3}, most: 8, images: 4}}'
+REBUILD = '{rebuild: {arguments: {slopes: fine, dropout: 0.0}}}'
+QUANTIZE = '{quantize: {level: int8, images: 4}}'
 SMALL: dict[str, list[str]] = {
     'seg_ros segment': FAST,
     'seg_ros segment to_label': [*FAST, '--model', 'lite_camvid'],
@@ -105,13 +107,14 @@ SMALL: dict[str, list[str]] = {
         *('--set', 'test={dataset: squares, split: test, options: {n_images: 2}}'),
     ],
     'seg_ros train lite_camvid_8_pasted': [*SHORT, '--set', 'augment.crop=[360, 480]'],
-    'seg_ros compress': [
+    'seg_ros compress enet_camvid_small': [
         *('--set', 'learning.batch_size=2', '--set', 'learning.compile=false'),
-        *('--set', 'learning.augment.crop=[96, 128]'),
+        *('--set', 'learning.augment={crop: [96, 128]}', '--set', 'train=[{dataset: camvid, split: train}]'),
+        *('--set', f'steps=[{BLOCKS}, {REBUILD}, {{learn: {{recipe: {{epochs: 1}}}}}}, {QUANTIZE}]'),
     ],
     'seg_ros compress small.yaml': [
         *('--set', 'learning.batch_size=2', '--set', 'learning.compile=false'),
-        *('--set', 'steps.0.prune.learn.epochs=1', '--set', 'steps.0.prune.images=2'),
+        *('--set', f'steps=[{{prune: {{to: {{kind: macs, share: 0.9}}, images: 4}}}}, {QUANTIZE}]'),
     ],
     'seg_ros show-data soccer': ['--options', '{n_images: 4}'],
 }
@@ -288,12 +291,13 @@ def sandbox(tmp_path: Path, model_file: Path) -> Path:
 
 
 def write_camvid(root: Path) -> None:
-    """Two images for each split, in the layout of CamVid and in that of a folder data set."""
+    """Four images for each split, in the layout of CamVid and in that of a folder data set."""
     for split, seed in (('train', 1), ('val', 2)):
-        drive = RenderedDrive(seed, 2, 120, 160)
+        drive = RenderedDrive(seed, 4, 120, 160)
         for kind in (split, f'{split}annot', f'images/{split}', f'labels/{split}'):
             (root / kind).mkdir(parents=True)
-        for name, (image, labels) in zip(('0006R0_1', '0001TP_1'), (drive[0], drive[1]), strict=True):
+        for index, name in enumerate(('0006R0_1', '0006R0_2', '0001TP_1', '0001TP_2')):
+            image, labels = drive[index]
             void = np.where(labels == 255, 11, labels)
             for kind, value in ((split, image[..., ::-1]), (f'{split}annot', void)):
                 cv2.imwrite(str(root / kind / f'{name}.png'), value)
