@@ -1,4 +1,4 @@
-"""Levels of numerical precision, by name."""
+"""Levels of numerical precision, by name; seg_ros.modelfile.precision chooses the one for a model."""
 
 from __future__ import annotations
 
