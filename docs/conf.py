@@ -52,6 +52,7 @@ def include_pages(app: Sphinx, name: str, source: list[str]) -> None:
         return
     found = INCLUDE.search(source[0])
     origin = (page.parent / found[1]).resolve() if found else page
+    app.env.dependencies[name].add(str(origin))  # read again when that file changes
     text = source[0].replace(found[0], origin.read_text()) if found else source[0]
     parts = re.split(r'(^```.*?^```$)', text, flags=re.DOTALL | re.MULTILINE)
     parts[::2] = [LINK.sub(lambda link: relinked(link, origin, page), part) for part in parts[::2]]
