@@ -93,6 +93,7 @@ SMALL: dict[str, list[str]] = {
     'seg_ros evaluate-segments': ['--limit', '1', '--methods', 'slic', 'codes'],
     'seg_ros match': FAST,
     'seg_ros replay': [*FAST, '--every-frame', '--timeout', '60', '--limit', '2'],
+    'seg_ros replay soccer.mcap': ['--backend', 'onnxruntime', '--timeout', '60', '--limit', '2'],
     'seg_ros compare': [*FAST, '--rounds', '1', '--limit', '1', '--markdown', '{sandbox}/table.md'],
     'seg_ros quantize': FEW,
     'seg_ros prune': [*FEW, '--epochs', '1', '--learn', LEARN_LITTLE],
