@@ -17,12 +17,14 @@ from seg_ros.modelfile.golden import Golden
 from seg_ros.modelfile.metadata import ModelMetadata
 from seg_ros.networks.image_network import ImageNetwork
 from seg_ros.resources import resource
-from seg_ros.ros.dds import local_domain, reserved_domain
+from seg_ros.ros.dds import local_domain, profile_variable, reserved_domain
 from seg_ros.synthetic import RenderedDrive
 
 # Tests reach neither a robot on the same network nor another test run on this computer.
 reservation = ExitStack()
 os.environ.update(local_domain(reservation.enter_context(reserved_domain())))
+# A process reads its profile once, with its first node, so all tests need the same one.
+os.environ[profile_variable(os.environ)] = str(Path(__file__).with_name('fastdds.xml'))
 
 
 def pytest_unconfigure() -> None:

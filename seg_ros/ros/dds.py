@@ -107,7 +107,8 @@ def reserved_domain() -> Iterator[int]:
 def added_to_environment(variables: Mapping[str, str]) -> Iterator[None]:
     """Set environment variables of this process, for all its threads, and restore the former values.
 
-    The middleware reads its variables in ``rclpy.init`` and when the first node is created.
+    ROS reads its variables in ``rclpy.init``. Fast DDS reads its profile once per process, when the first
+    node is created: a later change of the profile has no effect.
     """
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)

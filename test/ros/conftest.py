@@ -1,5 +1,4 @@
 import contextlib
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +20,6 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from seg_ros.ros.dds import profile_variable
 from seg_ros.ros.messages import message_from_image
 from seg_ros.ros.node import SegmentationNode
 
@@ -176,12 +174,7 @@ class Robot:
 
 
 @pytest.fixture
-def test_transport(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(profile_variable(os.environ), str(Path(__file__).with_name('fastdds.xml')))
-
-
-@pytest.fixture
-def robot(model_file: Path, test_transport: None) -> Iterator[Robot]:
+def robot(model_file: Path) -> Iterator[Robot]:
     made = Robot(model_file)
     yield made
     made.close()
