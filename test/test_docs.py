@@ -94,7 +94,11 @@ SMALL: dict[str, list[str]] = {
     'seg_ros match': FAST,
     'seg_ros replay': [*FAST, '--every-frame', '--timeout', '60', '--limit', '2'],
     'seg_ros replay soccer.mcap': ['--backend', 'onnxruntime', '--timeout', '60', '--limit', '2'],
-    'seg_ros compare': [*FAST, '--rounds', '1', '--limit', '1', '--markdown', '{sandbox}/table.md'],
+    'seg_ros compare': ['--backend', 'onnxruntime', '--rounds', '1', '--limit', '1'],
+    'seg_ros compare lite_camvid_train.safetensors': [
+        *FAST,
+        *('--rounds', '1', '--limit', '1', '--markdown', '{sandbox}/table.md'),
+    ],
     'seg_ros quantize': FEW,
     'seg_ros prune': [*FEW, '--epochs', '1', '--learn', LEARN_LITTLE],
     'seg_ros share': [*FEW, '--learn', LEARN_LITTLE],
@@ -111,6 +115,7 @@ SMALL: dict[str, list[str]] = {
     'seg_ros compress enet_camvid_small': [
         *('--set', 'learning.batch_size=2', '--set', 'learning.compile=false'),
         *('--set', 'learning.augment={crop: [96, 128]}', '--set', 'train=[{dataset: camvid, split: train}]'),
+        *('--set', 'bytes=400000'),
         *('--set', f'steps=[{BLOCKS}, {REBUILD}, {{learn: {{recipe: {{epochs: 1}}}}}}, {QUANTIZE}]'),
     ],
     'seg_ros compress small.yaml': [
