@@ -132,6 +132,12 @@ def calibrate(
     finally:
         for handle in hooks:
             handle.remove()
+    _check_extremes(layers, extremes)
+    return {name: CALIBRATIONS[method](torch.cat(samples[name]), *extremes[name]) for name in layers}
+
+
+def _check_extremes(layers: Iterable[str], extremes: Mapping[str, Range]) -> None:
+    """Refuse layers that never ran or got values that are not finite."""
     unreached = [name for name in layers if name not in extremes]
     if unreached:
         raise CalibrationError(f'layer {unreached[0]} was never run; expected one calibration image or more')
@@ -140,7 +146,6 @@ def calibrate(
         raise CalibrationError(
             f'layer {broken[0]} got values that are not finite; check weights and calibration images'
         )
-    return {name: CALIBRATIONS[method](torch.cat(samples[name]), *extremes[name]) for name in layers}
 
 
 def weight_steps(weight: Tensor, n_bits: int = 8, axis: int = 0) -> tuple[Tensor, Tensor]:
