@@ -4,7 +4,8 @@ import argparse
 import json
 
 from seg_ros.cli.options import dataset_options
-from seg_ros.compression.context import CompressionContext, CompressionStep, take
+from seg_ros.compression.context import CompressionContext, CompressionStep
+from seg_ros.compression.learning import take
 from seg_ros.compression.report import compare_sizes
 from seg_ros.modelfile.file import Model, load_model
 from seg_ros.training.distributed import join, leave

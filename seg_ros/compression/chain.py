@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from seg_ros import schema
-from seg_ros.compression.context import CompressionContext, CompressionStep, check_learning, take
+from seg_ros.compression.context import CompressionContext, CompressionStep
+from seg_ros.compression.learning import check_learning, take
 from seg_ros.compression.steps import STEPS
 from seg_ros.errors import BudgetError, RecipeError
 from seg_ros.modelfile.file import load_model

@@ -16,7 +16,8 @@ import yaml
 
 from seg_ros.cli import main as cli
 from seg_ros.compression.chain import CompressionRecipe, compress
-from seg_ros.compression.context import CompressionContext, CompressionStep, take
+from seg_ros.compression.context import CompressionContext, CompressionStep
+from seg_ros.compression.learning import take
 from seg_ros.compression.steps import CostTarget, Learn, Prune, Quantize, Sparsify
 from seg_ros.datasets.squares import SquaresDataset
 from seg_ros.errors import BudgetError, CalibrationError, ModelFileError, RecipeError, UnknownNameError
