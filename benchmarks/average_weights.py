@@ -1,8 +1,8 @@
-"""The mean of the weights of two networks, of which one learnt on from the other.
+"""Average the weights of two networks, one of which was trained further from the other.
 
-It is about as good as the better one, and often better on images unlike those learnt from (M. Wortsman et
-al., "Robust fine-tuning of zero-shot models", arXiv 2109.01903). Codes and embeddings are left out: make new
-ones.
+The mean is about as accurate as the better network, and often more accurate on images unlike the training
+images (M. Wortsman et al., "Robust fine-tuning of zero-shot models", arXiv 2109.01903). Codes and embeddings
+are left out; fit new ones.
 
     python benchmarks/average_weights.py BEFORE AFTER -o MEAN
 """
@@ -19,17 +19,17 @@ from seg_ros.training.export import export_model
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument('before', type=Path)
-    parser.add_argument('after', type=Path)
-    parser.add_argument('--share', type=float, default=0.5, help='of the one after')
-    parser.add_argument('-o', '--output', type=Path, required=True)
+    parser.add_argument('before', type=Path, help='model before the further training')
+    parser.add_argument('after', type=Path, help='model after it')
+    parser.add_argument('--share', type=float, default=0.5, help='weight of the second model, 0..1')
+    parser.add_argument('-o', '--output', type=Path, required=True, help='model file to write')
     arguments = parser.parse_args()
 
     before, after = load_model(arguments.before), load_model(arguments.after)
     others = before.network.state_dict()
     shapes = [{k: v.shape for k, v in m.network.state_dict().items()} for m in (before, after)]
     if shapes[0] != shapes[1]:
-        parser.error(f'{before.path} and {after.path} are different networks; expected one that learnt on')
+        parser.error(f'{before.path} and {after.path} have different weights; expected one network')
     mean = {
         name: torch.lerp(others[name], value, arguments.share) if value.is_floating_point() else value
         for name, value in after.network.state_dict().items()

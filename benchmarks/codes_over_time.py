@@ -1,8 +1,8 @@
-"""How well codes tell the same thing in the next frame from other things: ROC curve and AUC.
+"""Measure how well codes recognise an object in the next frame: ROC curve and AUC.
 
-Things are the connected parts of one class in CamVid's labels; the same thing is the part of the same class
-in the next frame that it overlaps most. Each is described by its mean over all its pixels, as a code and as
-the numbers that the code is made of. Pairs of the same thing should be nearer than pairs of two things:
+Objects are the connected parts of one class in the labels of CamVid. The same object in the next frame is the
+part of the same class with the largest overlap. The mean over all pixels of an object is compared, as a code
+and as the logits behind the code. Two views of one object should be nearer than two objects:
 
     python benchmarks/codes_over_time.py --data DIR --split val --model enet_camvid --plot roc.png
 """
@@ -27,8 +27,8 @@ from seg_ros.segments.regions import Regions, connected_parts
 Float64Array = npt.NDArray[np.float64]
 
 
-def things(labels: UInt8Array, min_area: int) -> tuple[Regions, list[int]]:
-    """Connected parts of the labels, and those of them that are large enough and of a class."""
+def objects(labels: UInt8Array, min_area: int) -> tuple[Regions, list[int]]:
+    """Connected parts of the labels, and the ids of the labelled parts that are large enough."""
     regions = connected_parts(labels.astype(np.int32))
     sizes = np.bincount(regions.ids.ravel())
     first = np.unique(regions.ids.ravel(), return_index=True)[1]
@@ -36,10 +36,10 @@ def things(labels: UInt8Array, min_area: int) -> tuple[Regions, list[int]]:
     return regions, [k for k in range(regions.n) if sizes[k] >= min_area and classes[k] != UNLABELLED]
 
 
-def describe(
+def mean_logits(
     segmenter: Segmenter, code_pooling: CodePooling, image: UInt8Array, regions: Regions
 ) -> Float64Array:
-    """Means before the threshold, (S, n_bits)."""
+    """Mean logit of each bit for each region, (S, n_bits) float64."""
     import torch
 
     resized = np.array(resize_image(image, *segmenter.input_size))
@@ -48,7 +48,7 @@ def describe(
 
 
 def roc(same: Float64Array, different: Float64Array) -> tuple[Float64Array, Float64Array, float]:
-    """False and true positive rates over all thresholds, and the area below: small distance = same."""
+    """False and true positive rates over all thresholds, and the area below the curve; near = same."""
     values = np.concatenate([same, different])
     truth = np.concatenate([np.ones(len(same)), np.zeros(len(different))])
     order = np.argsort(values, kind='stable')
@@ -67,7 +67,7 @@ def main() -> None:
     )
     parser.add_argument('--data', type=Path, required=True)
     parser.add_argument('--split', default='val')
-    parser.add_argument('--min-area', type=int, default=150, help='in pixels')
+    parser.add_argument('--min-area', type=int, default=150, help='minimum area of an object in pixels')
     parser.add_argument('--json', type=Path)
     parser.add_argument('--plot', type=Path)
     add_model_arguments(parser)
@@ -84,8 +84,8 @@ def main() -> None:
     before = None
     for index in tqdm(range(len(data))):
         image, labels = data[index]
-        regions, chosen = things(labels, arguments.min_area)
-        means = describe(segmenter, code_pooling, image, regions)
+        regions, chosen = objects(labels, arguments.min_area)
+        means = mean_logits(segmenter, code_pooling, image, regions)
         now = regions, chosen, means, labels, drives[index]
         if before is not None and before[4] == now[4]:
             compare(before, now, distances)
@@ -109,7 +109,7 @@ def main() -> None:
 
 
 def compare(before: tuple, now: tuple, distances: dict[str, dict[bool, list[float]]]) -> None:  # type: ignore[type-arg]
-    """Distances between all things of one frame and all of the next."""
+    """Add the distances between all objects of one frame and all objects of the next."""
     regions, chosen, means, labels, _ = before
     next_regions, next_chosen, next_means, next_labels, _ = now
     for a in chosen:
@@ -122,7 +122,7 @@ def compare(before: tuple, now: tuple, distances: dict[str, dict[bool, list[floa
         successor = max(successors, key=lambda b: int(overlap[b]), default=None)
         for b in next_chosen:
             if b != successor and overlap[b] and b in successors:
-                continue  # a part of the same thing, perhaps
+                continue  # possibly a part of the same object
             is_same = b == successor
             one, other = means[a], next_means[b]
             distances['codes'][is_same].append(float(((one > 0) != (other > 0)).mean()))
@@ -131,7 +131,7 @@ def compare(before: tuple, now: tuple, distances: dict[str, dict[bool, list[floa
 
 
 def draw(path: Path, curves: dict[str, tuple[Float64Array, Float64Array, float]]) -> None:
-    """The ROC curves as PNG."""
+    """Draw the ROC curves as a picture file."""
     import matplotlib
 
     matplotlib.use('Agg')
@@ -140,7 +140,7 @@ def draw(path: Path, curves: dict[str, tuple[Float64Array, Float64Array, float]]
     figure, axis = pyplot.subplots(figsize=(5, 5))
     for kind, (misses, hits, area) in curves.items():
         axis.plot(misses, hits, label=f'{kind}, AUC {area:.4f}')
-    axis.set(xlabel='other things taken for the same', ylabel='same things recognised', xscale='symlog')
+    axis.set(xlabel='false positive rate', ylabel='true positive rate', xscale='symlog')
     axis.set_xscale('symlog', linthresh=1e-3)
     axis.legend()
     axis.grid(alpha=0.3)

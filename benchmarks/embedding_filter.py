@@ -1,8 +1,8 @@
-"""What the embedding filter is worth: beside no filter, one driven by colour, and a dense CRF.
+"""Compare the embedding filter with no filter, with a filter by colour, and with a dense CRF.
 
-The filter by colour is the same loops, window and iterations with three numbers of colour in place of the
-embeddings, so it costs less than the one by embeddings; its strength is tuned. The CRF (pip install
-pydensecrf2) works at the network's size, tuned likewise. What is tuned is tuned on ``--tune``.
+The filter by colour has the same loops, window and iterations, and the three values of a colour instead of
+embeddings, so it is faster. The CRF (pip install pydensecrf2) works at the input size of the network. The
+strengths of both are tuned on the split ``--tune``.
 
     python benchmarks/embedding_filter.py MODEL --data DIR --split val --tune train --json OUT
 """
@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from seg_ros.arrays import UInt8Array
 from seg_ros.datasets.camvid import CamVid
 from seg_ros.datasets.dataset import Dataset
-from seg_ros.evaluation.compare import EvenSample
+from seg_ros.datasets.wrappers import EvenSample
 from seg_ros.images.resize import resize_image
 from seg_ros.inference.argmax import argmax_labels
 from seg_ros.inference.embedding_filter import EmbeddingFilter
@@ -32,21 +32,21 @@ from seg_ros.inference.settings import Settings
 from seg_ros.metrics.labels import boundary_counts, confusion_matrix, mean_boundary_iou, mean_iou
 
 Method = Callable[[UInt8Array, torch.Tensor, torch.Tensor], torch.Tensor]
-"""Image of the network's size, scores (K, H, W), embeddings (D, h, w) -> scores (K, h', w')."""
+"""Image of the input size, scores (K, H, W), embeddings (D, h, w) -> scores (K, h', w')."""
 
 STRENGTHS = (2.0, 4.0, 8.0, 16.0, 32.0)
-"""Hardness of the filter by colour, whose distances are L1 in Lab on the scale 0..1."""
+"""Values for the hardness of the filter by colour, whose distances are L1 in Lab with values in 0..1."""
 
 
 @dataclass(frozen=True)
 class Scored:
-    """An image as the network sees it, and what it says.
+    """An image and the outputs of the network.
 
     Attributes:
-        image: (H, W, 3) uint8 RGB.
-        truth: (H', W') uint8 labels.
-        scores: (K, H, W) float32.
-        embeddings: (D, h, w) float32.
+        image: Image at the input size, (H, W, 3) uint8 RGB.
+        truth: True labels at the original size, (H', W') uint8.
+        scores: (K, H, W) float32 scores.
+        embeddings: (D, h, w) float32 embeddings.
     """
 
     image: UInt8Array
@@ -58,12 +58,14 @@ class Scored:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument('model')
-    parser.add_argument('--data', type=Path, required=True, help="CamVid's folder")
+    parser.add_argument('--data', type=Path, required=True, help='root folder of CamVid')
     parser.add_argument('--split', default='val')
-    parser.add_argument('--tune', default='train', help='split that strengths are tuned on')
-    parser.add_argument('--limit', type=int, default=101, help='images to measure on')
-    parser.add_argument('--tune-limit', type=int, default=24, help='images to tune on')
-    parser.add_argument('--stride', type=int, default=1, help='means of scores over so many pixels')
+    parser.add_argument('--tune', default='train', help='split for tuning the strengths')
+    parser.add_argument('--limit', type=int, default=101, help='number of images to measure on')
+    parser.add_argument('--tune-limit', type=int, default=24, help='number of images to tune on')
+    parser.add_argument(
+        '--stride', type=int, default=1, help='size of the cells over which scores are averaged, in pixels'
+    )
     parser.add_argument('--backend', default='auto')
     parser.add_argument('--json', type=Path)
     arguments = parser.parse_args()
@@ -100,7 +102,7 @@ def main() -> None:
 
 
 def score(segmenter: Segmenter, dataset: Dataset, stride: int) -> list[Scored]:
-    """What the network says about images, filters aside; as coarse as ``stride`` makes it."""
+    """Run the network without filters, and average its scores over cells of ``stride`` pixels."""
     found = []
     for index in range(len(dataset)):
         image, truth = dataset[index]
@@ -112,7 +114,7 @@ def score(segmenter: Segmenter, dataset: Dataset, stride: int) -> list[Scored]:
 
 
 def figures(method: Method, images: Sequence[Scored], n_classes: int) -> dict[str, float]:
-    """Accuracy, and the median time of the method."""
+    """Accuracy and median time of a method."""
     matrix, boundary = np.zeros((n_classes, n_classes + 1), np.int64), np.zeros((n_classes, 2), np.int64)
     times = []
     for each in images:
@@ -138,7 +140,7 @@ def embedding_filter(settings: EmbeddingFilter) -> Method:
 
 
 def at_every_pixel(settings: EmbeddingFilter) -> Method:
-    """The published form: embeddings of every pixel, here interpolated."""
+    """Filter with embeddings at every pixel, as published; they are interpolated here."""
 
     def run(image: UInt8Array, scores: torch.Tensor, embeddings: torch.Tensor) -> torch.Tensor:
         size = image.shape[:2]
@@ -149,7 +151,7 @@ def at_every_pixel(settings: EmbeddingFilter) -> Method:
 
 
 def colour_filter(settings: EmbeddingFilter) -> Method:
-    """Colours, averaged over the cell of an embedding, in place of embeddings."""
+    """Filter by colours, averaged over the cell of an embedding."""
 
     def run(image: UInt8Array, scores: torch.Tensor, embeddings: torch.Tensor) -> torch.Tensor:
         height, width = embeddings.shape[-2:]
@@ -165,7 +167,7 @@ def after(first: Method, second: Method) -> Method:
 
 
 def dense_crfs() -> list[Method] | None:
-    """P. Kraehenbuehl and V. Koltun, NIPS 2011, at some strengths; None without the package."""
+    """Dense CRFs of P. Kraehenbuehl and V. Koltun, NIPS 2011, of several strengths; None = not installed."""
     try:
         from pydensecrf.densecrf import DenseCRF2D
     except ImportError as err:

@@ -1,8 +1,8 @@
-"""Every level of each shipped network, side by side: the compression table of docs/smaller_models.md.
+"""Compare all levels of quantization of the shipped networks, for the table of docs/smaller_models.md.
 
-Each network is brought to each level from its float form without codes, which levels do not have; of one that
-is shipped in 8-bit integers alone, that is the rounded weights. Then each level and what is shipped are
-measured beside that float form, and all are timed in turns.
+Each level is made from the float form without codes, since levels have no codes. A network that is shipped as
+int8 alone has its rounded weights as float form. Each level and each shipped file is compared with the float
+form, and all are timed in turn.
 
     python benchmarks/levels.py --data DIR --split val --markdown docs/smaller_models.md --json levels.json
 """
@@ -14,10 +14,12 @@ from pathlib import Path
 
 import torch
 
-from seg_ros.compression.context import CompressionContext, take
+from seg_ros.compression.context import CompressionContext
+from seg_ros.compression.learning import take
 from seg_ros.compression.steps import Quantize
 from seg_ros.datasets.camvid import CamVid
-from seg_ros.evaluation.compare import Comparison, EvenSample, compare
+from seg_ros.datasets.wrappers import EvenSample
+from seg_ros.evaluation.compare import Comparison, compare
 from seg_ros.evaluation.figures import write_json
 from seg_ros.inference.settings import Settings
 from seg_ros.modelfile.file import Model, load_model
@@ -31,11 +33,11 @@ WITHOUT_INT8 = tuple(level for level in LEVELS if level != 'int8')
 
 @dataclass(frozen=True)
 class Plan:
-    """What to measure beside a shipped network.
+    """Files to compare with a shipped network.
 
     Attributes:
-        made: levels to make files of.
-        shipped: names of the smaller forms of it that are shipped.
+        made: Levels to make files of.
+        shipped: Names of its smaller forms that are shipped.
     """
 
     made: Sequence[str] = LEVELS
@@ -51,14 +53,14 @@ NETWORKS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument('--data', type=Path, required=True, help="CamVid's folder")
+    parser.add_argument('--data', type=Path, required=True, help='root folder of CamVid')
     parser.add_argument('--split', default='val')
-    parser.add_argument('--limit', type=int, default=101, help='images to measure on')
+    parser.add_argument('--limit', type=int, default=101, help='number of images to measure on')
     parser.add_argument('--networks', nargs='+', default=list(NETWORKS), choices=list(NETWORKS))
     parser.add_argument('--backend', default='torch_compile')
-    parser.add_argument('--folder', type=Path, default=Path('runs/levels'), help='of the files that are made')
+    parser.add_argument('--folder', type=Path, default=Path('runs/levels'), help='folder for the files')
     parser.add_argument('--json', type=Path)
-    parser.add_argument('--markdown', type=Path, help='file to put the table into, between its marks')
+    parser.add_argument('--markdown', type=Path, help='file in which the table is put between its markers')
     arguments = parser.parse_args()
     if arguments.markdown:
         check_markdown(arguments.markdown)
@@ -78,14 +80,14 @@ def main() -> None:
 
 
 def at_levels(name: str, arguments: argparse.Namespace) -> list[Path]:
-    """Files of a network, the float one first; those that are there already are taken as they are."""
+    """Files of a network, the float form first; existing files are used again."""
     shipped = load_model(name)
     whole = load_model(made(shipped, 'fp32', arguments))
     return [whole.path, shipped.path, *(made(whole, level, arguments) for level in NETWORKS[name].made)]
 
 
 def made(parent: Model, level: str, arguments: argparse.Namespace) -> Path:
-    """A model's file at a level, calibrated on ``train``."""
+    """File of a model at a level, calibrated on ``train``."""
     stem = parent.path.stem.removesuffix('_int8').removesuffix('_fp32')
     name = f'{stem}_{level.replace("-", "")}'
     is_taken = any(name in plan.shipped for plan in NETWORKS.values())

@@ -1,7 +1,8 @@
-"""Does it matter what is pruned by? mIoU of a model against the operations left, for each criterion.
+"""Compare pruning criteria: mIoU of a model against its remaining operations.
 
-Every point starts from the whole model: channels go by one criterion until its operations are down to a
-share, without learning and, with --epochs, after as much learning for all.
+Each point starts from the whole model. Channels are removed by one criterion until a fraction of the
+operations remains. The accuracy is measured without training and, with --epochs, after equal training for
+all.
 
     python benchmarks/pruning_criteria.py MODEL --dataset camvid --data DIR --split val
     python benchmarks/pruning_criteria.py MODEL --dataset squares --split test --epochs 4
@@ -15,13 +16,14 @@ from typing import Any
 
 import torch
 
-from seg_ros.compression.context import CompressionContext, take
-from seg_ros.compression.steps import Cost, Prune
+from seg_ros.compression.context import CompressionContext
+from seg_ros.compression.learning import take
+from seg_ros.compression.steps import CostTarget, Prune
+from seg_ros.datasets.open import open_dataset
 from seg_ros.modelfile.file import load_model
 from seg_ros.networks.image_network import ImageNetwork
 from seg_ros.training.distributed import Processes
 from seg_ros.training.recipe import Source
-from seg_ros.training.sources import open_source
 from seg_ros.training.validation import as_figures, measure
 
 LEARNING = {
@@ -45,13 +47,17 @@ def main() -> None:
     parser.add_argument('--split', default='val')
     parser.add_argument('--criteria', nargs='+', default=['taylor', 'l1', 'random'])
     parser.add_argument('--shares', nargs='+', type=float, default=[0.9, 0.8, 0.7, 0.6, 0.5])
-    parser.add_argument('--images', type=int, default=16, help='to score on')
-    parser.add_argument('--epochs', type=int, default=0, help='of learning after pruning; 0 for none')
+    parser.add_argument('--images', type=int, default=16, help='number of images for scoring')
     parser.add_argument(
-        '--crop', nargs=2, type=int, help='height and width to learn on; default: whole images'
+        '--epochs', type=int, default=0, help='number of epochs of training after pruning; 0 = none'
     )
-    parser.add_argument('--only-learnt', action='store_true', help='leave the curves before learning out')
-    parser.add_argument('--seeds', type=int, default=3, help='of random pruning, whose mean counts')
+    parser.add_argument(
+        '--crop', nargs=2, type=int, help='height and width of training images (default: whole images)'
+    )
+    parser.add_argument('--only-learnt', action='store_true', help='leave out the curves without training')
+    parser.add_argument(
+        '--seeds', type=int, default=3, help='number of seeds of random pruning, which are averaged'
+    )
     parser.add_argument('--json', type=Path)
     parser.add_argument('--plot', type=Path)
     arguments = parser.parse_args()
@@ -76,7 +82,7 @@ def main() -> None:
 
 
 def point(arguments: argparse.Namespace, criterion: str, share: float, epochs: int, seed: int) -> float:
-    """mIoU in percent of the model pruned to a share of its operations."""
+    """mIoU in percent of the model pruned to a fraction of its operations."""
     learn: dict[str, Any] = {**LEARNING, 'epochs': epochs} if epochs else {}
     if learn and arguments.crop:
         learn['augment'] = {**LEARNING['augment'], 'crop': arguments.crop}
@@ -85,7 +91,12 @@ def point(arguments: argparse.Namespace, criterion: str, share: float, epochs: i
         (train,), None, arguments.data, Processes(0, 1, torch.device('cpu')), {}, arguments.model
     )
     step = Prune(
-        Cost('macs', share=share), criterion, images=arguments.images, learn=learn, floor=0.05, seed=seed
+        CostTarget('macs', share=share),
+        criterion,
+        images=arguments.images,
+        learn=learn,
+        floor=0.05,
+        seed=seed,
     )
     with tempfile.TemporaryDirectory() as folder:
         pruned = Path(folder) / 'pruned.safetensors'
@@ -94,11 +105,11 @@ def point(arguments: argparse.Namespace, criterion: str, share: float, epochs: i
 
 
 def mean_iou(path: Path, arguments: argparse.Namespace) -> float:
-    """In percent."""
+    """mIoU in percent."""
     model = load_model(path)
     metadata = model.metadata
     network = ImageNetwork(model.network, metadata.normalisation).eval()
-    dataset = open_source(Source(arguments.dataset, arguments.split), arguments.data)
+    dataset = open_dataset(arguments.dataset, arguments.data, arguments.split)
     matrix = measure(network, dataset, metadata.input_size, Processes(0, 1, torch.device('cpu')))
     return 100 * float(as_figures(matrix, metadata.classes)['mean_iou'])
 
@@ -106,7 +117,7 @@ def mean_iou(path: Path, arguments: argparse.Namespace) -> float:
 def draw(
     path: Path, whole: float, curves: dict[str, dict[float, float]], arguments: argparse.Namespace
 ) -> None:
-    """The curves as PNG; one colour a criterion, broken lines before learning."""
+    """Draw the curves as a picture file: a colour for each criterion, broken lines without training."""
     import matplotlib
 
     matplotlib.use('Agg')
@@ -123,7 +134,9 @@ def draw(
         )
     axis.invert_xaxis()
     axis.set(
-        xlabel='operations left, %', ylabel=f'mIoU on {arguments.dataset} {arguments.split}, %', ylim=(0, 100)
+        xlabel='remaining operations, %',
+        ylabel=f'mIoU on {arguments.dataset} {arguments.split}, %',
+        ylim=(0, 100),
     )
     axis.legend()
     axis.grid(alpha=0.3)

@@ -1,4 +1,4 @@
-"""Times of the steps from a frame to the message with its segments, and of what the codes add to the network.
+"""Time the steps from a frame to the message with its segments, and the network with codes.
 
 Run it when nothing else runs:
 
@@ -48,7 +48,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('--image', type=Path, help='a frame (default: a rendered one)')
+    parser.add_argument('--image', type=Path, help='image file (default: a rendered frame)')
     parser.add_argument('--json', type=Path)
     add_model_arguments(parser)
     arguments = parser.parse_args()
@@ -66,15 +66,17 @@ def main() -> None:
     planes, borders = lab_planes(image), find_borders(superpixels)
     means = code_pooling.means(logits, planes, superpixels)
     sizes = np.bincount(superpixels.ids.ravel(), minlength=superpixels.n)
-    shares = (sizes / sizes.sum()).astype(np.float32)
-    sums = means * shares[:, None]
+    fractions = (sizes / sizes.sum()).astype(np.float32)
+    sums = means * fractions[:, None]
     numbers = [np.float32(v) for v in (rules.merge_limit, rules.size_power, rules.border_share)]
     segments = find_segments(image, logits, scores, code_pooling, rules)
     confidence = np.zeros(image.shape[:2], np.uint8)
     identities = np.ones(segments.n, np.uint64)
 
-    def join() -> Any:
-        return merge_most_similar(borders.pairs, borders.lengths, sums.copy(), shares.copy(), True, *numbers)
+    def merge() -> Any:
+        return merge_most_similar(
+            borders.pairs, borders.lengths, sums.copy(), fractions.copy(), True, *numbers
+        )
 
     def message() -> Any:
         segment_ids(segments)
@@ -94,7 +96,7 @@ def main() -> None:
         'colour': lambda: colour_moments(planes, superpixels),
         'bits': lambda: region_means(logits.numpy(), superpixels),
         'borders': lambda: find_borders(superpixels),
-        'join': join,
+        'join': merge,
         'scores': lambda: (
             None
             if scores is None

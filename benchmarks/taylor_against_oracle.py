@@ -1,8 +1,8 @@
-"""Does the Taylor criterion find what the oracle finds? Rank correlation by layer and over all layers.
+"""Compare the Taylor criterion with the oracle: rank correlation in each layer and over all layers.
 
-Molchanov et al., ICLR 2017, report about 0.73 for VGG16. Here: a small SegNet trained for some seconds on
-squares, and the shipped ENet on rendered streets or, with a folder that holds camvid/, on frames of CamVid's
-training split.
+Molchanov et al., ICLR 2017, report about 0.73 for VGG16. Two networks are measured: a small SegNet, trained
+for some seconds on squares, and the shipped ENet. ENet sees rendered streets or, with a folder that has
+camvid/, frames of the training split of CamVid.
 
     python benchmarks/taylor_against_oracle.py [--data DIR] [--images 4] [--json OUT]
 """
@@ -90,8 +90,10 @@ def compare(name: str, network: nn.Module, task: Task) -> dict[str, object]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--data', type=Path, help='the folder that holds camvid/')
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--data', type=Path, help='folder that has camvid/')
     parser.add_argument('--images', type=int, default=4)
     parser.add_argument('--model', type=Path, default=Path('models/enet_camvid.safetensors'))
     parser.add_argument('--json', type=Path)

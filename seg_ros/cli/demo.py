@@ -12,7 +12,7 @@ from seg_ros import synthetic
 from seg_ros.bags.reader import BagReader
 from seg_ros.bags.writer import BagWriter
 from seg_ros.cli.make_bag import stamp_of
-from seg_ros.cli.options import add_model_arguments
+from seg_ros.cli.options import add_json, add_model_arguments, add_output, add_topic
 from seg_ros.cli.replay import add_replay_arguments, replay
 from seg_ros.errors import ModelFileError
 from seg_ros.evaluation.figures import format_table, write_json
@@ -32,19 +32,12 @@ IMAGES, TRUTH = '/camera/image_raw', '/truth/labels'
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument('bag', type=Path, nargs='?', help='bag to segment (default: a rendered drive)')
-    parser.add_argument('--topic', help='image topic (default: the only image topic of the bag)')
-    parser.add_argument(
-        '-o',
-        '--output',
-        type=Path,
-        default=Path('build_demo'),
-        metavar='FOLDER',
-        help='folder for bags and pictures (default: %(default)s)',
-    )
+    add_topic(parser)
+    add_output(parser, 'FOLDER', 'folder for bags and pictures', default=Path('build_demo'))
     parser.add_argument(
         '--n-frames', type=int, default=40, help='number of rendered frames (default: %(default)s)'
     )
-    parser.add_argument('--json', type=Path, metavar='OUT', help='JSON file for the figures')
+    add_json(parser)
     add_replay_arguments(parser)
     add_model_arguments(parser)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from seg_ros.bags.writer import BagWriter
-from seg_ros.cli.options import add_output
+from seg_ros.cli.options import add_output, add_overwrite
 from seg_ros.datasets.pairs import images_by_stem
 from seg_ros.errors import DatasetError, ParameterError
 from seg_ros.images.files import read_image
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--frame-id', default='camera', help='frame_id of the messages (default: %(default)s)'
     )
-    parser.add_argument('--overwrite', action='store_true', help='replace OUT.mcap if it exists')
+    add_overwrite(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from seg_ros.bags.reader import BagReader
-from seg_ros.cli.options import add_output
+from seg_ros.cli.options import add_output, add_topic
 from seg_ros.errors import ParameterError
 from seg_ros.images.files import write_image
 from seg_ros.images.messages import image_of
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='S',
         help='time between two images in seconds; 0 = all images (default: %(default)s)',
     )
-    parser.add_argument('--topic', help='image topic (default: the only image topic of the bag)')
+    add_topic(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

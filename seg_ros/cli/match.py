@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seg_ros.cli.options import add_json, add_model_arguments, add_output, settings_from
+from seg_ros.cli.options import add_json, add_model_arguments, add_output, add_topic, settings_from
 from seg_ros.errors import ParameterError, UnavailableError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar=('I', 'J'),
         help='frame numbers in bags A and B, from 0 (default: the first frames)',
     )
-    parser.add_argument('--topic', help='image topic of a bag (default: the only image topic of the bag)')
+    add_topic(parser)
     parser.add_argument(
         '--radius',
         type=float,

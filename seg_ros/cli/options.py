@@ -130,6 +130,16 @@ def add_json(parser: argparse.ArgumentParser, content: str = 'the figures') -> N
     parser.add_argument('--json', type=Path, metavar='OUT', help=f'JSON file for {content}')
 
 
+def add_topic(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--topic``."""
+    parser.add_argument('--topic', help='image topic (default: the only image topic of the bag)')
+
+
+def add_overwrite(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--overwrite`` for commands that write a bag."""
+    parser.add_argument('--overwrite', action='store_true', help='replace OUT.mcap if it exists')
+
+
 def add_recipe(parser: argparse.ArgumentParser, example: str) -> None:
     """Declare the recipe and ``--set``.
 

@@ -4,7 +4,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seg_ros.cli.options import add_model_arguments, settings_from
+from seg_ros.cli.options import (
+    add_json,
+    add_model_arguments,
+    add_output,
+    add_overwrite,
+    add_topic,
+    settings_from,
+)
 from seg_ros.errors import ParameterError, UnavailableError
 from seg_ros.evaluation.figures import format_table, write_json
 
@@ -15,16 +22,10 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument('bag', type=Path, help='bag to play: a folder, or a .mcap or .db3 file')
-    parser.add_argument('--topic', help='image topic (default: the only image topic of the bag)')
-    parser.add_argument(
-        '-o',
-        '--output',
-        type=Path,
-        metavar='OUT.mcap',
-        help='recording to write (default: BAG_seg_ros.mcap in the current folder)',
-    )
-    parser.add_argument('--overwrite', action='store_true', help='replace OUT.mcap if it exists')
-    parser.add_argument('--json', type=Path, metavar='OUT', help='JSON file for the figures')
+    add_topic(parser)
+    add_output(parser, 'OUT.mcap', 'recording to write (default: BAG_seg_ros.mcap in the current folder)')
+    add_overwrite(parser)
+    add_json(parser)
     add_replay_arguments(parser)
     add_model_arguments(parser)
 

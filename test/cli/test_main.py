@@ -18,9 +18,13 @@ def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[
     assert callable(importlib.import_module(COMMANDS[name][0]).run)
 
 
-def test_help_imports_neither_torch_nor_ros() -> None:
-    code = 'import sys; from seg_ros.cli.main import main\ntry: main(["--help"])\nexcept SystemExit: pass\n'
-    code += 'assert not {"torch", "rclpy", "cv2"} & set(sys.modules), sorted(sys.modules)'
+@pytest.mark.parametrize('command', [None, 'evaluate', 'segment', 'show-data', 'match', 'info', 'params'])
+def test_help_imports_neither_torch_nor_ros(command: str | None) -> None:
+    words = [command, '--help'] if command else ['--help']
+    code = f'import sys; from seg_ros.cli.main import main\ntry: main({words})\nexcept SystemExit: pass\n'
+    code += (
+        'assert not {"torch", "rclpy", "cv2", "seg_ros.synthetic"} & set(sys.modules), sorted(sys.modules)'
+    )
     subprocess.run([sys.executable, '-c', code], check=True, capture_output=True)
 
 
