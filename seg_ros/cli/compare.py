@@ -16,9 +16,10 @@ from seg_ros.cli.options import (
     check_at_least,
     dataset_from,
 )
+from seg_ros.datasets.wrappers import EvenSample
 from seg_ros.errors import ParameterError
 from seg_ros.evaluation.candidates import VARIANTS
-from seg_ros.evaluation.compare import Comparison, EvenSample, compare
+from seg_ros.evaluation.compare import Comparison, compare
 from seg_ros.evaluation.figures import write_json
 from seg_ros.evaluation.sensitivity import Sensitivity, measure_sensitivity
 from seg_ros.evaluation.timing import N_ROUNDS

@@ -1,6 +1,6 @@
-"""Data sets that change another one: its classes, or the size of its images."""
+"""Data sets that change another one: its classes, the size of its images, or their number."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -8,13 +8,14 @@ from typing import Annotated
 import cv2
 import numpy as np
 from msgspec import Meta
+from tqdm import tqdm
 
 from seg_ros import schema
 from seg_ros.arrays import UNLABELLED, UInt8Array
 from seg_ros.classes import ClassSet
 from seg_ros.datasets.dataset import Dataset
 from seg_ros.datasets.folder import class_file
-from seg_ros.errors import RecipeError, UnknownNameError
+from seg_ros.errors import ParameterError, RecipeError, UnknownNameError
 from seg_ros.schema import Fraction
 
 
@@ -115,6 +116,42 @@ class Resized:
             np.asarray(cv2.resize(image, (width, height), interpolation=how), np.uint8),
             np.asarray(cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8),
         )
+
+
+class EvenSample:
+    """Images of a data set, spread evenly over it.
+
+    Args:
+        dataset: Data set to choose from.
+        n_images: Maximum number of images, 1 or more.
+
+    Attributes:
+        n_available: Number of images of the data set.
+
+    Raises:
+        ParameterError: ``n_images`` is less than 1.
+    """
+
+    def __init__(self, dataset: Dataset, n_images: int) -> None:
+        if n_images < 1:
+            raise ParameterError(f'{n_images} images of a data set; expected 1 or more')
+        self.n_available = len(dataset)
+        n_images = min(n_images, len(dataset))
+        self._dataset = dataset
+        self._indices = [k * len(dataset) // n_images for k in range(n_images)]
+        self.classes = dataset.classes
+        self.names = [dataset.names[index] for index in self._indices]
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, index: int) -> tuple[UInt8Array, UInt8Array]:
+        return self._dataset[self._indices[index]]
+
+    def with_progress(self, label: str) -> Iterator[tuple[UInt8Array, UInt8Array]]:
+        """Read all images and labels in order, with a progress bar."""
+        for index in tqdm(range(len(self)), desc=label, unit='image', disable=None):
+            yield self[index]
 
 
 def _id(name: str, classes: ClassSet) -> int:

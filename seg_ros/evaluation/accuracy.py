@@ -1,4 +1,4 @@
-"""Accuracy of a pipeline on a data set."""
+"""Accuracy of a segmenter on a data set."""
 
 import time
 from collections.abc import Callable
@@ -13,21 +13,22 @@ from seg_ros.arrays import UInt8Array
 from seg_ros.classes import ClassSet
 from seg_ros.datasets.dataset import Dataset
 from seg_ros.errors import DatasetError
+from seg_ros.evaluation.figures import percentiles
 from seg_ros.inference.segmenter import Segmenter
 from seg_ros.metrics.labels import Counts, class_average, confusion_matrix, iou, mean_iou, pixel_accuracy
 
 Watch = Callable[[int, UInt8Array, UInt8Array], None]
-"""Is shown the number of an image, its true labels and those of the model, (H, W) uint8 each."""
+"""Called for each image with its position, its true labels and those of the model, (H, W) uint8 each."""
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """What was counted, and how long each image took.
+    """Confusion matrix and latency.
 
     Attributes:
-        classes: of the data set.
+        classes: Classes of the data set.
         matrix: (K, K + 1) int64, see seg_ros.metrics.labels.confusion_matrix.
-        latency_ms: (N,) float64, of the pipeline, an image each.
+        latency_ms: (N,) float64, time of the segmenter for each image.
     """
 
     classes: ClassSet
@@ -35,9 +36,8 @@ class Accuracy:
     latency_ms: npt.NDArray[np.float64]
 
     def as_json(self) -> dict[str, Any]:
-        """Fractions 0..1 under the keys that all reports share; null where a class does not occur."""
+        """Fractions 0..1 under the keys that all reports share; null = the class does not occur."""
         values = [None if np.isnan(v) else float(v) for v in iou(self.matrix)]
-        p50, p90, p99 = (float(v) for v in np.percentile(self.latency_ms, (50, 90, 99)))
         return {
             'n_images': len(self.latency_ms),
             'mean_iou': mean_iou(self.matrix),
@@ -45,11 +45,11 @@ class Accuracy:
             'pixel_accuracy': pixel_accuracy(self.matrix),
             'class_iou': dict(zip(self.classes.names, values, strict=True)),
             'confusion_matrix': self.matrix.tolist(),
-            'latency_ms': {'p50': p50, 'p90': p90, 'p99': p99, 'max': float(self.latency_ms.max())},
+            'latency_ms': percentiles(self.latency_ms),
         }
 
     def as_text(self) -> str:
-        """Per-class IoU, the averages, and the confusion matrix in percent of each true class."""
+        """Tables: IoU of each class, averages, and the confusion matrix in percent of each true class."""
         names = self.classes.names
         width = max(len(name) for name in names)
         lines = [f'{"class":{width}}  IoU %']
@@ -58,7 +58,7 @@ class Accuracy:
         lines += [
             f'{"mean IoU":{width}}  {100 * mean_iou(self.matrix):5.2f}',
             f'{"class average":{width}}  {100 * class_average(self.matrix):5.2f}',
-            f'{"pixels right":{width}}  {100 * pixel_accuracy(self.matrix):5.2f}',
+            f'{"pixel accuracy":{width}}  {100 * pixel_accuracy(self.matrix):5.2f}',
             '',
             'confusion: rows true, columns predicted, percent of the row; last column unlabelled',
             ' ' * width + ''.join(f'{column:>6}' for column in [*range(len(names)), '-']),
@@ -70,20 +70,20 @@ class Accuracy:
 
 
 def measure_accuracy(segmenter: Segmenter, dataset: Dataset, watch: Watch | None = None) -> Accuracy:
-    """One confusion matrix over all images of a data set, void left out.
+    """Compute one confusion matrix over all images of a data set, without void pixels.
 
     Args:
-        segmenter: gives the labels.
-        dataset: images and true labels.
-        watch: is shown each image's labels.
+        segmenter: Segmenter to measure.
+        dataset: Images and true labels.
+        watch: Called for each image.
 
     Raises:
-        DatasetError: its classes are not the model's.
+        DatasetError: The model has other classes than the data set.
     """
     if segmenter.classes.names != dataset.classes.names:
         raise DatasetError(
-            f'the model tells {segmenter.classes.names} apart, the data set {dataset.classes.names}; '
-            'choose a model of the same classes'
+            f'the model has classes {segmenter.classes.names}, the data set {dataset.classes.names}; '
+            'choose a model with the same classes'
         )
     n_classes = len(dataset.classes)
     matrix = np.zeros((n_classes, n_classes + 1), np.int64)

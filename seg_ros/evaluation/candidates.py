@@ -1,4 +1,4 @@
-"""What a comparison is to measure: models, each at some levels, with and without what they can do beside."""
+"""Candidates of a comparison: models at levels of quantization, with and without filter and merging."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -18,12 +18,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Variant:
-    """Something that a model can be run with or without.
+    """An optional step after the network.
 
     Attributes:
-        needs: what a model must have for it, in words.
-        fits: whether a model has that.
-        changes: of the settings.
+        needs: Parts of the model file that the step needs, for messages.
+        fits: Whether a model has them.
+        changes: Settings that enable the step.
     """
 
     needs: str
@@ -42,16 +42,16 @@ VARIANTS: dict[str, Variant] = {
         _FILTER | _MERGE,
     ),
 }
-"""What models are compared with: the embedding filter, labels refined by their segments, or both."""
+"""Variants by name: the embedding filter, labels refined by segments, or both."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model at a level.
+    """A model at a level of quantization.
 
     Attributes:
-        name: of the file, without its folder where that is clear.
-        settings: that load it, with the level.
+        name: Name of the file; with its folder only if two models share the name.
+        settings: Settings that load the model at this level.
     """
 
     name: str
@@ -63,9 +63,9 @@ class Failure:
     """A model that could not be measured.
 
     Attributes:
-        path: as it was given.
-        quantization: the level, or 'auto' where it was not found out.
-        reason: why.
+        path: Path or name of the model, as it was given.
+        quantization: Level of quantization, or 'auto' if it is unknown.
+        reason: Reason of the failure.
     """
 
     path: str
@@ -80,15 +80,23 @@ def find_candidates(
     levels: Sequence[str],
     variants: Sequence[str] = (),
 ) -> tuple[list[Candidate], list[Failure]]:
-    """Each model at its own level and at those of ``levels`` that it can give; what cannot be read is told.
+    """List each model at its own level, at further levels, and in variants.
 
-    At its own level, each is taken in those of ``variants`` too that it has what is needed for.
+    Args:
+        models: Paths, or names of shipped models.
+        dataset: Data set of the comparison.
+        settings: Settings of all models; ``quantization`` is the own level of each model.
+        levels: Further levels; each is used for the models whose files allow it.
+        variants: Names in VARIANTS; each is used at the own level of the models that support it.
+
+    Returns:
+        Candidates in the order of the models, and the models that cannot be read.
 
     Raises:
-        DatasetError: a model has other classes than the data set.
-        SegRosError: the first model cannot be read, or not at its level.
-        UnavailableError: no model has what any of the variants needs.
-        UnknownNameError: there is no such level, or variant.
+        DatasetError: A model has other classes than the data set.
+        SegRosError: The first model cannot be read, or not at its level.
+        UnavailableError: No model supports any of the variants.
+        UnknownNameError: A level or variant is unknown.
     """
     for level in levels:
         look_up(QUANTIZATIONS, level, 'quantization level')
@@ -107,7 +115,7 @@ def find_candidates(
             continue
         if model.metadata.classes.names != dataset.classes.names:
             raise DatasetError(
-                f'{name} tells {model.metadata.classes.names} apart, the data set '
+                f'{name} has classes {model.metadata.classes.names}, the data set '
                 f'{dataset.classes.names}; compare models that have the classes of the data set'
             )
         found += [(name, level, '') for level in _levels(model, [own, *levels])]
@@ -115,7 +123,7 @@ def find_candidates(
     if variants and not any(variant for _, _, variant in found):
         needs = ', or '.join(dict.fromkeys(VARIANTS[variant].needs for variant in variants))
         raise UnavailableError(
-            f'variants {", ".join(variants)}: no model has {needs}; seg_ros info MODEL says what it has'
+            f'variants {", ".join(variants)}: no model has {needs}; seg_ros info MODEL prints its content'
         )
     short = {name: find_model(name).stem for name in models}
     is_clear = len(set(short.values())) == len(short)
@@ -132,7 +140,7 @@ def find_candidates(
 
 
 def _levels(model: Model, levels: Sequence[str]) -> list[str]:
-    """Those that a model can give, each once."""
+    """Levels that the file of a model allows, each once."""
     found = []
     for level in dict.fromkeys(levels):
         try:
@@ -143,7 +151,7 @@ def _levels(model: Model, levels: Sequence[str]) -> list[str]:
 
 
 def _fitting(model: Model, name: str, variants: Sequence[str]) -> list[str]:
-    """Those that a model has what is needed for; a warning says what it lacks for the others."""
+    """Variants that a model supports, with a warning for each of the others."""
     for variant in variants:
         if not VARIANTS[variant].fits(model):
             log.warning('%s has no %s: not measured with %s', name, VARIANTS[variant].needs, variant)
@@ -151,7 +159,7 @@ def _fitting(model: Model, name: str, variants: Sequence[str]) -> list[str]:
 
 
 def failure(settings: Settings, err: Exception) -> Failure:
-    """What becomes of a model that raised ``err``; a warning says so at once."""
+    """Log an error of a model as a warning, and make it a failure."""
     reason = str(err) or type(err).__name__
     log.warning('%s at %s: %s', settings.model, settings.quantization, reason)
     return Failure(settings.model, settings.quantization, reason)

@@ -1,9 +1,9 @@
-"""What models give and cost, side by side: measured on the same images, timed in the same run."""
+"""Comparison of models: accuracy on the same images, timing in the same run, and cost."""
 
 import heapq
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import cv2
@@ -16,7 +16,7 @@ from seg_ros.errors import ParameterError, SegRosError, look_up
 from seg_ros.evaluation.accuracy import Accuracy, measure_accuracy
 from seg_ros.evaluation.candidates import Candidate, Failure, failure, find_candidates
 from seg_ros.evaluation.figures import percentiles
-from seg_ros.evaluation.timing import N_ROUNDS, Turns, time_in_turns
+from seg_ros.evaluation.timing import N_ROUNDS, Timing, time_in_turns
 from seg_ros.inference.segmenter import Segmenter
 from seg_ros.inference.settings import Settings
 from seg_ros.metrics.labels import (
@@ -33,42 +33,15 @@ from seg_ros.quantization.levels import QUANTIZATIONS
 log = logging.getLogger(__name__)
 
 
-class EvenSample:
-    """Images of a data set, spread evenly over it.
-
-    Args:
-        dataset: to choose from.
-        n_images: how many, 1 or more; all if it has fewer.
-
-    Raises:
-        ParameterError: ``n_images`` is less than 1.
-    """
-
-    def __init__(self, dataset: Dataset, n_images: int) -> None:
-        if n_images < 1:
-            raise ParameterError(f'{n_images} images of a data set; expected 1 or more')
-        n_images = min(n_images, len(dataset))
-        self._dataset = dataset
-        self._indices = [k * len(dataset) // n_images for k in range(n_images)]
-        self.classes = dataset.classes
-        self.names = [dataset.names[index] for index in self._indices]
-
-    def __len__(self) -> int:
-        return len(self._indices)
-
-    def __getitem__(self, index: int) -> tuple[UInt8Array, UInt8Array]:
-        return self._dataset[self._indices[index]]
-
-
 @dataclass(frozen=True, order=True)
 class Loss:
-    """An image that a model does worse than the first one.
+    """An image on which a model is less accurate than the first model.
 
     Attributes:
-        lost: mean IoU of the image, of the first model less this one's, 0..1.
-        index: in the data set.
+        lost: Loss of mean IoU on this image, 0..1.
+        index: Position of the image in the data set.
         first: (H, W) uint8 labels of the first model.
-        labels: those of this one.
+        labels: (H, W) uint8 labels of this model.
     """
 
     lost: float
@@ -79,21 +52,21 @@ class Loss:
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured of a model at a level.
+    """Figures of a model at a level of quantization.
 
     Attributes:
-        name: of the model.
-        facts: what ran, as ``Segmenter.as_json`` tells it.
-        input_size: (height, width) of the network's input in pixels.
-        is_filtered: whether scores were sharpened by embeddings.
-        is_merged: whether labels were refined by segments.
-        accuracy: on the images.
-        boundary: (K, 2), see seg_ros.metrics.labels.boundary_counts.
-        agreement: share of pixels with the label of the first model, 0..1.
-        cost: of one image, counted and estimated.
-        worst: images that it does worst compared with the first model, the worst first.
-        turns: of the timing; None where that failed.
-        speedup: frames for one of the first model; None where either was not timed.
+        name: Name of the model.
+        facts: Facts about the model, from ``Segmenter.as_json``.
+        input_size: (height, width) of the input of the network in pixels.
+        is_filtered: Whether the embedding filter was used.
+        is_merged: Whether segments refined the labels.
+        accuracy: Accuracy on the images.
+        boundary: (K, 2) int64, see seg_ros.metrics.labels.boundary_counts.
+        agreement: Fraction of pixels with the label of the first model, 0..1.
+        cost: Counted and estimated cost of one image.
+        worst: Images with the largest losses against the first model, the largest first.
+        timing: Latency and memory; None if timing failed.
+        speedup: Speed relative to the first model; None if one of the two was not timed.
     """
 
     name: str
@@ -106,36 +79,36 @@ class Row:
     agreement: float
     cost: Cost
     worst: list[Loss]
-    turns: Turns | None = None
+    timing: Timing | None = None
     speedup: float | None = None
 
     @property
     def quantization(self) -> str:
-        """The level."""
+        """Level of quantization."""
         return str(self.facts['quantization'])
 
     @property
     def n_bytes(self) -> int:
-        """Size of the file, which is that of the level that it holds."""
+        """Size of the file, whatever the level at which the model ran."""
         return int(self.facts['n_bytes'])
 
     @property
     def mean_iou(self) -> float:
-        """Over all pixels of all images, 0..1."""
+        """Mean IoU over all pixels of all images, 0..1."""
         return mean_iou(self.accuracy.matrix)
 
     @property
     def boundary_iou(self) -> float:
-        """Mean over the classes, 0..1."""
+        """Boundary IoU, mean over the classes, 0..1."""
         return mean_boundary_iou(self.boundary)
 
     @property
     def latency_ms(self) -> float | None:
-        """Median of all that decides about labels, see Turns."""
-        return None if self.turns is None else float(np.median(self.turns.latency_ms))
+        """Median latency, see Timing."""
+        return None if self.timing is None else float(np.median(self.timing.latency_ms))
 
     def as_json(self) -> dict[str, Any]:
-        """Under the keys that all reports share; fractions 0..1, null where nothing was measured."""
+        """Figures under the keys that all reports share; fractions 0..1, null = not measured."""
         of_classes = (None if np.isnan(v) else float(v) for v in boundary_iou(self.boundary))
         return {
             'name': self.name,
@@ -148,9 +121,9 @@ class Row:
             'n_macs': self.cost.n_macs,
             'energy_uj': self.cost.energy_uj,
             'peak_activation_bytes': self.cost.peak_activation_bytes,
-            'latency_ms': None if self.turns is None else percentiles(self.turns.latency_ms.ravel()),
+            'latency_ms': None if self.timing is None else percentiles(self.timing.latency_ms.ravel()),
             'speedup': self.speedup,
-            'peak_memory_mb': None if self.turns is None else self.turns.peak_memory_bytes / 1e6,
+            'peak_memory_mb': None if self.timing is None else self.timing.peak_memory_bytes / 1e6,
             'embedding_filter': self.is_filtered,
             'merge': self.is_merged,
         }
@@ -158,12 +131,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Models side by side.
+    """Figures of several models.
 
     Attributes:
-        dataset: the images.
-        rows: the first model's first.
-        failed: what could not be measured.
+        dataset: Images that were used.
+        rows: Figures of each model; the first model comes first.
+        failed: Models that could not be measured.
     """
 
     dataset: Dataset
@@ -175,7 +148,7 @@ class Comparison:
         return {
             'n_images': len(self.dataset),
             'models': [row.as_json() for row in self.rows],
-            'failed': [vars(failure) for failure in self.failed],
+            'failed': [asdict(failure) for failure in self.failed],
         }
 
 
@@ -189,59 +162,60 @@ def compare(
     n_rounds: int = N_ROUNDS,
     n_worst: int = 3,
 ) -> Comparison:
-    """Measure models on the same images, then time all of them in turns.
+    """Measure models on the same images, then time all of them in turn.
 
-    A model that cannot be loaded or run is told, and the others are measured.
+    A model that cannot be loaded or run is reported, and the others are measured.
 
     Args:
-        models: paths, or names of shipped models; the first is what the others are compared with.
-        dataset: images and true labels.
-        settings: of all of them; its quantization is the level that each is measured at.
-        levels: further ones, of which each model gets those that can be derived from its file.
-        variants: names in VARIANTS, of which each model gets those that it has what is needed for.
-        n_rounds: turns that each is timed in, 1 or more.
-        n_worst: images to keep of each.
+        models: Paths, or names of shipped models; the first model is the reference for the others.
+        dataset: Images and true labels.
+        settings: Settings of all models; ``quantization`` is the level of each model.
+        levels: Further levels; each is used for the models whose files allow it.
+        variants: Names in VARIANTS; each is used for the models that support it.
+        n_rounds: Number of rounds of timing, 1 or more.
+        n_worst: Number of images with the largest losses to keep for each model.
 
     Raises:
-        DatasetError: a model has other classes than the data set.
-        SegRosError: the first model cannot be loaded or run.
-        UnknownNameError: there is no such level.
+        DatasetError: A model has other classes than the data set.
+        ParameterError: There is no model, or ``n_rounds`` is less than 1.
+        SegRosError: The first model cannot be loaded or run.
+        UnavailableError: No model supports any of the variants.
+        UnknownNameError: A level or variant is unknown.
     """
     if not models or n_rounds < 1:
-        raise ParameterError(f'{len(models)} models, {n_rounds} rounds; expected one of each, or more')
+        raise ParameterError(f'{len(models)} models, {n_rounds} rounds; expected 1 or more of each')
     candidates, failed = find_candidates(models, dataset, settings, levels, variants)
     rows: list[Row] = []
-    done: list[Candidate] = []
-    watch: _Watch | None = None
+    measured: list[Settings] = []
+    first: _ImageFigures | None = None
     for candidate in candidates:
         log.info('%s at %s', candidate.name, candidate.settings.quantization)
-        beside = _Watch(dataset, watch, n_worst)
+        image_figures = _ImageFigures(dataset, first, n_worst)
         try:
-            rows.append(_measure(candidate, dataset, beside))
-            done.append(candidate)
-        except Exception as err:  # a long run is not lost for one model
-            if watch is None:
+            rows.append(_measure(candidate, dataset, image_figures))
+            measured.append(replace(candidate.settings, backend=str(rows[-1].facts['backend'])))
+        except Exception as err:  # one bad model must not stop a long run
+            if first is None:
                 raise
             failed.append(failure(candidate.settings, err))
-        watch = watch or beside
-    measured = [
-        replace(candidate.settings, backend=str(row.facts['backend']))
-        for row, candidate in zip(rows, done, strict=True)
-    ]
-    turns = time_in_turns(measured, n_rounds=n_rounds)
-    failed += [failure(s, t) for s, t in zip(measured, turns, strict=True) if isinstance(t, SegRosError)]
-    return Comparison(dataset, [_timed(row, t, turns[0]) for row, t in zip(rows, turns, strict=True)], failed)
+        first = first or image_figures
+    timings = time_in_turns(measured, n_rounds=n_rounds)
+    failed += [failure(s, t) for s, t in zip(measured, timings, strict=True) if isinstance(t, SegRosError)]
+    timed = [_timed(row, timing, timings[0]) for row, timing in zip(rows, timings, strict=True)]
+    return Comparison(dataset, timed, failed)
 
 
 def pareto_front(costs: Sequence[float], gains: Sequence[float]) -> list[int]:
-    """Numbers of those of which no other costs no more and gives no less, and one of the two is better.
+    """Find the Pareto front.
+
+    An item is on it unless another item is better in cost or gain, and not worse in the other.
 
     Args:
-        costs: of each, less is better.
-        gains: of each, more is better.
+        costs: Cost of each item; less is better.
+        gains: Gain of each item; more is better.
 
     Returns:
-        In the order of rising costs.
+        Positions of the items of the front, sorted by cost.
     """
     front: list[int] = []
     for k in sorted(range(len(costs)), key=lambda k: (costs[k], -gains[k])):
@@ -252,22 +226,25 @@ def pareto_front(costs: Sequence[float], gains: Sequence[float]) -> list[int]:
 
 
 def cost_level(quantization: str) -> LevelCost:
-    """What a level of precision costs; shared weights are computed with in fp32."""
+    """Cost of a level of quantization; shared weights are decoded to fp32 for the computation."""
     if quantization in LEVELS:
         return LEVELS[quantization]
     return replace(LEVELS['fp32'], weight_bits=look_up(QUANTIZATIONS, quantization, 'level').n_bits)
 
 
-class _Watch:
-    """Counts, image by image, what one confusion matrix does not tell.
+class _ImageFigures:
+    """Figures of single images: boundaries, agreement with the first model, and the largest losses.
 
     Args:
-        dataset: that is being shown.
-        first: what the first model was shown; None for that itself.
-        n_worst: images to keep.
+        dataset: Data set that the model is measured on.
+        first: Figures of the first model; None for the first model itself.
+        n_worst: Number of images with the largest losses to keep.
+
+    Attributes:
+        boundary: (K, 2) int64, see seg_ros.metrics.labels.boundary_counts.
     """
 
-    def __init__(self, dataset: Dataset, first: '_Watch | None', n_worst: int) -> None:
+    def __init__(self, dataset: Dataset, first: '_ImageFigures | None', n_worst: int) -> None:
         self._first, self._n_worst, self._n_classes = first, n_worst, len(dataset.classes)
         self._labels: list[UInt8Array] = []
         self._image_iou: list[float] = []
@@ -280,7 +257,9 @@ class _Watch:
         self._image_iou.append(mean_iou(confusion_matrix(truth, labels, self._n_classes)))
         first = labels
         if self._first is None:
-            self._labels.append(cv2.imencode('.png', labels)[1].astype(np.uint8))  # a tenth of the memory
+            self._labels.append(
+                cv2.imencode('.png', labels)[1].astype(np.uint8)
+            )  # a PNG file takes a tenth of the memory
         else:
             first = self._first.labels(index)
             lost = self._first._image_iou[index] - self._image_iou[index]
@@ -291,16 +270,16 @@ class _Watch:
 
     @property
     def agreement(self) -> float:
-        """Share of the pixels so far with the first model's label."""
+        """Fraction of pixels with the label of the first model, 0..1."""
         return self._n_same / max(self._n_pixels, 1)
 
     @property
     def worst(self) -> list[Loss]:
-        """The worst first."""
+        """Images with the largest losses, the largest first."""
         return sorted(self._worst, reverse=True)
 
     def labels(self, index: int) -> UInt8Array:
-        """(H, W) uint8 labels of an image, of the first model."""
+        """Labels of an image, (H, W) uint8."""
         return np.asarray(cv2.imdecode(self._labels[index], cv2.IMREAD_UNCHANGED), np.uint8)
 
     def _keep(self, loss: Loss) -> None:
@@ -309,9 +288,10 @@ class _Watch:
             heapq.heappop(self._worst)
 
 
-def _measure(candidate: Candidate, dataset: Dataset, watch: _Watch) -> Row:
+def _measure(candidate: Candidate, dataset: Dataset, image_figures: _ImageFigures) -> Row:
+    """Measure everything but time."""
     segmenter = Segmenter.load(candidate.settings)
-    accuracy = measure_accuracy(segmenter, dataset, watch)
+    accuracy = measure_accuracy(segmenter, dataset, image_figures)
     example = torch.zeros(1, 3, *segmenter.input_size)
     return Row(
         candidate.name,
@@ -320,15 +300,16 @@ def _measure(candidate: Candidate, dataset: Dataset, watch: _Watch) -> Row:
         segmenter.embedding_filter is not None,
         segmenter.options.refinement > 0,
         accuracy,
-        watch.boundary,
-        watch.agreement,
+        image_figures.boundary,
+        image_figures.agreement,
         network_cost(segmenter.model.network, example, cost_level(segmenter.quantization)),
-        watch.worst,
+        image_figures.worst,
     )
 
 
-def _timed(row: Row, turns: Turns | SegRosError, first: Turns | SegRosError) -> Row:
-    if isinstance(turns, SegRosError):
+def _timed(row: Row, timing: Timing | SegRosError, first: Timing | SegRosError) -> Row:
+    """Add the timing, if there is one."""
+    if isinstance(timing, SegRosError):
         return row
-    speedup = None if isinstance(first, SegRosError) else turns.times_faster_than(first)
-    return replace(row, turns=turns, speedup=speedup)
+    speedup = None if isinstance(first, SegRosError) else timing.times_faster_than(first)
+    return replace(row, timing=timing, speedup=speedup)

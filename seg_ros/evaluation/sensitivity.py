@@ -1,8 +1,8 @@
-"""How much each layer alone bears: its weights rounded to few bits, or some of its channels gone.
+"""Sensitivity of each layer alone: its weights are rounded to few bits, or some of its channels are removed.
 
-Layers are looked at one by one in a network that is otherwise whole, without any training afterwards, as in
-figures 6 and 8 of S. Han et al., "Learning both weights and connections for efficient neural networks", NIPS
-2015. What is measured is the network itself, at its input's size, in float32.
+One layer is changed at a time, without training afterwards, as in figures 6 and 8 of S. Han et al., "Learning
+both weights and connections for efficient neural networks", NIPS 2015. The network alone is measured, at its
+input size, in float32.
 """
 
 import copy
@@ -30,19 +30,19 @@ from seg_ros.networks.image_network import ImageNetwork
 from seg_ros.quantization.weight_sharing import along, output_axis, round_weights, weighted_layers
 
 BITS = (8, 4, 3, 2)
-SHARES = (0.25, 0.5)
+FRACTIONS = (0.25, 0.5)
 
 
 @dataclass(frozen=True)
 class Effect:
-    """What became of the network when a layer was changed.
+    """Effect of changing one layer.
 
     Attributes:
-        layer: its name; for channels, that of the first convolution that makes them.
-        n_bits: of its weights; None where channels went.
-        removed: share of its channels that went, those of least magnitude; None where weights were rounded.
-        mean_iou: by how much it changed, -1..1; below 0 is a loss.
-        loss: by how much the cross-entropy changed; above 0 is a loss.
+        layer: Name of the layer; for channels, that of the first convolution that computes them.
+        n_bits: Number of bits of the rounded weights; None if channels were removed.
+        removed: Fraction of removed channels, those of least magnitude; None if weights were rounded.
+        mean_iou: Change of mean IoU, -1..1; below 0 is worse.
+        loss: Change of the cross-entropy; above 0 is worse.
     """
 
     layer: str
@@ -54,13 +54,13 @@ class Effect:
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """What each layer bears.
+    """Sensitivity of all layers.
 
     Attributes:
-        n_images: that it was measured on.
-        mean_iou: of the network as it is.
-        loss: the same.
-        effects: rounding first, each in the order of the layers.
+        n_images: Number of images.
+        mean_iou: Mean IoU of the unchanged network, 0..1.
+        loss: Cross-entropy of the unchanged network.
+        effects: Effects of rounding, then those of removing channels, in the order of the layers.
     """
 
     n_images: int
@@ -92,23 +92,25 @@ def measure_sensitivity(
     device: torch.device,
     *,
     bits: Sequence[int] = BITS,
-    shares: Sequence[float] = SHARES,
+    fractions: Sequence[float] = FRACTIONS,
 ) -> Sensitivity:
     """Change one layer after the other and measure.
 
     Args:
-        model: not changed.
-        dataset: few images will do; all are kept in memory.
-        device: where.
-        bits: that weights are rounded to, 2..8 each; by output channel, clipped for the least squared error.
-        shares: of channels that go, above 0 and below 1 each; one channel always stays.
+        model: Model to measure; it is not changed.
+        dataset: Images and labels; all are kept in memory, and few are enough.
+        device: Device for the computation.
+        bits: Numbers of bits of rounded weights, 2..8 each. Weights are rounded per output channel, and
+            clipped for the least squared error.
+        fractions: Fractions of removed channels, above 0 and below 1 each; one channel always stays.
 
     Raises:
-        ParameterError: the data set is empty, or a number is out of its range.
+        ParameterError: The data set is empty, or a number is out of its range.
     """
-    if not len(dataset) or not all(0 < share < 1 for share in shares):
+    if not len(dataset) or not all(0 < fraction < 1 for fraction in fractions):
         raise ParameterError(
-            f'{len(dataset)} images, shares {tuple(shares)}; expected an image or more, shares within 0..1'
+            f'{len(dataset)} images, fractions {tuple(fractions)}; '
+            'expected 1 image or more, fractions within 0..1'
         )
     size = model.metadata.input_size
     network = copy.deepcopy(model.network).float().eval()
@@ -121,7 +123,7 @@ def measure_sensitivity(
 
     channels = _channels(network, size)
     layers = list(weighted_layers(network))
-    n_effects = len(layers) * len(bits) + len(channels.layers) * len(shares)
+    n_effects = len(layers) * len(bits) + len(channels.layers) * len(fractions)
     effects = []
     with tqdm(total=n_effects, desc='sensitivity', unit='change', disable=None) as progress:
         for name, layer in layers:
@@ -132,20 +134,20 @@ def measure_sensitivity(
         order = importance(network, channels, 'l1').tolist() if channels.units else []
         for name, numbers in channels.layers.items():
             least_first = sorted(numbers, key=lambda number: order[number])
-            for share in shares:
-                n_gone = min(round(share * len(numbers)), len(numbers) - 1)
+            for fraction in fractions:
+                n_removed = min(round(fraction * len(numbers)), len(numbers) - 1)
                 smaller = copy.deepcopy(network)
-                remove(smaller, [channels.units[number] for number in least_first[:n_gone]])
-                effects.append(effect(smaller, name, None, share))
+                remove(smaller, [channels.units[number] for number in least_first[:n_removed]])
+                effects.append(effect(smaller, name, None, fraction))
                 progress.update()
     return Sensitivity(len(dataset), *before, effects)
 
 
 class _Bench:
-    """Images and labels that networks are measured on, again and again."""
+    """Images and labels in memory, for measuring many networks."""
 
     def __init__(self, model: Model, dataset: Dataset, device: torch.device) -> None:
-        self._about, self._device = model.metadata, device
+        self._metadata, self._device = model.metadata, device
         self._pairs: list[tuple[Tensor, Tensor]] = []
         size = model.metadata.input_size
         for index in range(len(dataset)):
@@ -156,10 +158,10 @@ class _Bench:
 
     @torch.no_grad()
     def measure(self, network: nn.Module) -> tuple[float, float]:
-        """Mean IoU over all pixels, and the mean loss of a labelled one."""
-        n_classes = len(self._about.classes)
+        """Mean IoU over all pixels, and mean loss of a labelled pixel."""
+        n_classes = len(self._metadata.classes)
         matrix, total, n_pixels = np.zeros((n_classes, n_classes + 1), np.int64), 0.0, 0
-        images_in = ImageNetwork(network, self._about.normalisation).eval().to(self._device)
+        images_in = ImageNetwork(network, self._metadata.normalisation).eval().to(self._device)
         for image, truth in self._pairs:
             scores = images_in(image.to(self._device))
             where = truth.long().to(self._device)
@@ -171,7 +173,7 @@ class _Bench:
 
 
 def _channels(network: nn.Module, size: tuple[int, int]) -> ChannelMap:
-    """The channels that can go; none where the network cannot be followed."""
+    """Channels that can be removed; none if the network cannot be traced."""
     try:
         return trace_channels(network, torch.zeros(1, 3, *size))
     except UnavailableError:
@@ -180,7 +182,7 @@ def _channels(network: nn.Module, size: tuple[int, int]) -> ChannelMap:
 
 @contextmanager
 def _rounded(layer: nn.Conv2d | nn.ConvTranspose2d | nn.Linear, n_bits: int) -> Iterator[None]:
-    """With weights that are whole steps."""
+    """Round the weights of a layer inside the ``with`` block."""
     before = layer.weight.data
     axis = output_axis(layer)
     steps, scale = round_weights(before, n_bits, axis=axis, clipping='mse')

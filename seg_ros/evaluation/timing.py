@@ -1,7 +1,7 @@
-"""Models timed in turns, so that what else the computer does falls on all alike.
+"""Timing of several models in turn, so that other load on the computer affects all models alike.
 
-Each model has a process of its own: its memory can be told, a model that brings its process down leaves the
-others alone, and torch.compile, which keeps one cache for all models of a process, cannot mix them up.
+Each model runs in another process. So the memory of each model can be measured, a model that crashes does not
+stop the others, and models do not share the cache of torch.compile.
 """
 
 import logging
@@ -29,40 +29,40 @@ log = logging.getLogger(__name__)
 
 N_ROUNDS, N_FRAMES = 7, 10
 _REST_S = 0.02
-"""Between turns, for threads of the last model that still wait for work to fall asleep."""
+"""Pause between turns, in which waiting threads of the last model fall asleep."""
 
 
 @dataclass(frozen=True)
-class Turns:
-    """What a model's turns took.
+class Timing:
+    """Latency and memory of a model.
 
     Attributes:
-        latency_ms: (n_rounds, n_frames) float64, of the network, with the filter and the refinement by
-            segments where the settings ask for them.
-        peak_memory_bytes: most that its process has had resident, with Python, torch and loading.
+        latency_ms: (n_rounds, n_frames) float64, time of the network, with the filter and the refinement by
+            segments if the settings enable them.
+        peak_memory_bytes: Maximum resident memory of the process, with Python, torch and loading.
     """
 
     latency_ms: npt.NDArray[np.float64]
     peak_memory_bytes: int
 
-    def times_faster_than(self, other: 'Turns') -> float:
-        """How many frames this one does while the other does one: the median of those of each round."""
-        medians = (np.median(turns.latency_ms, axis=1) for turns in (other, self))
+    def times_faster_than(self, other: 'Timing') -> float:
+        """Speed relative to another model: median over the rounds of the ratio of median latencies."""
+        medians = (np.median(timing.latency_ms, axis=1) for timing in (other, self))
         return float(np.median(np.divide(*medians)))
 
 
 def time_in_turns(
     settings: Sequence[Settings], *, n_rounds: int = N_ROUNDS, n_frames: int = N_FRAMES
-) -> list[Turns | SegRosError]:
-    """Time the networks of models, a few frames of each, again and again.
+) -> list[Timing | SegRosError]:
+    """Time the networks of models: a few frames of each model in turn, in several rounds.
 
     Args:
-        settings: of each model; say the backend, since 'auto' would measure it in each process.
-        n_rounds: turns of each, 1 or more.
-        n_frames: in a turn, 1 or more.
+        settings: Settings of each model. They name the backend: 'auto' would be measured in each process.
+        n_rounds: Number of rounds, 1 or more.
+        n_frames: Number of frames of each model in a round, 1 or more.
 
     Returns:
-        For each model its turns, or why there are none.
+        For each model its timing, or the error that prevented it.
     """
     with ExitStack() as stack:
         runners = [stack.enter_context(_Runner(each)) for each in settings]
@@ -73,27 +73,30 @@ def time_in_turns(
                 if k in failures:
                     continue
                 try:
-                    times = runner.turn(n_frames)  # in round 0 it loads and warms up
+                    times = runner.turn(n_frames)  # round 0 loads and warms up
                     if number:
                         taken[k].append(times)
                 except SegRosError as err:
                     log.warning('%s could not be timed: %s', settings[k].model, err)
                     failures[k] = err
         return [
-            failures.get(k) or Turns(np.array(taken[k]), runner.peak_memory_bytes)
+            failures.get(k) or Timing(np.array(taken[k]), runner.peak_memory_bytes)
             for k, runner in enumerate(runners)
         ]
 
 
 class _Runner:
-    """A process that runs one model when told to.
+    """A process that runs one model on request.
+
+    Args:
+        settings: Settings of the model.
 
     Attributes:
-        peak_memory_bytes: of the process, after its first turn.
+        peak_memory_bytes: Maximum resident memory of the process, after its first turn.
     """
 
     def __init__(self, settings: Settings) -> None:
-        context = multiprocessing.get_context('spawn')  # a fork would have this process's memory
+        context = multiprocessing.get_context('spawn')  # a fork would inherit the memory of this process
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, settings), daemon=True)
         self._theirs = theirs
@@ -105,21 +108,27 @@ class _Runner:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._connection.close()  # at which the process ends
+        self._connection.close()  # then the process ends
         if self._process.pid is not None:
             self._process.join(10)
             self._process.kill()
             self._process.join()
 
     def turn(self, n_frames: int) -> list[float]:
-        """Milliseconds that each of some frames took; the process is started by the first call.
+        """Time some frames; the first call starts the process.
+
+        Args:
+            n_frames: Number of frames.
+
+        Returns:
+            Latency of each frame in milliseconds.
 
         Raises:
-            UnavailableError: the model cannot be run; says why.
+            UnavailableError: The model cannot be run; the message has the reason.
         """
         if self._process.pid is None:
             self._process.start()
-            self._theirs.close()  # or the end of the process would go unnoticed
+            self._theirs.close()  # so that the end of the process is noticed
         else:
             time.sleep(_REST_S)
         try:
@@ -137,7 +146,7 @@ class _Runner:
 
 
 def _serve(connection: Connection, settings: Settings) -> None:
-    """Load a model, and run it as often as is asked for, until nobody asks any more."""
+    """Load a model, and run it for each number of frames received, until the connection closes."""
     try:
         segmenter = Segmenter.load(settings)
         scene = resize_image(segmenter.model.golden.images[0], *segmenter.input_size)
@@ -149,7 +158,7 @@ def _serve(connection: Connection, settings: Settings) -> None:
             connection.send((times, memory))
     except (EOFError, KeyboardInterrupt):
         return
-    except Exception as err:  # noqa: BLE001 - whatever it is, the others want to know and go on
+    except Exception as err:  # noqa: BLE001 - any error is reported, and the other models are timed
         connection.send(str(err) or type(err).__name__)
 
 

@@ -70,7 +70,9 @@ COLUMNS: tuple[Column, ...] = (
     _cost('latency ms', lambda row: row.latency_ms, '.2f'),
     Column('times faster', lambda row: row.speedup, '.2f'),
     _cost('file KB', lambda row: row.n_bytes, ',.1f', 1e-3),
-    _cost('memory MB', lambda row: None if row.turns is None else row.turns.peak_memory_bytes, ',.0f', 1e-6),
+    _cost(
+        'memory MB', lambda row: None if row.timing is None else row.timing.peak_memory_bytes, ',.0f', 1e-6
+    ),
     _cost('parameters', lambda row: row.facts['n_parameters'], ',.0f'),
     _cost('GMACs', lambda row: row.cost.n_macs, '.3f', 1e-9),
     _cost('energy mJ', lambda row: row.cost.energy_uj, '.3g', 1e-3),

@@ -14,7 +14,7 @@ from torch import nn
 from seg_ros.classes import ClassInfo, ClassSet
 from seg_ros.cli.main import main
 from seg_ros.datasets.rendered import RenderedDataset
-from seg_ros.evaluation.compare import EvenSample
+from seg_ros.datasets.wrappers import EvenSample
 from seg_ros.evaluation.deconvnet import layer_maps
 from seg_ros.evaluation.units import UnitRecord
 from seg_ros.inference.segmenter import Segmenter
@@ -142,8 +142,8 @@ def test_what_is_wrong_is_told(
         (['--layer', 'encoder.0', '--data', folder, '--unit', '6'], 'units 0..5'),
         (['--layer', 'encoder.0', '--data', folder, '--units', '0'], '1 or more'),
         (['--layer', 'encoder.0', '--data', folder / 'none'], 'not a folder'),
-        (['--layer', 'encoder.0', '--data', folder, '--compare', folder / 'x.safetensors'], 'no such file'),
-        (['--layer', 'encoder.0', '--dataset', 'squares', '--classes', 'camvid11'], 'takes no --classes'),
+        (['--layer', 'encoder.0', '--data', folder, '--compare', folder / 'x.safetensors'], 'not exist'),
+        (['--layer', 'encoder.0', '--dataset', 'squares', '--classes', 'camvid11'], 'options: n_images'),
         (['--layer', 'encoder.0', '--data', folder, '--at', '3', '4'], '--at means nothing with --layer'),
         (['--embeddings', '--data', folder], 'shipped models that have'),
         (['--embeddings', '--data', folder, '--unit', '3'], '--unit means nothing with --embeddings'),

@@ -21,10 +21,11 @@ from seg_ros.cli.main import main
 from seg_ros.datasets.folder import FolderDataset
 from seg_ros.datasets.registry import DATASETS
 from seg_ros.datasets.squares import SquaresDataset
+from seg_ros.datasets.wrappers import EvenSample
 from seg_ros.errors import DatasetError, ParameterError, UnavailableError, UnknownNameError
 from seg_ros.evaluation.accuracy import measure_accuracy
 from seg_ros.evaluation.candidates import VARIANTS, find_candidates
-from seg_ros.evaluation.compare import EvenSample, compare, cost_level, pareto_front
+from seg_ros.evaluation.compare import compare, cost_level, pareto_front
 from seg_ros.inference.segmenter import Segmenter
 from seg_ros.inference.settings import Settings
 from seg_ros.modelfile.file import load_model

@@ -11,7 +11,7 @@ from seg_ros.evaluation.accuracy import Accuracy
 from seg_ros.evaluation.candidates import Failure
 from seg_ros.evaluation.compare import Comparison, Loss, Row
 from seg_ros.evaluation.sensitivity import Effect, Sensitivity
-from seg_ros.evaluation.timing import Turns
+from seg_ros.evaluation.timing import Timing
 from seg_ros.networks.graph.cost import Cost
 from seg_ros.reports.compare_page import write_page
 from seg_ros.reports.compare_tables import COLUMNS, as_csv, as_markdown, as_text
@@ -31,10 +31,12 @@ def a_row(name: str, hits: int, latency_ms: float | None, worst: list[Loss]) -> 
     }
     matrix = np.array([[hits, 50 - hits, 0], [50 - hits, hits, 0]])
     accuracy = Accuracy(DATASET.classes, matrix, np.ones(1))
-    turns = None if latency_ms is None else Turns(np.full((2, 2), latency_ms), 10**8)
+    timing = None if latency_ms is None else Timing(np.full((2, 2), latency_ms), 10**8)
     speedup = None if latency_ms is None else 10 / latency_ms
     cost = Cost(1000, 10**7, 4000, 100, 5.0)
-    return Row(name, facts, (48, 64), False, False, accuracy, matrix[:, :2], 0.5, cost, worst, turns, speedup)
+    return Row(
+        name, facts, (48, 64), False, False, accuracy, matrix[:, :2], 0.5, cost, worst, timing, speedup
+    )
 
 
 @pytest.fixture
