@@ -71,9 +71,9 @@ def main() -> None:
             seeds = range(arguments.seeds if criterion == 'random' else 1)
             name = f'{criterion}, {epochs} epochs' if epochs else f'{criterion}, not learnt'
             curves[name] = {}
-            for share in arguments.shares:
-                reached = [point(arguments, criterion, share, epochs, seed) for seed in seeds]
-                curves[name][share] = sum(reached) / len(reached)
+            for fraction in arguments.shares:
+                reached = [point(arguments, criterion, fraction, epochs, seed) for seed in seeds]
+                curves[name][fraction] = sum(reached) / len(reached)
             print(f'{name:24}', *(f'{s:.0%} {v:6.2f}  ' for s, v in curves[name].items()), flush=True)
     if arguments.json:
         arguments.json.write_text(json.dumps({'whole': whole, 'curves': curves}, indent=2) + '\n')
@@ -81,7 +81,7 @@ def main() -> None:
         draw(arguments.plot, whole, curves, arguments)
 
 
-def point(arguments: argparse.Namespace, criterion: str, share: float, epochs: int, seed: int) -> float:
+def point(arguments: argparse.Namespace, criterion: str, fraction: float, epochs: int, seed: int) -> float:
     """mIoU in percent of the model pruned to a fraction of its operations."""
     learn: dict[str, Any] = {**LEARNING, 'epochs': epochs} if epochs else {}
     if learn and arguments.crop:
@@ -91,7 +91,7 @@ def point(arguments: argparse.Namespace, criterion: str, share: float, epochs: i
         (train,), None, arguments.data, Processes(0, 1, torch.device('cpu')), {}, arguments.model
     )
     step = Prune(
-        CostTarget('macs', share=share),
+        CostTarget('macs', share=fraction),
         criterion,
         images=arguments.images,
         learn=learn,

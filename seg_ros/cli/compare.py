@@ -76,6 +76,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='N',
         help='change each layer of the first model alone, and measure on N images (default: %(const)s)',
     )
+    _add_settings(parser)
+
+
+def _add_outputs(parser: argparse.ArgumentParser) -> None:
+    add_json(parser)
+    parser.add_argument('--csv', type=Path, metavar='OUT', help='CSV file for the table')
+    parser.add_argument('--html', type=Path, metavar='OUT', help='HTML page with plots and images')
+    parser.add_argument(
+        '--markdown',
+        type=Path,
+        metavar='FILE',
+        help='Markdown file in which the table is put between its two markers',
+    )
+    parser.add_argument(
+        '--worst',
+        type=int,
+        default=3,
+        metavar='N',
+        help='number of images with the largest losses on the page (default: %(default)s)',
+    )
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
     add_device(parser)
     parser.add_argument(
         '--quantization',
@@ -96,25 +119,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0,
         metavar='N',
         help='number of CPU threads; 0 = one for each core (default: %(default)s)',
-    )
-
-
-def _add_outputs(parser: argparse.ArgumentParser) -> None:
-    add_json(parser)
-    parser.add_argument('--csv', type=Path, metavar='OUT', help='CSV file for the table')
-    parser.add_argument('--html', type=Path, metavar='OUT', help='HTML page with plots and images')
-    parser.add_argument(
-        '--markdown',
-        type=Path,
-        metavar='FILE',
-        help='Markdown file in which the table is put between its two markers',
-    )
-    parser.add_argument(
-        '--worst',
-        type=int,
-        default=3,
-        metavar='N',
-        help='number of images with the largest losses on the page (default: %(default)s)',
     )
 
 

@@ -1,1 +1,1 @@
-"""Measuring models: accuracy, size, speed, sensitivity, and what units respond to."""
+"""Measurement of models: accuracy, size, speed, sensitivity, units of layers, embeddings and segments."""

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from seg_ros.datasets.dataset import Dataset
 from seg_ros.errors import DatasetError, SegRosError, UnavailableError, look_up
@@ -102,7 +102,7 @@ def find_candidates(
         look_up(QUANTIZATIONS, level, 'quantization level')
     for variant in variants:
         look_up(VARIANTS, variant, 'variant')
-    found: list[tuple[str, str, str]] = []
+    found: list[_Choice] = []
     failed: list[Failure] = []
     for name in models:
         try:
@@ -113,30 +113,48 @@ def find_candidates(
                 raise
             failed.append(failure(replace(settings, model=name), err))
             continue
-        if model.metadata.classes.names != dataset.classes.names:
-            raise DatasetError(
-                f'{name} has classes {model.metadata.classes.names}, the data set '
-                f'{dataset.classes.names}; compare models that have the classes of the data set'
-            )
-        found += [(name, level, '') for level in _levels(model, [own, *levels])]
-        found += [(name, own, variant) for variant in _fitting(model, name, variants)]
-    if variants and not any(variant for _, _, variant in found):
+        _check_classes(name, model, dataset)
+        found += [_Choice(name, level) for level in _levels(model, [own, *levels])]
+        found += [_Choice(name, own, variant) for variant in _fitting(model, name, variants)]
+    if variants and not any(choice.variant for choice in found):
         needs = ', or '.join(dict.fromkeys(VARIANTS[variant].needs for variant in variants))
         raise UnavailableError(
             f'variants {", ".join(variants)}: no model has {needs}; seg_ros info MODEL prints its content'
         )
-    short = {name: find_model(name).stem for name in models}
-    is_clear = len(set(short.values())) == len(short)
-    return [
-        Candidate(
-            (short[name] if is_clear else str(find_model(name).with_suffix('')))
-            + (f' + {variant}' if variant else ''),
-            replace(
-                settings, model=name, quantization=level, **(VARIANTS[variant].changes if variant else {})
-            ),
+    names = _short_names(models)
+    return [_candidate(choice, names[choice.model], settings) for choice in dict.fromkeys(found)], failed
+
+
+class _Choice(NamedTuple):
+    """A model as it was named, a level of quantization, and a name in VARIANTS or ''."""
+
+    model: str
+    level: str
+    variant: str = ''
+
+
+def _candidate(choice: _Choice, name: str, settings: Settings) -> Candidate:
+    changes = VARIANTS[choice.variant].changes if choice.variant else {}
+    return Candidate(
+        f'{name} + {choice.variant}' if choice.variant else name,
+        replace(settings, model=choice.model, quantization=choice.level, **changes),
+    )
+
+
+def _short_names(models: Sequence[str]) -> dict[str, str]:
+    """Names of the files, or their paths without suffix if two models share a name."""
+    stems = {model: find_model(model).stem for model in models}
+    if len(set(stems.values())) == len(stems):
+        return stems
+    return {model: str(find_model(model).with_suffix('')) for model in models}
+
+
+def _check_classes(name: str, model: Model, dataset: Dataset) -> None:
+    if model.metadata.classes.names != dataset.classes.names:
+        raise DatasetError(
+            f'{name} has classes {model.metadata.classes.names}, the data set '
+            f'{dataset.classes.names}; compare models that have the classes of the data set'
         )
-        for name, level, variant in dict.fromkeys(found)
-    ], failed
 
 
 def _levels(model: Model, levels: Sequence[str]) -> list[str]:

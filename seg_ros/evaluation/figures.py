@@ -27,7 +27,7 @@ class LabelCounter:
         """Count (H, W) uint8 labels."""
         self._counts += np.bincount(labels.ravel(), minlength=256)
 
-    def shares(self) -> dict[str, float]:
+    def fractions(self) -> dict[str, float]:
         """Fraction of all pixels for each class, 0..1, and for 'unlabelled' if it occurs."""
         fractions = self._counts / max(self._counts.sum(), 1)
         named = {name: float(fractions[index]) for index, name in enumerate(self._classes.names)}

@@ -73,7 +73,7 @@ class Recording:
         counter = LabelCounter(self.classes)
         for message in self._messages(LABELS):
             counter.add(_image(message)[..., 0])
-        return counter.shares()
+        return counter.fractions()
 
     def confusion(self, truth_topic: str, truth: BagReader) -> Counts:
         """Compare the labels with true labels of the same stamps.

@@ -72,7 +72,7 @@ class FileSegmenter:
             **self._segmenter.as_json(),
             'n_images': len(self._latency_ms),
             'latency_ms': percentiles(self._latency_ms),
-            'class_shares': self._counter.shares(),
+            'class_shares': self._counter.fractions(),
         }
 
     def as_text(self) -> str:

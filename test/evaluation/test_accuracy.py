@@ -72,7 +72,7 @@ def test_unlabelled_pixels_count_as_wrong(model_file: Path, folder: Path) -> Non
 def test_other_classes_are_refused(model_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ['evaluate', 'squares', '--split', 'test', '--model', str(model_file), '--backend', 'torch']
     assert main(words) == 1
-    assert 'choose a model of the same classes' in capsys.readouterr().err
+    assert 'choose a model with the same classes' in capsys.readouterr().err
 
 
 def test_missing_data_is_explained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

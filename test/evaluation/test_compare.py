@@ -312,7 +312,7 @@ def test_what_cannot_be_written_is_told_first(
         assert main(['compare', str(models['small']), *words(folder, *more)]) == 1
         assert told in capsys.readouterr().err
     assert main(['compare', str(tmp_path / 'x.safetensors'), *words(folder)]) == 1
-    assert 'no such file' in capsys.readouterr().err
+    assert 'not exist' in capsys.readouterr().err
     assert readme.read_text() == '# Mine\n'
 
 

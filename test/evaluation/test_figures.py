@@ -18,11 +18,11 @@ from seg_ros.evaluation.figures import (
 def test_shares_add_up_over_images_of_any_size() -> None:
     classes = ClassSet((ClassInfo(0, 'sky', (0, 0, 0)), ClassInfo(1, 'road', (1, 1, 1))))
     counter = LabelCounter(classes)
-    assert counter.shares() == {'sky': 0, 'road': 0}
+    assert counter.fractions() == {'sky': 0, 'road': 0}
     counter.add(np.array([[0, 0, 1]], np.uint8))
-    assert counter.shares() == pytest.approx({'sky': 2 / 3, 'road': 1 / 3})
+    assert counter.fractions() == pytest.approx({'sky': 2 / 3, 'road': 1 / 3})
     counter.add(np.array([[255], [255], [1]], np.uint8))
-    assert counter.shares() == pytest.approx({'sky': 2 / 6, 'road': 2 / 6, 'unlabelled': 2 / 6})
+    assert counter.fractions() == pytest.approx({'sky': 2 / 6, 'road': 2 / 6, 'unlabelled': 2 / 6})
 
 
 def test_figures_in_words() -> None:
