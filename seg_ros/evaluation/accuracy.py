@@ -51,14 +51,17 @@ class Accuracy:
     def as_text(self) -> str:
         """Tables: IoU of each class, averages, and the confusion matrix in percent of each true class."""
         names = self.classes.names
-        width = max(len(name) for name in names)
+        averages = {
+            'mean IoU': mean_iou(self.matrix),
+            'class average': class_average(self.matrix),
+            'pixel accuracy': pixel_accuracy(self.matrix),
+        }
+        width = max(map(len, (*names, *averages)))
         lines = [f'{"class":{width}}  IoU %']
         by_name = zip(names, iou(self.matrix), strict=True)
         lines += [f'{name:{width}}  {100 * value:5.1f}' for name, value in by_name]
+        lines += [f'{name:{width}}  {100 * value:5.2f}' for name, value in averages.items()]
         lines += [
-            f'{"mean IoU":{width}}  {100 * mean_iou(self.matrix):5.2f}',
-            f'{"class average":{width}}  {100 * class_average(self.matrix):5.2f}',
-            f'{"pixel accuracy":{width}}  {100 * pixel_accuracy(self.matrix):5.2f}',
             '',
             'confusion: rows true, columns predicted, percent of the row; last column unlabelled',
             ' ' * width + ''.join(f'{column:>6}' for column in [*range(len(names)), '-']),
