@@ -37,5 +37,5 @@ def test_bad_input_leaves_no_bag(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main(command) == main([*command, '--match', 'x*']) == main([*command, '--rate-hz', '0']) == 1
     assert not list(tmp_path.glob('out*'))
     errors = capsys.readouterr().err
-    for words in ('2.png is missing or is not an image', "no image like 'x*'", '--rate-hz is 0'):
+    for words in ('2.png is missing or is not an image', "no image that matches 'x*'", '--rate-hz is 0'):
         assert words in errors

@@ -40,4 +40,4 @@ def test_bad_input_is_explained(bag: Path, tmp_path: Path, capsys: pytest.Captur
     assert main([*words, str(tmp_path / 'none.mcap')]) == 1
     errors = capsys.readouterr().err
     assert "no images on '/none'" in errors
-    assert 'there is no bag' in errors
+    assert 'none.mcap does not exist' in errors
