@@ -115,7 +115,7 @@ SMALL: dict[str, list[str]] = {
     'seg_ros compress enet_camvid_small': [
         *('--set', 'learning.batch_size=2', '--set', 'learning.compile=false'),
         *('--set', 'learning.augment={crop: [96, 128]}', '--set', 'train=[{dataset: camvid, split: train}]'),
-        *('--set', 'bytes=400000'),
+        *('--set', 'bytes=400000', '--set', 'model={sandbox}/small.safetensors'),
         *('--set', f'steps=[{BLOCKS}, {REBUILD}, {{learn: {{recipe: {{epochs: 1}}}}}}, {QUANTIZE}]'),
     ],
     'seg_ros compress small.yaml': [
