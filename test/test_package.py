@@ -65,7 +65,8 @@ def test_version_is_said_once():
 def test_version_of_a_bare_checkout(tmp_path):
     shutil.copy(ROOT / 'package.xml', tmp_path)
     (tmp_path / 'seg_ros').mkdir()
-    shutil.copy(ROOT / 'seg_ros' / '__init__.py', tmp_path / 'seg_ros')
+    for name in ('__init__.py', 'errors.py', 'resources.py'):
+        shutil.copy(ROOT / 'seg_ros' / name, tmp_path / 'seg_ros')
     code = 'import seg_ros; print(seg_ros.__version__)'
     # -I -S: no site-packages, hence no metadata
     path = f'import sys; sys.path.insert(0, {str(tmp_path)!r}); '
@@ -261,7 +262,10 @@ def test_pip_builds_without_messages_when_told_to(checkout, tmp_path):
 @pytest.mark.parametrize('own', [{}, {'GOMP_SPINCOUNT': '7'}, {'OMP_WAIT_POLICY': 'active'}])
 def test_threads_of_openmp_sleep_soon_unless_the_user_says_otherwise(own: dict[str, str]) -> None:
     environment = {k: v for k, v in os.environ.items() if k not in ('GOMP_SPINCOUNT', 'OMP_WAIT_POLICY')}
-    code = 'import os, seg_ros; print(os.environ.get("GOMP_SPINCOUNT"))'
+    code = (
+        'import os; from seg_ros.inference.process import limit_thread_spinning; limit_thread_spinning(); '
+        'print(os.environ.get("GOMP_SPINCOUNT"))'
+    )
     words = [sys.executable, '-c', code]
     done = subprocess.run(words, env=environment | own, capture_output=True, text=True, check=True)
     expected = '10000' if not own else own.get('GOMP_SPINCOUNT', 'None')

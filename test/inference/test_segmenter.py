@@ -322,7 +322,7 @@ def test_what_cannot_be_had_is_refused_with_what_can(model_file: Path, tmp_path:
         settings(model_file, quantization='int3')
     with pytest.raises(UnknownNameError, match='unknown model'):
         Segmenter.load(Settings(model='no_such_model'))
-    with pytest.raises(ModelFileError, match='there is no such file'):
+    with pytest.raises(ModelFileError, match='does not exist'):
         Segmenter.load(Settings(model=str(tmp_path / 'missing.safetensors')))
 
 

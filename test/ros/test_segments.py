@@ -87,7 +87,7 @@ def test_the_same_thing_keeps_its_number_and_is_found_again(robot: Any, coded_mo
 @pytest.mark.parametrize(
     ('request_', 'message'),
     [
-        (FindSimilar.Request(segment_id=10_000, radius=1, max_count=1), 'none of id 10000'),
+        (FindSimilar.Request(segment_id=10_000, radius=1, max_count=1), 'id 10000'),
         (FindSimilar.Request(segment_id=1, radius=1, max_count=0), 'count 0'),
         (FindSimilar.Request(code=[1, 2, 3, 4], codebook='other', radius=1, max_count=1), 'codebook other'),
     ],
