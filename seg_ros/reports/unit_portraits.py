@@ -89,7 +89,8 @@ class Subject:
         Args:
             name: Path of a model file, or name of a shipped model.
             layer: Name of the layer.
-            quantization: Level of quantization, or auto.
+            quantization: Level of quantization, or auto. Units of an int8 model are followed at fp32, with the
+                rounded weights, because activations cannot be traced back through integers.
             device: auto, cpu or cuda:N.
             n_peaks: Number of peaks to keep for each unit.
 
@@ -99,6 +100,8 @@ class Subject:
         """
         model = load_model(name)
         level = choose_quantization(model, quantization)
+        if QUANTIZATIONS[level].dtype == torch.int8:
+            level = 'fp32'
         images = ImageNetwork(model.network, model.metadata.normalisation, QUANTIZATIONS[level].dtype)
         images.eval().to(choose_device(device))
         size = model.metadata.input_size

@@ -1,7 +1,7 @@
 import torch
 
 from seg_ros.evaluation.units import UnitRecord
-from seg_ros.reports.unit_portraits import as_picture, choose_units
+from seg_ros.reports.unit_portraits import Subject, as_picture, choose_units
 
 
 def test_units_that_stand_out_come_first() -> None:
@@ -22,3 +22,8 @@ def test_nothing_is_grey_and_signs_are_dark_and_bright() -> None:
     picture[4, 4] = 128
     assert (picture == 128).all()
     assert (as_picture(torch.zeros(3, 3, 3)) == 128).all()
+
+
+def test_units_of_an_int8_model_are_followed_in_float() -> None:
+    subject = Subject.load('lite_camvid_int8', 'lateral.0', 'auto', 'cpu', 1)
+    assert (subject.quantization, subject.n_units) == ('fp32', 28)
