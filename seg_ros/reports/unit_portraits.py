@@ -89,7 +89,7 @@ class Subject:
         Args:
             name: Path of a model file, or name of a shipped model.
             layer: Name of the layer.
-            quantization: Level of quantization, or auto. Units of an int8 model are followed at fp32, with the
+            quantization: Level of quantization, or auto. Units of an int8 model are followed at fp32 with the
                 rounded weights, because activations cannot be traced back through integers.
             device: auto, cpu or cuda:N.
             n_peaks: Number of peaks to keep for each unit.
