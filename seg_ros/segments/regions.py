@@ -1,6 +1,6 @@
 """Region geometry and pooling: borders, areas, boxes and centroids of regions, and mean values over them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -26,22 +26,22 @@ class Regions:
     Attributes:
         ids: (H, W) int32, 0 .. n - 1, region of each pixel. Each region is connected.
         n: Number of regions.
+        known_runs: Runs of the ids if they are known already; None = computed when needed.
     """
 
     ids: Int32Array
     n: int
+    known_runs: Runs | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def of(cls, runs: Runs, n: int) -> 'Regions':
         """Regions with given runs."""
-        regions = cls(runs.spread(runs.ids), n)
-        vars(regions)['runs'] = runs  # cached_property looks here
-        return regions
+        return cls(runs.spread(runs.ids), n, runs)
 
     @cached_property
     def runs(self) -> Runs:
         """Runs of the ids."""
-        return Runs.of(self.ids)
+        return Runs.of(self.ids) if self.known_runs is None else self.known_runs
 
     @cached_property
     def sizes(self) -> npt.NDArray[np.int64]:
