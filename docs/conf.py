@@ -1,4 +1,4 @@
-"""How Sphinx builds the documents: ./scripts/docs."""
+"""Settings of Sphinx, used by ./scripts/docs."""
 
 import os
 import re

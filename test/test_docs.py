@@ -1,4 +1,4 @@
-"""What the documents say can be typed: commands, options, recipes, parameters, Python, links.
+"""Checks that everything in the documents works: commands, options, recipes, parameters, Python, links.
 
 Every command of a shell block is run at small size, in the order of its page, or is named in NOT_RUN with the
 reason. Every Python block is executed. Both happen in a folder with a little data (fixture ``sandbox``).
