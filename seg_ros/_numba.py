@@ -1,13 +1,18 @@
 """Loops compiled by Numba, and threads that run them."""
 
+import contextlib
 import importlib
 import logging
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from types import ModuleType
 from typing import Any, TypeVar, cast
+
+from seg_ros._caches import library_folder
+from seg_ros._cores import usable_cores
 
 _log = logging.getLogger(__name__)
 _Function = TypeVar('_Function', bound=Callable[..., Any])
@@ -20,7 +25,7 @@ def compiled(function: _Function, *, inline: bool = False) -> _Function:
     """``function`` compiled by Numba at its first call, without the GIL, cached on disk if possible.
 
     After a change to its file Numba compiles it again, but not after a change to another file with a function
-    that it calls. Delete ``__pycache__`` then.
+    that it calls. Delete ``~/.cache/seg_ros/numba`` then.
 
     Args:
         function: Function of types that Numba supports.
@@ -31,11 +36,10 @@ def compiled(function: _Function, *, inline: bool = False) -> _Function:
     """
     from numba import njit
 
-    options: dict[str, Any] = {'nogil': True, 'fastmath': _FAST_MATH, 'forceinline': inline}
-    try:
-        done = njit(cache=True, **options)(function)
-    except RuntimeError:  # Numba found no writable folder for its cache
-        done = njit(**options)(function)
+    done: Any = njit(nogil=True, fastmath=_FAST_MATH, forceinline=inline)(function)
+    stored = _stored(function)
+    if stored is not None:
+        done._cache = stored
     return cast(_Function, done)
 
 
@@ -53,6 +57,72 @@ def inlined_where_possible(function: _Function) -> _Function:
         return compiled(function, inline=True)
     except ImportError:
         return function
+
+
+_config_lock = threading.Lock()
+
+
+def _stored(function: Callable[..., Any]) -> Any:
+    """Numba's cache on disk for a function, in a private folder; None if there is no such folder."""
+    from numba.core import config
+    from numba.core.caching import FunctionCache
+
+    settings: Any = config
+    folder = library_folder('NUMBA_CACHE_DIR', 'numba')
+    if folder is None:
+        return None
+    with _config_lock:  # the setting is for all programs in this process; leave it as it was
+        before, settings.CACHE_DIR = settings.CACHE_DIR, str(folder)
+        try:
+            return _TolerantCache(FunctionCache(function))  # type: ignore[no-untyped-call]
+        except RuntimeError:  # a function without a file
+            return None
+        finally:
+            settings.CACHE_DIR = before
+
+
+class _TolerantCache:
+    """Numba's cache on disk, except that a file which cannot be read or written is no error.
+
+    The loops are compiled again then, and a warning says so. A file may be cut short by a full disk or a
+    loss of power.
+
+    Args:
+        cache: Numba's cache of a function.
+    """
+
+    def __init__(self, cache: Any) -> None:
+        self._cache = cache
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cache, name)
+
+    def load_overload(self, signature: Any, target_context: Any) -> Any:
+        """The compiled function, or None; called by Numba."""
+        try:
+            return self._cache.load_overload(signature, target_context)
+        except Exception as err:  # noqa: BLE001 - a file cut short raises many kinds of errors
+            self._warn('read', err)
+            with contextlib.suppress(Exception):
+                self._cache.flush()
+            return None
+
+    def save_overload(self, signature: Any, compiled: Any) -> None:
+        """Store a compiled function; called by Numba."""
+        try:
+            self._cache.save_overload(signature, compiled)
+        except Exception as err:  # noqa: BLE001 - the function works without
+            self._warn('write', err)
+
+    def _warn(self, action: str, err: Exception) -> None:
+        _warn_once(
+            f'cannot {action} compiled loops in {self._cache.cache_path}, so they are compiled: {err!r}'
+        )
+
+
+@cache
+def _warn_once(text: str) -> None:
+    _log.warning('%s', text)
 
 
 @cache
@@ -85,14 +155,25 @@ def run_in_parts(run: Callable[[int, int], Any], n_rows: int, n_parts: int) -> l
     """
     n_parts = min(n_parts, n_rows)
     bounds = [n_rows * part // n_parts for part in range(n_parts + 1)]
-    others = [_pool().submit(run, *bounds[part : part + 2]) for part in range(1, n_parts)]
+    if n_parts == 1:
+        return [run(*bounds)]
+    with _pool_lock:
+        others = [_pool().submit(run, *bounds[part : part + 2]) for part in range(1, n_parts)]
     return [run(*bounds[:2]), *(other.result() for other in others)]
+
+
+def free_threads() -> None:
+    """End the threads of :func:`run_in_parts`, after the calls in work; the next call starts new ones."""
+    with _pool_lock:
+        if _pool.cache_info().currsize:
+            _pool().shutdown(wait=False)
+        _pool.cache_clear()
 
 
 @cache
 def n_cores() -> int:
-    """Number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    """Number of cores that this process may use, see :func:`usable_cores`."""
+    return usable_cores()
 
 
 @cache
@@ -100,5 +181,15 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max(n_cores(), 2), 'rows')
 
 
+_pool_lock = threading.Lock()
+
+
+def _forget_threads() -> None:
+    """Start anew in a forked process: threads do not survive a fork."""
+    global _pool_lock
+    _pool_lock = threading.Lock()
+    _pool.cache_clear()
+
+
 if hasattr(os, 'register_at_fork'):
-    os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not survive a fork
+    os.register_at_fork(after_in_child=_forget_threads)
