@@ -64,9 +64,9 @@ def library_folder(variable: str, name: str) -> Path | None:
 
 def remove_temporary_folder() -> None:
     """Remove the temporary folder, if there is one; for a process that ends without its exit handlers."""
-    folder, is_temporary = _chosen.get(os.getpid(), (None, False))
-    if folder is not None and is_temporary:
-        shutil.rmtree(folder, ignore_errors=True)
+    for place, (folder, is_temporary) in _chosen.items():
+        if folder is not None and is_temporary and place[0] == os.getpid():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def why_not_private(folder: Path) -> str | None:
@@ -160,19 +160,25 @@ def _made(folder: Path) -> Path | None:
         return None
 
 
-_chosen: dict[int, tuple[Path | None, bool]] = {}
-"""Process -> folder of all caches, and whether it is temporary; a forked child chooses anew."""
+_Place = tuple[int, str | None, str | None]
+_chosen: dict[_Place, tuple[Path | None, bool]] = {}
+"""Process and variables -> folder of all caches, and whether it is temporary; a forked child chooses anew."""
+
+
+def _place() -> _Place:
+    return os.getpid(), os.environ.get('XDG_CACHE_HOME'), os.environ.get('HOME')
 
 
 def _root() -> Path | None:
     with _lock:
-        if os.getpid() not in _chosen:
-            _chosen[os.getpid()] = _choose_root()
-        return _chosen[os.getpid()][0]
+        place = _place()
+        if place not in _chosen:
+            _chosen[place] = _choose_root()
+        return _chosen[place][0]
 
 
 def _is_temporary() -> bool:
-    return _chosen[os.getpid()][1]
+    return _chosen[_place()][1]
 
 
 def _choose_root() -> tuple[Path | None, bool]:

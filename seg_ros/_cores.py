@@ -36,7 +36,10 @@ def _quotas(proc: Path, cgroups: Path) -> Iterator[float]:
     except (OSError, UnicodeDecodeError):
         return
     for line in lines:
-        _, controllers, path = [*line.split(':', 2), '', ''][:3]
+        _, separator, rest = line.partition(':')
+        controllers, colon, path = rest.partition(':')
+        if not (separator and colon):
+            continue
         if not controllers:
             roots, read = [cgroups, cgroups / 'unified'], _version_2
         elif 'cpu' in controllers.split(','):

@@ -15,6 +15,7 @@ Each message gives the value found, the value expected and a remedy::
     ├── BudgetError         a network cannot be reduced to the budget
     ├── CalibrationError    the calibration record is missing or was measured on unsuitable images
     ├── UnknownNameError    a name is not in its table; the message lists the known names
+    ├── BackendError        a backend cannot be built, or failed on an image
     └── UnavailableError    this computer or this file does not offer the requested feature
 """
 
@@ -71,6 +72,10 @@ class UnknownNameError(SegRosError, LookupError):
 
     def __init__(self, kind: str, name: str, known: list[str]) -> None:
         super().__init__(f"unknown {kind} '{name}'; known: {', '.join(known) or 'none'}")
+
+
+class BackendError(SegRosError, RuntimeError):
+    """A backend cannot be built, or failed on an image; the message gives the reason, e.g. memory."""
 
 
 class UnavailableError(SegRosError, RuntimeError):

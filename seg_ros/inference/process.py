@@ -1,12 +1,22 @@
-"""Settings of the whole process that make inference faster: memory and thread spinning.
+"""The whole process: memory, thread spinning, garbage collection, and its end.
 
-Importing seg_ros changes nothing. The programs (node and command line) call both functions when they start;
-loading a segmenter calls :func:`keep_freed_memory`.
+Importing seg_ros changes nothing. The programs (node and command line) call :func:`keep_freed_memory` and
+:func:`limit_thread_spinning` when they start. Loading a segmenter calls the first one.
 """
 
+import contextlib
 import ctypes
+import gc
 import logging
 import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+from seg_ros._caches import remove_temporary_folder
 
 log = logging.getLogger(__name__)
 
@@ -48,3 +58,94 @@ def limit_thread_spinning() -> None:
     """
     if not {'GOMP_SPINCOUNT', 'OMP_WAIT_POLICY'} & os.environ.keys():
         os.environ['GOMP_SPINCOUNT'] = '10000'
+
+
+_FLUSH_S = 0.2
+_SWITCH_S = 0.001
+_NEVER = 1 << 30
+
+
+@contextlib.contextmanager
+def short_pauses() -> Iterator[None]:
+    """Keep the pauses of other threads short while this thread loads a model.
+
+    A collection of all garbage stops every thread for half a second once torch and compilers are loaded.
+    Within this context only young objects are collected, which takes milliseconds, and threads that wait get
+    their turn after a millisecond. One thread at a time may use it.
+    """
+    thresholds, interval = gc.get_threshold(), sys.getswitchinterval()
+    gc.set_threshold(*thresholds[:2], _NEVER)
+    sys.setswitchinterval(_SWITCH_S)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
+        sys.setswitchinterval(interval)
+
+
+def exempt_from_collection() -> None:
+    """Exempt all objects that exist now from garbage collection, for good.
+
+    To be called by a program when its modules are imported and no model is loaded yet: the objects of modules
+    live as long as the process, and looking through them takes most of the time of a collection.
+    """
+    gc.freeze()
+
+
+def end_now(code: int) -> NoReturn:
+    """End the process at once, whatever its threads are doing.
+
+    Child processes (compilers, and their children in other process groups) are killed, the standard streams
+    are flushed for a fifth of a second at most, and exit handlers do not run.
+
+    Args:
+        code: Exit code.
+    """
+    with contextlib.suppress(Exception):
+        _kill_descendants()
+    with contextlib.suppress(Exception):
+        remove_temporary_folder()
+    with contextlib.suppress(Exception):
+        # Another thread may hold the lock of a stream.
+        flushing = threading.Thread(target=_flush, daemon=True)
+        flushing.start()
+        flushing.join(_FLUSH_S)
+    os._exit(code)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+
+
+def _kill_descendants() -> None:
+    """Kill all descendants; they are stopped first, so that none starts another one meanwhile."""
+    stopped: set[int] = set()
+    while new := _descendants() - stopped:
+        for process in new:
+            _send(process, signal.SIGSTOP)
+        stopped |= new
+    for process in stopped:
+        _send(process, signal.SIGKILL)
+
+
+def _send(process: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(process, number)
+
+
+def _descendants() -> set[int]:
+    """Process ids of the children of this process, their children, and so on; from proc(5)."""
+    children: dict[int, list[int]] = {}
+    for path in Path('/proc').glob('[0-9]*/stat'):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            parent = int(path.read_bytes().rpartition(b')')[2].split()[1])
+            children.setdefault(parent, []).append(int(path.parent.name))
+    found: set[int] = set()
+    waiting = [os.getpid()]
+    while waiting:
+        new = set(children.get(waiting.pop(), ())) - found
+        found |= new
+        waiting += new
+    return found
