@@ -56,16 +56,25 @@ def find_file(
 
     Raises:
         UnknownNameError: No shipped file has that name; the message lists those that exist.
+        UnavailableError: The path begins with ``~user``, and that user has no home folder.
     """
     text = str(name)
     if isinstance(name, Path) or '/' in text or text.endswith(suffixes):
-        path = (root or Path()) / Path(name).expanduser()
+        path = (root or Path()) / _expanded(Path(name))
         shipped = _shipped(folder, suffixes[0]).get(Path(text).stem) if '/' not in text else None
         return shipped if shipped and not path.exists() else path
     shipped_files = _shipped(folder, suffixes[0])
     if text not in shipped_files:
         raise UnknownNameError(kind, text, list(shipped_files))
     return shipped_files[text]
+
+
+def _expanded(path: Path) -> Path:
+    """The path with ``~`` replaced by the home folder."""
+    try:
+        return path.expanduser()
+    except RuntimeError as err:
+        raise UnavailableError(f"path '{path}': {err}; write the folder in full") from err
 
 
 def _shipped(folder: str, suffix: str) -> dict[str, Path]:

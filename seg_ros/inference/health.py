@@ -39,6 +39,7 @@ class Situation:
         qos_mismatch: Reason why one of them cannot be received; empty if all can.
         n_subscribers: Number of subscribers of all outputs.
         max_age_ms: Age limit, 0 = none.
+        notes: Further things to tell, with their levels, e.g. a model that loads.
         facts: Further key values: backend, model, ...
     """
 
@@ -49,6 +50,7 @@ class Situation:
     qos_mismatch: str = ''
     n_subscribers: int = 0
     max_age_ms: float = 0.0
+    notes: tuple[tuple[Severity, str], ...] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -67,6 +69,7 @@ def judge(situation: Situation, summary: Summary) -> Verdict:
     if not problems:
         age = f', age {np.percentile(summary.age_ms, 50):.0f} ms' if summary.age_ms else ''
         problems = [(Severity.OK, f'{summary.rate_out_hz:.1f} Hz{age}')]
+    problems = [*problems, *situation.notes]
     level = max((level for level, _ in problems), key=_GRAVITY.index)
     return Verdict(level, '; '.join(text for _, text in problems), _values(situation, summary))
 

@@ -15,9 +15,14 @@ GROUPS = ('embedding_filter', 'segments')
 
 
 class Mutability(Enum):
-    """When a new value is accepted; ANY_TIME unless a field says otherwise."""
+    """When a new value is accepted; ANY_TIME unless a field says otherwise.
+
+    RELOAD parameters decide how a model is loaded. A running node loads it in the background, and goes on
+    with the values before if that fails.
+    """
 
     ANY_TIME = 'any time'
+    RELOAD = 'any time; the model is loaded again in the background'
     UNCONFIGURED = 'before configure'
     NEVER = 'only at start'
 

@@ -1,5 +1,6 @@
 """From an image to a prediction: the one way shared by node, command line, replay and evaluation."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -77,11 +78,15 @@ class Segmenter:
     agreement: float = 0.0
 
     @classmethod
-    def load(cls, source: str | Path | Settings = 'lite_camvid') -> 'Segmenter':
+    def load(
+        cls, source: str | Path | Settings = 'lite_camvid', report: Callable[[str], None] = lambda stage: None
+    ) -> 'Segmenter':
         """Load a model, choose a backend, warm up, and compare with the golden record.
 
         Args:
             source: Name of a shipped model, path of a model file, or the settings of all parameters.
+            report: Called with the name of each stage when it begins; an exception that it raises stops the
+                loading.
 
         Raises:
             ModelFileError: The file cannot be used; SelfCheckError if it does not reproduce its golden
@@ -93,6 +98,7 @@ class Segmenter:
         """
         settings = source if isinstance(source, Settings) else Settings(model=str(source))
         keep_freed_memory()
+        report('model file')
         model = load_model(settings.model)
         device = choose_device(settings.device)
         level = choose_quantization(model, settings.quantization)
@@ -101,6 +107,7 @@ class Segmenter:
         if settings.segments_refinement > 0 and code_pooling is None:
             raise UnavailableError(f'segments.refinement is set, but {_no_codes(model)}')
         chosen = load_filter(model, size, settings) if settings.embedding_filter_enabled else None
+        report('backend')
         name, backend = choose_backend(
             model,
             settings.backend,
@@ -110,7 +117,9 @@ class Segmenter:
             settings.n_threads,
             with_embeddings=chosen is not None,
         )
+        report('warm-up')
         warm_up()
+        report('self-check')
         unchecked = cls(
             model=model,
             backend=backend,

@@ -6,7 +6,7 @@ generated from it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from typing import Annotated, Any
 
@@ -28,7 +28,8 @@ from seg_ros.inference.parameter import (
 from seg_ros.quantization.levels import QUANTIZATIONS
 from seg_ros.segments.registry import MERGES, SUPERPIXELS
 
-UNCONFIGURED, NEVER, MODEL, OR_ZERO = Mutability.UNCONFIGURED, Mutability.NEVER, Scope.MODEL, OrZero(True)
+RELOAD, UNCONFIGURED, NEVER = Mutability.RELOAD, Mutability.UNCONFIGURED, Mutability.NEVER
+MODEL, OR_ZERO = Scope.MODEL, OrZero(True)
 
 
 @dataclass(frozen=True)
@@ -40,46 +41,46 @@ class Settings:
     """
 
     model: Annotated[
-        str, Meta(description='Model file: a path, or the name of a shipped model.'), UNCONFIGURED, MODEL
+        str, Meta(description='Model file: a path, or the name of a shipped model.'), RELOAD, MODEL
     ] = 'lite_camvid'
     quantization: Annotated[
         str,
         Choices(('auto', *QUANTIZATIONS)),
         Meta(description='Numerical precision; auto = the level of the model file.'),
-        UNCONFIGURED,
+        RELOAD,
         MODEL,
     ] = 'auto'
     backend: Annotated[
         str,
         Choices(('auto', *BACKENDS)),
         Meta(description='Inference backend; auto times the available backends and uses the fastest.'),
-        UNCONFIGURED,
+        RELOAD,
         MODEL,
     ] = 'auto'
     device: Annotated[
         str,
         Meta(description='Device: auto, cpu or cuda:N; auto = the first GPU, or the CPU without one.'),
-        UNCONFIGURED,
+        RELOAD,
         MODEL,
     ] = 'auto'
     n_threads: Annotated[
         int,
         Meta(ge=0, le=256, description='Number of CPU threads for the network; 0 = one thread per core.'),
-        UNCONFIGURED,
+        RELOAD,
         MODEL,
     ] = 0
     input_height: Annotated[
         int,
         Meta(ge=0, le=4096, description='Height of the network input; 0 = the setting in the model file.'),
         PhysicalUnit('px'),
-        UNCONFIGURED,
+        RELOAD,
         MODEL,
     ] = 0
     input_width: Annotated[
         int,
         Meta(ge=0, le=4096, description='Width of the network input; 0 = the setting in the model file.'),
         PhysicalUnit('px'),
-        UNCONFIGURED,
+        RELOAD,
         MODEL,
     ] = 0
     image_transport: Annotated[
@@ -102,6 +103,17 @@ class Settings:
             description='Maximum age of a frame by its stamp; older frames are dropped before and after '
             'inference; 0 = no limit.',
         ),
+        PhysicalUnit('ms'),
+    ] = 0.0
+    latency_budget_ms: Annotated[
+        float,
+        Meta(
+            ge=1,
+            le=60_000,
+            description='Maximum time from the arrival of a frame to its results. The node lowers the '
+            'quality step by step where it takes longer: segments, input size, rate. 0 = no limit.',
+        ),
+        OR_ZERO,
         PhysicalUnit('ms'),
     ] = 0.0
     max_rate_hz: Annotated[
@@ -133,7 +145,7 @@ class Settings:
             description='Whether probabilities are averaged over pixels with similar embeddings, which '
             'sharpens object edges; needs a model with embeddings.'
         ),
-        UNCONFIGURED,
+        RELOAD,
         MODEL,
     ] = False
     embedding_filter_window: Annotated[
@@ -145,7 +157,7 @@ class Settings:
             'model file.',
         ),
         OR_ZERO,
-        UNCONFIGURED,
+        RELOAD,
         MODEL,
     ] = 0
     embedding_filter_iterations: Annotated[
@@ -223,6 +235,14 @@ class Settings:
         ),
         UNCONFIGURED,
     ] = 20000
+    model_folders: Annotated[
+        str,
+        Meta(
+            description='Folders, separated by colons, from which the parameter model may be set while the '
+            'node runs; besides the shipped models and the folder of the model given at start.',
+        ),
+        NEVER,
+    ] = ''
     diagnostics_period_s: Annotated[
         float, Meta(ge=0.1, le=60, description='Time between diagnostics.'), PhysicalUnit('s'), NEVER
     ] = 1.0
@@ -236,6 +256,14 @@ class Settings:
         for parameter in PARAMETERS:
             value = check(parameter.name, getattr(self, parameter.field))
             object.__setattr__(self, parameter.field, value)
+
+    def loads_like(self, other: 'Settings') -> bool:
+        """Whether both load the same model in the same way: all parameters of change RELOAD are equal."""
+        return all(getattr(self, field) == getattr(other, field) for field in _OF_LOADING)
+
+    def with_loading_of(self, other: 'Settings') -> 'Settings':
+        """These settings with the RELOAD parameters of others."""
+        return replace(self, **{field: getattr(other, field) for field in _OF_LOADING})
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> 'Settings':
@@ -254,6 +282,8 @@ PARAMETERS: tuple[Parameter, ...] = tuple(
 """All parameters, in the order of the fields of :class:`Settings`."""
 
 BY_NAME: dict[str, Parameter] = {p.name: p for p in PARAMETERS}
+
+_OF_LOADING = tuple(p.field for p in PARAMETERS if p.change is Mutability.RELOAD)
 
 MODEL_PARAMETERS = tuple(p.name for p in PARAMETERS if p.scope is Scope.MODEL)
 """Names of the parameters of every command that runs a model."""

@@ -94,7 +94,7 @@ class _StateWatch:
     """Watches for the end of a transition: the answer of the request, or else two equal states.
 
     The node sends the answer once. On a busy computer, that may be before it has discovered the client, and
-    the answer is lost. The node reports no state during a transition, so a state reported twice is final.
+    the answer is lost. A primary state reported twice is final.
 
     Args:
         client: Client of the node's get_state service.
@@ -115,7 +115,8 @@ class _StateWatch:
         """Whether the transition is over; asks for the state once per second."""
         if self._question is not None and self._question.done():
             state = self._question.result().current_state.id
-            self._n_same = self._n_same + 1 if state == self.current else 1
+            is_final = state < State.TRANSITION_STATE_CONFIGURING
+            self._n_same = self._n_same + 1 if state == self.current and is_final else 1
             self.current, self._question = state, None
         if time.monotonic() > self._due_s:
             self._due_s = time.monotonic() + _ASK_PERIOD_S

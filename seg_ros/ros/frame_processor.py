@@ -1,14 +1,16 @@
 """Processing of one image message: converted, segmented, published, or dropped for a reason."""
 
+import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from seg_ros.arrays import UInt8Array
 from seg_ros.drawing.overlay import Overlay, draw_segments
 from seg_ros.errors import ImageError
 from seg_ros.images.messages import image_of
 from seg_ros.inference.drops import Drop, Statistics
+from seg_ros.inference.latency_budget import LatencyBudget
 from seg_ros.inference.options import FrameOptions
 from seg_ros.inference.prediction import Prediction, Stopwatch
 from seg_ros.inference.segmenter import Segmenter
@@ -25,42 +27,96 @@ _NS_PER_MS = 1e6
 _NS_PER_S = 1_000_000_000
 
 
-class FrameProcessor:
-    """Processes the frames of the worker thread.
+class Frame(NamedTuple):
+    """A frame in the mailbox.
 
-    Args:
-        segmenter: Segments the images; used by this thread alone.
-        history: Remembers the codes of segments; None for a model without codes.
+    Attributes:
+        message: Message of the camera.
+        arrived_s: Time of its arrival by ``time.monotonic``, in seconds.
+    """
+
+    message: Any
+    arrived_s: float
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """The parts of a node that processing a frame needs.
+
+    Attributes:
         outputs: Publishers of the results.
         statistics: Counters of frames and drops.
+        budget: Latency budget, and the present step of quality.
         settings: Returns the current values of the parameters.
         now_ns: Returns the current time of the node's ROS clock, in nanoseconds.
         is_active: Returns whether results are still wanted.
         report_error: Called with the error of a frame: an ImageError, or any other unforeseen error.
     """
 
+    outputs: 'Outputs'
+    statistics: Statistics
+    budget: LatencyBudget
+    settings: Callable[[], Settings]
+    now_ns: Callable[[], int]
+    is_active: Callable[[], bool]
+    report_error: Callable[[Exception], None]
+
+
+class FrameProcessor:
+    """Processes the frames of the worker thread.
+
+    Args:
+        segmenter: Segments the images; used by this thread alone.
+        loaded_with: Values of the parameters that it was loaded with.
+        surroundings: The parts of the node.
+        before: Processor that this one replaces; None = none. Tracks and remembered codes go on if the codes
+            of both are comparable.
+
+    Attributes:
+        segmenter: The segmenter.
+        loaded_with: Values of the parameters that it was loaded with.
+        history: Remembers the codes of segments; None for a model without codes.
+    """
+
     def __init__(
         self,
         segmenter: Segmenter,
-        history: CodeHistory | None,
-        outputs: 'Outputs',
-        statistics: Statistics,
-        *,
-        settings: Callable[[], Settings],
-        now_ns: Callable[[], int],
-        is_active: Callable[[], bool],
-        report_error: Callable[[Exception], None],
+        loaded_with: Settings,
+        surroundings: Surroundings,
+        before: 'FrameProcessor | None' = None,
     ) -> None:
-        self._segmenter, self._outputs, self._statistics = segmenter, outputs, statistics
+        self.segmenter, self.loaded_with = segmenter, loaded_with
+        self._outputs, self._statistics = surroundings.outputs, surroundings.statistics
+        self._budget, self._settings = surroundings.budget, surroundings.settings
+        self._now_ns, self._is_active = surroundings.now_ns, surroundings.is_active
+        self._report_error = surroundings.report_error
         self._overlay = Overlay(segmenter.classes)
-        self._history, self._tracker, self._last_stamp_ns = history, Tracker(), 0
-        self._settings, self._now_ns, self._is_active = settings, now_ns, is_active
-        self._report_error = report_error
+        self._tracker, self._last_stamp_ns = Tracker(), 0
+        self.history = _history(segmenter, loaded_with.segments_history)
+        if before and before.history is not None and before.segmenter.codebook == segmenter.codebook:
+            self._tracker, self.history = before._tracker, before.history
+        self._is_announced = False
 
-    def __call__(self, message: Any) -> None:
-        """Process one message; never raises."""
+    def announce(self) -> None:
+        """Publish the model and the meaning of its labels, for present and late subscribers."""
+        self._is_announced = True
+        self._outputs.announce(self.segmenter, self._settings().confidence_threshold)
+
+    def announce_once(self) -> None:
+        """Publish them unless this processor has done so."""
+        if not self._is_announced:
+            self.announce()
+
+    def finds_segments(self) -> bool:
+        """Whether frames have segments at full quality: somebody subscribes to them, or labels need them."""
+        return self.history is not None and bool(
+            self._outputs.wanted() & OF_SEGMENTS or self._settings().segments_refinement
+        )
+
+    def __call__(self, frame: Frame) -> None:
+        """Process one frame; never raises."""
         try:
-            drop = self._process(message)
+            drop = self._process(frame)
         except ImageError as err:
             self._statistics.drop(Drop.BAD, str(err))
             self._report_error(err)
@@ -71,9 +127,11 @@ class FrameProcessor:
             if drop:
                 self._statistics.drop(drop)
 
-    def _process(self, message: Any) -> Drop | None:
+    def _process(self, frame: Frame) -> Drop | None:
         """Convert, segment and publish; returns the reason if the frame was dropped."""
-        settings, wanted = self._settings(), self._outputs.wanted()
+        message, settings, wanted = frame.message, self._settings(), self._outputs.wanted()
+        if not self._budget.step.segments:
+            wanted -= OF_SEGMENTS
         if not wanted:
             return Drop.NOBODY
         if self._is_too_old(message, settings):
@@ -81,7 +139,7 @@ class FrameProcessor:
         stopwatch = Stopwatch()
         image = image_of(message)
         stopwatch.lap('convert_ms')
-        prediction = self._segmenter(image, self._options(settings, wanted))
+        prediction = self.segmenter(image, self._options(settings, wanted))
         stopwatch.lap('segment_ms')
         images, segment_list = self._results(image, prediction, settings, wanted, message.header, stopwatch)
         if not self._is_active():
@@ -89,6 +147,7 @@ class FrameProcessor:
         if self._is_too_old(message, settings):
             return Drop.TOO_OLD
         age_ms = self._age_ms(message)
+        self.announce_once()
         self._outputs.publish(images, message.header)
         if segment_list is not None:
             self._outputs.publish_segments(segment_list)
@@ -96,11 +155,12 @@ class FrameProcessor:
         # the segmenter's own, finer times stand for the whole of it
         times = {k: v for k, v in stopwatch.laps_ms.items() if k != 'segment_ms'} | asdict(prediction.times)
         self._statistics.publish(age_ms, times)
+        self._budget.add(1e3 * (time.monotonic() - frame.arrived_s))
         return None
 
     def _options(self, settings: Settings, wanted: set[str]) -> FrameOptions:
-        """Options of this frame; a model without codes has neither segments nor refinement."""
-        has_codes = self._history is not None
+        """Options of this frame; without codes, or room for them, there are no segments and no refinement."""
+        has_codes = self.history is not None and self._budget.step.segments
         options = FrameOptions.from_settings(
             settings,
             confidence=bool(wanted & {'confidence', 'segments'}),
@@ -141,7 +201,7 @@ class FrameProcessor:
 
     def _list_segments(self, prediction: Prediction, settings: Settings, header: Any) -> Any:
         """The message that lists segments; segments are tracked and their codes remembered on the way."""
-        segments, confidence, history = prediction.segments, prediction.confidence, self._history
+        segments, confidence, history = prediction.segments, prediction.confidence, self.history
         assert segments is not None
         assert confidence is not None
         assert history is not None
@@ -156,7 +216,7 @@ class FrameProcessor:
             segments,
             confidence=confidence,
             track_ids=track_ids,
-            codebook=self._segmenter.codebook,
+            codebook=self.segmenter.codebook,
             max_count=settings.segments_max_count,
             header=header,
         )
@@ -169,6 +229,12 @@ class FrameProcessor:
         """Time since the stamp, 0 for a stamp in the future; None for a message without a stamp."""
         stamp_ns = _stamp_ns(message.header)
         return max((self._now_ns() - stamp_ns) / _NS_PER_MS, 0.0) if stamp_ns else None
+
+
+def _history(segmenter: Segmenter, capacity: int) -> CodeHistory | None:
+    """An empty history for the codes of a segmenter; None if it has none."""
+    pooling = segmenter.code_pooling
+    return CodeHistory(segmenter.codebook, pooling.n_bits, capacity) if pooling else None
 
 
 def _stamp_ns(header: Any) -> int:

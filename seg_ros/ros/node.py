@@ -3,42 +3,55 @@
 One thread runs the executor: services, timers and a subscription that only fills the worker's mailbox.
 """
 
-import gc
 import logging
 import platform
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
-import torch
+import torch  # noqa: F401 - loaded before the node answers, since nothing else runs meanwhile
 from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, JumpThreshold
 from rclpy.clock_type import ClockType
 from rclpy.duration import Duration
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
+from rclpy.task import Future
 
-from seg_ros.errors import ImageError, SegRosError
+from seg_ros.errors import ImageError, ParameterError, SegRosError
 from seg_ros.inference.drops import Drop, Statistics
-from seg_ros.inference.health import Situation, judge
+from seg_ros.inference.health import Severity, Situation, judge
+from seg_ros.inference.latency_budget import LatencyBudget
 from seg_ros.inference.segmenter import Segmenter
+from seg_ros.inference.settings import Settings
 from seg_ros.ros.find_similar import FindSimilarService
-from seg_ros.ros.frame_processor import FrameProcessor
+from seg_ros.ros.frame_processor import Frame, FrameProcessor, Surroundings
+from seg_ros.ros.lifecycle import BackgroundLifecycleNode
 from seg_ros.ros.logs import LogForwarder
 from seg_ros.ros.messages import diagnostic_array
+from seg_ros.ros.model_slot import ModelSlot, Progress, first_line
 from seg_ros.ros.parameters import LiveParameters, unknown_overrides
 from seg_ros.ros.publishers import Outputs
 from seg_ros.ros.subscription import CameraSubscription
-from seg_ros.ros.worker import RateLimit, Worker
-from seg_ros.segments.history import CodeHistory
+from seg_ros.ros.worker import RateLimit
 
 _LOOK_PERIOD_S = 0.5
+_SETTLE_S = 0.1
+"""Time after which parameters are taken together that are set one after the other."""
 _THROTTLE_S = 5.0
+_ANNOUNCE_S = 1.0
+"""Time after which another model is announced even if no frame has come for it."""
+_PATIENCE_S = 10.0
+"""Time that an unconfigured node waits before it says that it waits."""
 
 
-class SegmentationNode(LifecycleNode):
+class SegmentationNode(BackgroundLifecycleNode):
     """Segments the images of a camera; docs/node.md lists topics and parameters.
+
+    Models load in the background. Every service is answered meanwhile, and a model that runs goes on.
 
     Args:
         options: Options of ``rclpy.node.Node``, e.g. ``context``, ``parameter_overrides``, ``cli_args``.
@@ -49,27 +62,25 @@ class SegmentationNode(LifecycleNode):
 
     def __init__(self, **options: Any) -> None:
         # First of all: a context that shuts down destroys half-built nodes, too.
-        self._lifecycle_state, self._failure = 'unconfigured', ''
+        self._lifecycle_state, self._failure, self._swap_failure = 'unconfigured', '', ''
         self._to_undo = ExitStack()
-        self._segmenter: Segmenter | None = None
         self._outputs: Outputs | None = None
-        self._worker: Worker[Any] | None = None
         self._camera: CameraSubscription | None = None
         self._find_similar: FindSimilarService | None = None
-        self._statistics = Statistics()
-        self._rate_limit = RateLimit()
+        self._configured: Future[None] | None = None
+        self._configure_error: BaseException | None = None
+        self._statistics, self._budget = Statistics(), LatencyBudget()
+        self._rate_limit, self._rate_in_hz = RateLimit(), 0.0
+        self._introduced: FrameProcessor | None = None
+        self._swapped_s, self._loaded_settings, self._full_size = 0.0, Settings(), (0, 0)
         super().__init__('seg_ros', **options)
+        self._models = ModelSlot(self, self._prepare, self._on_loaded)
         self._live = LiveParameters(self, lambda: self._lifecycle_state, self._on_parameters)
         self._warn_of_unknown_parameters()
         forwarder = LogForwarder(logging.getLogger('seg_ros'), self.get_logger())
         self._to_undo.callback(forwarder.close)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
-        # Not the node's clock, which stands still while a simulation is paused.
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(self._live.settings.diagnostics_period_s, self._publish_diagnostics, clock=steady)
-        self.create_timer(_LOOK_PERIOD_S, self._look_at_camera, clock=steady)
-        if self._live.settings.autostart:
-            self._autostart_timer = self.create_timer(0.0, self._autostart, clock=steady)
+        self._start_timers()
         back_or_changed = JumpThreshold(
             min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True
         )
@@ -78,8 +89,33 @@ class SegmentationNode(LifecycleNode):
         )
         self._to_undo.callback(jumps.unregister)
 
-    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._transit('configure', 'configuring', 'inactive', self._configure)
+    @property
+    def settings(self) -> Settings:
+        """Values of the parameters."""
+        return self._live.settings
+
+    @property
+    def segmenter(self) -> Segmenter | None:
+        """The running segmenter; None if no model runs."""
+        return self._models.processor.segmenter if self._models.processor else None
+
+    def begin_configure(self) -> 'Future[None]':
+        self._lifecycle_state, self._failure = 'configuring', ''
+        self._configured, self._configure_error = Future(), None
+        self.get_logger().info(f'loading model {self.settings.model}')
+        try:
+            self._outputs = Outputs(self)
+        except Exception as err:  # noqa: BLE001 - raised again by end_configure
+            self._on_loaded(err)
+        else:
+            self._models.want(self.settings)
+        return self._configured
+
+    def wait_for_configure(self) -> None:
+        self._models.wait()
+
+    def end_configure(self) -> TransitionCallbackReturn:
+        return self._transit('configure', 'configuring', 'inactive', self._take_model, before='unconfigured')
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         return self._transit('activate', 'activating', 'active', lambda: self._activate(state))
@@ -99,17 +135,55 @@ class SegmentationNode(LifecycleNode):
         self._failure = failure
         return answer
 
+    def set_parameters(self, parameter_list: list[Any]) -> list[SetParametersResult]:
+        """Set parameters one by one, as every node does, but with refusals of wrong types in words."""
+        set_all = super().set_parameters_atomically
+        return [self._set([parameter], set_all) for parameter in parameter_list]
+
+    def set_parameters_atomically(self, parameter_list: list[Any]) -> SetParametersResult:
+        """Set all parameters or none; see :meth:`set_parameters`."""
+        return self._set(parameter_list, super().set_parameters_atomically)
+
+    def is_busy(self) -> bool:
+        """Whether a model still loads in the background after :meth:`destroy_node`."""
+        return self._models.is_busy()
+
     def destroy_node(self) -> None:
         """Release everything; waits for the frame in work."""
-        self._release()
+        self._release(at_exit=True)
         self._to_undo.close()
         super().destroy_node()
 
+    def _start_timers(self) -> None:
+        # Not the node's clock, which stands still while a simulation is paused.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(self.settings.diagnostics_period_s, self._publish_diagnostics, clock=steady)
+        self.create_timer(_LOOK_PERIOD_S, self._look, clock=steady)
+        self._settle_timer = self.create_timer(_SETTLE_S, self._settle, clock=steady)
+        self._settle_timer.cancel()
+        self._patience_timer = self.create_timer(_PATIENCE_S, self._say_what_it_waits_for, clock=steady)
+        if self.settings.autostart:
+            # Its callback waits, and would keep others of the node's own group waiting.
+            group = ReentrantCallbackGroup()
+            start: Any = self._autostart  # rclpy awaits it, but its types do not say so
+            self._autostart_timer = self.create_timer(0.0, start, callback_group=group, clock=steady)
+
+    def _set(
+        self, parameters: list[Any], set_all: Callable[[list[Any]], SetParametersResult]
+    ) -> SetParametersResult:
+        live = getattr(self, '_live', None)
+        if live is None:  # rclpy sets parameters of its own first
+            return set_all(parameters)
+        try:
+            return set_all([live.accepted(parameter) for parameter in parameters])
+        except ParameterError as err:
+            return SetParametersResult(successful=False, reason=str(err))
+
     def _transit(
-        self, name: str, meanwhile: str, goal: str, step: Callable[[], None]
+        self, name: str, meanwhile: str, goal: str, step: Callable[[], None], *, before: str = ''
     ) -> TransitionCallbackReturn:
         """Run a transition's step; its exceptions are logged here, since rclpy drops them silently."""
-        before, self._lifecycle_state = self._lifecycle_state, meanwhile
+        before, self._lifecycle_state = before or self._lifecycle_state, meanwhile
         self._failure = ''
         try:
             step()
@@ -117,9 +191,9 @@ class SegmentationNode(LifecycleNode):
             if not self.context.ok():  # a signal has shut rclpy down; rclpy lets this exception pass
                 raise KeyboardInterrupt from err
             is_foreseen = isinstance(err, SegRosError)
-            self.get_logger().error(f'cannot {name}: {err if is_foreseen else traceback.format_exc()}')
-            first_line = str(err).partition('\n')[0] or repr(err)
-            self._failure = f'{name} failed: {first_line}'
+            text = err if is_foreseen else ''.join(traceback.format_exception(err))
+            self.get_logger().error(f'cannot {name}: {text}')
+            self._failure = f'{name} failed: {first_line(err)}'
             self._lifecycle_state = before
             if before == 'unconfigured':
                 self._release()
@@ -127,32 +201,70 @@ class SegmentationNode(LifecycleNode):
         self._lifecycle_state = goal
         return TransitionCallbackReturn.SUCCESS
 
-    def _configure(self) -> None:
-        settings = self._live.settings
-        self.get_logger().info(f'loading model {settings.model}')
-        self._publish_diagnostics()  # loading may take long, and no service is answered meanwhile
-        self._outputs = outputs = Outputs(self)
+    def _prepare(self, settings: Settings, before: FrameProcessor | None, report: Progress) -> FrameProcessor:
+        """Load a model; in the thread that will run it."""
+        assert self._outputs is not None
+        segmenter = Segmenter.load(settings, report)
+        surroundings = Surroundings(
+            outputs=self._outputs,
+            statistics=self._statistics,
+            budget=self._budget,
+            settings=lambda: self.settings,
+            now_ns=lambda: int(self.get_clock().now().nanoseconds),
+            is_active=lambda: self._lifecycle_state == 'active',
+            report_error=self._report_error,
+        )
+        return FrameProcessor(segmenter, settings, surroundings, before)
 
-        def prepare() -> FrameProcessor:
-            self._segmenter = segmenter = Segmenter.load(settings)
-            self._introduce(segmenter)
-            if segmenter.code_pooling:
-                history = CodeHistory(
-                    segmenter.codebook, segmenter.code_pooling.n_bits, settings.segments_history
-                )
-                self._find_similar = FindSimilarService(self, history)
-            return FrameProcessor(
-                segmenter,
-                history if segmenter.code_pooling else None,
-                outputs,
-                self._statistics,
-                settings=lambda: self._live.settings,
-                now_ns=lambda: int(self.get_clock().now().nanoseconds),
-                is_active=lambda: self._lifecycle_state == 'active',
-                report_error=self._report_error,
-            )
+    def _on_loaded(self, err: BaseException | None) -> None:
+        """Take the end of loading: by configure, or by a change of parameters while the node runs."""
+        if self._configured and not self._configured.done():
+            self._configure_error = err
+            self._configured.set_result(None)
+        elif err:
+            self._roll_back(err)
+        else:
+            self._take_model()
 
-        self._worker = Worker(prepare, is_over=lambda: not self.context.ok())
+    def _take_model(self) -> None:
+        """Make the model that has loaded the node's model, and introduce it."""
+        if self._configure_error:
+            raise self._configure_error
+        processor = self._models.processor
+        if processor is None or processor is self._introduced:
+            return
+        self._introduced, self._swapped_s = processor, time.monotonic()
+        self._swap_failure = ''
+        if self._budget.step.scale == 1.0:
+            self._loaded_settings, self._full_size = processor.loaded_with, processor.segmenter.input_size
+        self._budget.forget()
+        self._serve_history(processor)
+        self._introduce(processor.segmenter)
+        if self._lifecycle_state == 'active' and not self._statistics.summary().recently_in:
+            processor.announce()  # no frame will do it soon
+
+    def _roll_back(self, err: BaseException) -> None:
+        """Go on with the model that runs, after another one could not be loaded."""
+        text = first_line(err) if isinstance(err, SegRosError) else ''.join(traceback.format_exception(err))
+        if self._budget.index:
+            self.get_logger().warning(f"step '{self._budget.step.name}' of the latency budget: {text}")
+            self._budget.refuse()
+            self._reload()
+            return
+        model = self.settings.model
+        self._swap_failure = f'model {model} was not taken: {first_line(err)}'
+        running = self._models.processor
+        if running:
+            self.get_logger().error(f'cannot load {model}, {running.segmenter.model.path} runs on: {text}')
+            self._live.restore_loading(self._loaded_settings)
+
+    def _serve_history(self, processor: FrameProcessor) -> None:
+        """Offer the service that searches the codes of a model with codes."""
+        if self._find_similar:
+            self._find_similar.close()
+            self._find_similar = None
+        if processor.history is not None:
+            self._find_similar = FindSimilarService(self, processor.history)
 
     def _introduce(self, segmenter: Segmenter) -> None:
         """Log model, backend and licence."""
@@ -169,38 +281,34 @@ class SegmentationNode(LifecycleNode):
         self.get_logger().info(f'licence of its weights: {segmenter.model.metadata.licence or "not stated"}')
 
     def _activate(self, state: LifecycleState) -> None:
-        settings = self._live.settings
+        settings = self.settings
         self._camera = CameraSubscription(
             self, self._on_image, settings.image_transport, settings.input_reliability
         )
         super().on_activate(state)
         self._statistics.forget()
-        self._announce()
+        if self._models.processor:
+            self._models.processor.announce()
         self.get_logger().info(f'segmenting {self._camera.topic}')
 
     def _deactivate(self, state: LifecycleState) -> None:
         self._close_camera()
-        if self._worker:
-            self._worker.clear()
+        self._models.mailbox.clear()
         super().on_deactivate(state)
 
-    def _release(self) -> None:
+    def _release(self, *, at_exit: bool = False) -> None:
         """Free everything made by configure and activate; may be called at any time."""
         self._close_camera()
-        if self._worker:
-            self._worker.close()  # first, since it publishes
-            self._worker = None
+        if hasattr(self, '_models'):  # else the node is half built
+            self._models.release(at_exit=at_exit)  # first, since it publishes
+        self._introduced = None
+        self._budget.reset()
         if self._find_similar:
             self._find_similar.close()
             self._find_similar = None
         if self._outputs:
             self._outputs.destroy()
             self._outputs = None
-        if self._segmenter:
-            self._segmenter = None
-            gc.collect()  # networks refer to themselves in circles
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
 
     def _close_camera(self) -> None:
         if self._camera:
@@ -209,22 +317,55 @@ class SegmentationNode(LifecycleNode):
 
     def _on_image(self, message: Any) -> None:
         self._statistics.receive()
-        if not self._rate_limit.is_due(time.monotonic(), self._live.settings.max_rate_hz):
+        now_s = time.monotonic()
+        rate_hz = self._budget.max_rate_hz(self.settings.max_rate_hz, self._rate_in_hz)
+        if not self._rate_limit.is_due(now_s, rate_hz):
             self._statistics.drop(Drop.OVER_RATE)
-        elif self._worker and self._worker.submit(message):
+        elif self._models.mailbox.submit(Frame(message, now_s)):
             self._statistics.drop(Drop.REPLACED)
 
     def _on_parameters(self) -> None:
-        if self._lifecycle_state == 'active':
-            self._announce()
+        if self._lifecycle_state == 'active' and self._models.processor:
+            self._models.processor.announce()
+        if self._lifecycle_state != 'unconfigured':
+            self._settle_timer.reset()
 
-    def _announce(self) -> None:
-        if self._outputs and self._segmenter:
-            self._outputs.announce(self._segmenter, self._live.settings.confidence_threshold)
+    def _settle(self) -> None:
+        """Load another model if parameters that have just changed ask for it."""
+        self._settle_timer.cancel()
+        if self._lifecycle_state not in ('configuring', 'inactive', 'active'):
+            return
+        if not self.settings.loads_like(self._loaded_settings):
+            self._budget.reset()
+            self._swap_failure = ''
+        self._reload()
 
-    def _look_at_camera(self) -> None:
+    def _reload(self) -> None:
+        """Load the model that parameters and latency budget ask for, unless it runs."""
+        settings = self.settings
+        self._models.want(self._budget.applied(settings, self._full_size))
+
+    def _look(self) -> None:
+        """Look at everything that changes by itself."""
         if self._camera:
             self._camera.look()
+        self._rate_in_hz = self._statistics.summary().rate_in_hz
+        self._models.tidy()
+        processor = self._models.processor
+        if self._lifecycle_state != 'active' or processor is None:
+            return
+        if time.monotonic() - self._swapped_s > _ANNOUNCE_S:
+            processor.announce_once()
+        if not self._models.progress:
+            self._keep_budget(processor)
+
+    def _keep_budget(self, processor: FrameProcessor) -> None:
+        """Take a step of the latency budget if it is due."""
+        budget_ms = self.settings.latency_budget_ms
+        if not self._budget.update(budget_ms, time.monotonic(), has_segments=processor.finds_segments()):
+            return
+        self.get_logger().warning(f'latency budget of {budget_ms:g} ms: {self._budget.step.name}')
+        self._reload()
 
     def _report_error(self, err: Exception) -> None:
         """Log the error of a frame, at most every few seconds."""
@@ -236,14 +377,23 @@ class SegmentationNode(LifecycleNode):
             text = ''.join(traceback.format_exception(type(err), err, err.__traceback__))
             self.get_logger().error(f'a frame failed: {text}', throttle_duration_sec=_THROTTLE_S)
 
-    def _autostart(self) -> None:
+    async def _autostart(self) -> None:
         self.destroy_timer(self._autostart_timer)
-        for step in (self.trigger_configure, self.trigger_activate):
-            if step() != TransitionCallbackReturn.SUCCESS:
-                self.get_logger().fatal(
-                    f'autostart: {self._failure}. The node waits in state {self._lifecycle_state}'
-                )
-                return
+        success = TransitionCallbackReturn.SUCCESS
+        if await self.configure() == success and self.trigger_activate() == success:
+            return
+        self.get_logger().fatal(
+            f'autostart: {self._failure}. The node waits in state {self._lifecycle_state}'
+        )
+
+    def _say_what_it_waits_for(self) -> None:
+        self.destroy_timer(self._patience_timer)
+        if self._lifecycle_state == 'unconfigured' and not self._failure:
+            self.get_logger().info(
+                "unconfigured: waiting for the transition 'configure', by a lifecycle manager, by "
+                f'"ros2 lifecycle set {self.get_fully_qualified_name()} configure", or start it with the '
+                'parameter autostart'
+            )
 
     def _publish_diagnostics(self) -> None:
         verdict = judge(self._situation(), self._statistics.summary())
@@ -252,15 +402,6 @@ class SegmentationNode(LifecycleNode):
         self._diagnostics.publish(diagnostic_array(verdict, name, platform.node(), stamp))
 
     def _situation(self) -> Situation:
-        facts = {}
-        if self._segmenter:
-            facts = {
-                'model': str(self._segmenter.model.path),
-                'digest': self._segmenter.model.digest,
-                'backend': self._segmenter.backend_name,
-                'device': str(self._segmenter.device),
-                'quantization': self._segmenter.quantization,
-            }
         return Situation(
             state=self._lifecycle_state,
             failure=self._failure,
@@ -268,9 +409,49 @@ class SegmentationNode(LifecycleNode):
             n_publishers=self._camera.n_publishers if self._camera else 0,
             qos_mismatch=self._camera.qos_mismatch if self._camera else '',
             n_subscribers=self._outputs.n_subscribers if self._outputs else 0,
-            max_age_ms=self._live.settings.max_age_ms,
-            facts=facts,
+            max_age_ms=self.settings.max_age_ms,
+            notes=tuple(self._notes()),
+            facts=self._facts(),
         )
+
+    def _notes(self) -> Iterator[tuple[Severity, str]]:
+        """Things to tell beside the frames."""
+        if self._models.progress:
+            yield Severity.OK, self._models.progress
+        if self._swap_failure:
+            yield Severity.WARN, self._swap_failure
+        if self._budget.index:
+            yield (
+                Severity.WARN,
+                f'latency budget of {self.settings.latency_budget_ms:g} ms: {self._budget.step.name}',
+            )
+        if self._n_namesakes() > 1:
+            yield (
+                Severity.WARN,
+                f'{self._n_namesakes()} nodes have the name {self.get_fully_qualified_name()}',
+            )
+
+    def _facts(self) -> dict[str, str]:
+        facts = {}
+        if self._models.processor:
+            segmenter = self._models.processor.segmenter
+            facts = {
+                'model': str(segmenter.model.path),
+                'digest': segmenter.model.digest,
+                'backend': segmenter.backend_name,
+                'device': str(segmenter.device),
+                'quantization': segmenter.quantization,
+                'input_size': '{1}x{0}'.format(*segmenter.input_size),
+                'quality': self._budget.step.name,
+            }
+        if self._budget.latency_ms is not None:
+            facts['latency_p90_ms'] = f'{self._budget.latency_ms:.2f}'
+        return facts
+
+    def _n_namesakes(self) -> int:
+        """Number of nodes with this node's name, itself included; services answer for the first of them."""
+        own = self.get_name(), self.get_namespace()
+        return self.get_node_names_and_namespaces().count(own)
 
     def _warn_of_unknown_parameters(self) -> None:
         for name, meant in unknown_overrides(self).items():

@@ -10,7 +10,9 @@ from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 
+from seg_ros import schema
 from seg_ros.errors import ParameterError
+from seg_ros.inference.model_folders import allowed_folders, check_folder
 from seg_ros.inference.parameter import Mutability, Parameter, field_of
 from seg_ros.inference.settings import BY_NAME, PARAMETERS, Settings, check
 
@@ -28,6 +30,9 @@ _ROS_TYPES = {
 class LiveParameters:
     """Declares all parameters on a node and keeps their values.
 
+    While the node runs, ``model`` can be set to files in the allowed folders only: those of the shipped
+    models, of the model given at start, and of the parameter ``model_folders``.
+
     Args:
         node: Node that gets the parameters.
         state: Returns the lifecycle state of the node, e.g. 'active'.
@@ -42,11 +47,36 @@ class LiveParameters:
     """
 
     def __init__(self, node: Node, state: Callable[[], str], on_change: Callable[[], None]) -> None:
-        self._state, self._on_change = state, on_change
+        self._node, self._state, self._on_change = node, state, on_change
         self.settings = Settings.from_values({p.name: _declare(node, p) for p in PARAMETERS})
+        self._folders = allowed_folders(self.settings)
         # After the declarations: a refusal in this callback would hide their more precise reasons.
         node.add_on_set_parameters_callback(self._judge)
         node.add_post_set_parameters_callback(self._apply)
+
+    def accepted(self, parameter: Any) -> Any:
+        """A parameter to be set, with a whole number made a float, or a float without fraction made whole.
+
+        Args:
+            parameter: ``rclpy.parameter.Parameter``.
+
+        Raises:
+            ParameterError: The type is wrong; rclpy's own refusal gives numbers of types.
+        """
+        known = BY_NAME.get(parameter.name)
+        if known is None:
+            return parameter
+        kind, value = type(known.default), parameter.value
+        if kind is int and type(value) is float and value.is_integer():
+            value = int(value)
+        value = schema.check_value(kind, value, parameter.name, ParameterError)
+        return RosParameter(parameter.name, _ROS_TYPES[kind], value)
+
+    def restore_loading(self, settings: Settings) -> None:
+        """Set the parameters that decide about loading back to the values that a running model has."""
+        restored = [p for p in PARAMETERS if getattr(self.settings, p.field) != getattr(settings, p.field)]
+        values = [(p.name, getattr(settings, p.field)) for p in restored if p.change is Mutability.RELOAD]
+        self._node.set_parameters([RosParameter(name, value=value) for name, value in values])
 
     def _judge(self, parameters: list[Any]) -> SetParametersResult:
         try:
@@ -59,6 +89,8 @@ class LiveParameters:
 
     def _check(self, name: str, value: Any) -> None:
         is_new = check(name, value) != getattr(self.settings, field_of(name))
+        if name == 'model' and is_new:
+            check_folder(value, self._folders)
         state = self._state()
         if is_new and BY_NAME[name].change is Mutability.UNCONFIGURED and state != 'unconfigured':
             raise ParameterError(

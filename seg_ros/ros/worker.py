@@ -1,94 +1,141 @@
-"""A worker thread for the newest item: a slow network lowers the rate, but never raises the age."""
+"""Worker threads for the newest item: a slow network lowers the rate, but never raises the age."""
 
 import ctypes
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, wait
 from typing import Generic, TypeVar
 
 Item = TypeVar('Item')
-_LOOK_PERIOD_S = 0.05
+_AT_EXIT_S = 0.5
+"""Longest wait for a preparation that was interrupted; it may be within compiled code."""
+
+
+class Mailbox(Generic[Item]):
+    """Holds the newest item until a worker takes it; a newer item replaces the one that waits."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._items: list[Item] = []
+
+    def submit(self, item: Item) -> bool:
+        """Put an item in without waiting; returns whether it replaces another one."""
+        with self._changed:
+            has_replaced = bool(self._items)
+            self._items = [item]
+            self._changed.notify_all()
+        return has_replaced
+
+    def clear(self) -> None:
+        """Drop the item that waits."""
+        with self._changed:
+            self._items = []
+
+    def take(self, is_closed: Callable[[], bool]) -> Item | None:
+        """Wait for an item and take it; None once ``is_closed`` returns true."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._items or is_closed())
+            return None if is_closed() else self._items.pop()
+
+    def wake(self) -> None:
+        """Let the waiting workers look whether they are closed."""
+        with self._changed:
+            self._changed.notify_all()
 
 
 class Worker(Generic[Item]):
-    """A thread with a mailbox for one item; a newer item replaces the one that waits.
+    """A thread that prepares a handler in the background, and then handles the items of a mailbox.
 
-    The handler of the items is made in the same thread. A network must be loaded in the thread that runs it:
-    each computing thread has OpenMP threads of its own, and once these outnumber the cores, they no longer
-    wait awake for work, which halves the speed of ENet.
+    The handler is made in the thread that runs it: each computing thread has OpenMP threads of its own, and
+    once these outnumber the cores, they no longer wait awake for work, which halves the speed of ENet.
 
     Args:
         prepare: Called once in the thread; returns the handler, which is called there with one item at a
             time and must not raise.
-        is_over: Called now and then while ``prepare`` works; true = the worker is no longer wanted.
+        mailbox: Source of the items. Workers may share it: only one at a time takes items.
+        on_prepared: Called in the thread when the preparation has ended, well or with an error.
 
-    Raises:
-        KeyboardInterrupt: ``is_over`` returned true, or a signal came; the thread has ended.
-        Exception: Any exception of ``prepare``.
+    Attributes:
+        error: Exception of ``prepare``; None if there was none, or while it works.
     """
 
     def __init__(
-        self, prepare: Callable[[], Callable[[Item], None]], is_over: Callable[[], bool] = lambda: False
+        self,
+        prepare: Callable[[], Callable[[Item], None]],
+        mailbox: Mailbox[Item],
+        on_prepared: Callable[[], None],
     ) -> None:
-        self._changed = threading.Condition()
-        self._mail: list[Item] = []
+        self._prepare, self._mailbox, self._on_prepared = prepare, mailbox, on_prepared
+        self._may_start = threading.Event()
+        self._is_prepared = threading.Event()
         self._is_closed = False
-        prepared: Future[None] = Future()
-        self._thread = threading.Thread(
-            target=self._run, args=(prepare, prepared), name='seg_ros worker', daemon=True
-        )
+        self._before: Worker[Item] | None = None
+        self.error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name='seg_ros worker', daemon=True)
         self._thread.start()
-        try:
-            while not wait([prepared], _LOOK_PERIOD_S).done:
-                if is_over():
-                    raise KeyboardInterrupt
-            prepared.result()
-        except KeyboardInterrupt:
-            self._interrupt()
-            raise
 
-    def submit(self, item: Item) -> bool:
-        """Put an item into the mailbox without waiting; returns whether it replaces another one."""
-        with self._changed:
-            has_replaced = bool(self._mail)
-            self._mail = [item]
-            self._changed.notify()
-        return has_replaced
+    @property
+    def is_prepared(self) -> bool:
+        """Whether the preparation has ended, well or with an error."""
+        return self._is_prepared.is_set()
 
-    def clear(self) -> None:
-        """Empty the mailbox."""
-        with self._changed:
-            self._mail = []
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait for the end of the preparation; returns whether it has come."""
+        return self._is_prepared.wait(timeout_s)
+
+    def start(self, after: 'Worker[Item] | None' = None) -> None:
+        """Take items from now on.
+
+        Args:
+            after: Worker to be replaced. It is closed, but not waited for: this worker takes its first item
+                when the other one has finished the item in work.
+        """
+        self._before = after
+        if after:
+            after.retire()
+        self._may_start.set()
+
+    def retire(self) -> None:
+        """End the thread after the item in work, or after the preparation, without waiting for it."""
+        self._is_closed = True
+        self._may_start.set()
+        self._mailbox.wake()
 
     def close(self) -> None:
-        """Empty the mailbox, wait for the item in work, and end the thread."""
-        with self._changed:
-            self._mail = []
-            self._is_closed = True
-            self._changed.notify()
-        self._thread.join()
+        """End the thread, and wait for the item in work; a preparation is interrupted."""
+        self.retire()
+        if self.is_prepared:
+            self._thread.join()
+        else:
+            self._interrupt()
+
+    def is_alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
 
     def _interrupt(self) -> None:
-        """End the preparation as a signal would: a process must not end while another thread computes."""
+        """End the preparation as a signal would."""
         thread = ctypes.c_ulong(self._thread.ident or 0)
         ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(SystemExit))
-        self.close()
+        self._thread.join(_AT_EXIT_S)
 
-    def _run(self, prepare: Callable[[], Callable[[Item], None]], prepared: 'Future[None]') -> None:
+    def _run(self) -> None:
+        handle: Callable[[Item], None] | None = None
         try:
-            handle = prepare()
-            prepared.set_result(None)
-        except BaseException as err:  # noqa: BLE001 - raised again by the constructor
-            prepared.set_exception(err)
+            handle = self._prepare()
+        except BaseException as err:  # noqa: BLE001 - handed to the owner
+            self.error = err
+        del self._prepare
+        self._is_prepared.set()
+        self._on_prepared()
+        if handle is None:
             return
-        while (item := self._take()) is not None:
+        self._may_start.wait()
+        if self._before:
+            self._before._thread.join()
+            self._before = None
+        while (item := self._mailbox.take(lambda: self._is_closed)) is not None:
             handle(item)
             del item  # frees the frame before the next one comes
-
-    def _take(self) -> Item | None:
-        with self._changed:
-            self._changed.wait_for(lambda: self._mail or self._is_closed)
-            return self._mail.pop() if self._mail else None
 
 
 class RateLimit:

@@ -39,8 +39,8 @@ class Robot:
 
     RELIABLE, LATCHED = RELIABLE, LATCHED
 
-    def __init__(self, model_file: Path) -> None:
-        self._model_file = model_file
+    def __init__(self, model_file: Path, folder: Path) -> None:
+        self._model_file, self.folder = model_file, folder
         self._stack = contextlib.ExitStack()
         context = self._context()
         self.peer = Node('peer', context=context)
@@ -62,7 +62,7 @@ class Robot:
     def start(self, *, remap: tuple[str, ...] = (), **parameters: Any) -> SegmentationNode:
         """A node that is spun in a thread of its own; by default with the test's model."""
         given = {'model': str(self._model_file), 'backend': 'torch', 'device': 'cpu', **parameters}
-        given = {'diagnostics_period_s': 0.1, **given}
+        given = {'diagnostics_period_s': 0.1, 'model_folders': str(self.folder), **given}
         words = ['--ros-args', *(word for rule in remap for word in ('-r', rule))]
         overrides = [Parameter(name, value=value) for name, value in given.items()]
         context = self._context()
@@ -174,7 +174,7 @@ class Robot:
 
 
 @pytest.fixture
-def robot(model_file: Path) -> Iterator[Robot]:
-    made = Robot(model_file)
+def robot(model_file: Path, tmp_path: Path) -> Iterator[Robot]:
+    made = Robot(model_file, tmp_path)
     yield made
     made.close()

@@ -72,7 +72,7 @@ def test_ten_cycles_leave_nothing_behind(robot: Any) -> None:
     for number in range(1, 11):
         assert robot.change_state('configure')
         assert robot.change_state('activate')
-        pipelines.append(weakref.ref(node._segmenter))
+        pipelines.append(weakref.ref(node.segmenter))
         camera = robot.camera()
         robot.wait(lambda: robot.peer.count_publishers(LABELS))
         camera.publish(robot.message(image, number))
@@ -104,7 +104,7 @@ def test_autostart(robot: Any) -> None:
 
 
 def test_failing_autostart_is_told_and_can_be_mended(robot: Any, model_file: Path) -> None:
-    robot.start(autostart=True, model='/nowhere.safetensors')
+    robot.start(autostart=True, model='/nowhere.safetensors', model_folders=str(model_file.parent))
     robot.wait(lambda: robot.says('configure failed') and robot.says('/nowhere.safetensors'))
     assert robot.set('model', str(model_file)) == ''
     assert robot.change_state('configure')

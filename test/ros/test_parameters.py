@@ -1,4 +1,5 @@
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,8 +34,10 @@ def test_everything_is_declared_and_described(robot: Any) -> None:
     ('name', 'value', 'reason'),
     [
         ('confidence_threshold', 1.5, 'out of range'),
-        ('max_age_ms', math.nan, 'value: nan'),
-        ('overlay_opacity', 'strong', 'type'),
+        ('max_age_ms', math.nan, 'finite'),
+        ('overlay_opacity', 'strong', 'expected float'),
+        ('overlay_legend', 1, 'expected bool'),
+        ('n_threads', 1.5, 'expected int'),
         ('backend', 'abacus', 'expected one of auto, torch'),
         ('autostart', True, 'read-only'),
     ],
@@ -46,15 +49,50 @@ def test_refusals_give_a_reason(robot: Any, name: str, value: Any, reason: str) 
     assert robot.get(name) == before
 
 
-def test_what_concerns_loading_changes_only_while_unconfigured(robot: Any) -> None:
+@pytest.mark.parametrize(
+    ('name', 'value', 'kept'),
+    [('confidence_threshold', 1, 1.0), ('max_rate_hz', 5, 5.0), ('n_threads', 2.0, 2)],
+)
+def test_numbers_of_the_other_type_are_taken(robot: Any, name: str, value: Any, kept: float) -> None:
     robot.start()
-    assert robot.set('n_threads', 1) == ''
+    assert robot.set(name, value) == ''
+    assert robot.get(name) == kept
+    assert type(robot.get(name)) is type(kept)
+
+
+def test_models_of_other_folders_are_refused_alike(robot: Any, model_file: Path) -> None:
+    """Nobody on the network can ask by the parameter which files exist."""
+    robot.start()
+    (robot.folder / 'below').mkdir()
+    link = robot.folder / 'link.safetensors'
+    link.symlink_to('/etc/passwd')
+    outside = [
+        '/etc/shadow',
+        '/etc/nothing',
+        str(link),
+        f'{robot.folder}/../../etc/passwd',
+        '~/x.safetensors',
+    ]
+    outside += [f'{robot.folder}/below/x.safetensors', '/proc/self/mem']
+    for path in outside:
+        reason = robot.set('model', path)
+        assert 'model_folders' in reason
+        assert 'exist' not in reason
+    assert 'home' in robot.set('model', '~nobody-of-this-name/x.safetensors')
+    assert robot.set('model', f'{robot.folder}/any.safetensors') == ''
+    assert robot.set('model', 'lite_camvid_int8') == ''
+    assert robot.set('model', str(model_file)) == '', 'beside the model given at start'
+
+
+def test_what_concerns_configuring_changes_only_while_unconfigured(robot: Any) -> None:
+    robot.start()
+    assert robot.set('segments.history', 10) == ''
     assert robot.change_state('configure')
-    assert 'clean up first' in robot.set('n_threads', 2)
-    assert robot.set('n_threads', 1) == '', 'the value that it has'
+    assert 'clean up first' in robot.set('segments.history', 20)
+    assert robot.set('segments.history', 10) == '', 'the value that it has'
     assert robot.set('max_rate_hz', 5.0) == ''
     assert robot.change_state('cleanup')
-    assert robot.set('n_threads', 2) == ''
+    assert robot.set('segments.history', 20) == ''
 
 
 def test_values_set_together_are_taken_together(robot: Any) -> None:

@@ -3,9 +3,7 @@ import time
 import weakref
 from collections.abc import Callable
 
-import pytest
-
-from seg_ros.ros.worker import RateLimit, Worker
+from seg_ros.ros.worker import Mailbox, RateLimit, Worker
 
 
 class Gate:
@@ -24,12 +22,19 @@ class Gate:
         self._may_go_on.release(times)
 
 
+def started(prepare: Callable[[], Callable[[object], None]], mailbox: Mailbox[object]) -> Worker[object]:
+    worker = Worker(prepare, mailbox, lambda: None)
+    worker.start()
+    assert worker.wait(5)
+    return worker
+
+
 def test_newest_wins() -> None:
-    gate = Gate()
-    worker = Worker(lambda: gate)
-    assert not worker.submit('first')
+    gate, mailbox = Gate(), Mailbox[object]()
+    worker = started(lambda: gate, mailbox)
+    assert not mailbox.submit('first')
     gate.has_begun.acquire()
-    assert [worker.submit(item) for item in ('second', 'third', 'fourth')] == [False, True, True]
+    assert [mailbox.submit(item) for item in ('second', 'third', 'fourth')] == [False, True, True]
     gate.open(2)
     gate.has_begun.acquire()
     worker.close()
@@ -46,23 +51,29 @@ def test_everything_happens_in_one_thread() -> None:
         note()
         return note
 
-    worker: Worker[object] = Worker(prepare)
-    worker.submit('item')
-    while len(threads) < 2:
+    mailbox = Mailbox[object]()
+    worker = Worker(prepare, mailbox, note)
+    worker.start()
+    mailbox.submit('item')
+    while len(threads) < 3:
         pass
     worker.close()
-    assert threads == ['seg_ros worker'] * 2
+    assert threads == ['seg_ros worker'] * 3
 
 
-def test_what_goes_wrong_at_the_start_is_raised_where_the_worker_is_made() -> None:
+def test_the_error_of_a_preparation_is_kept() -> None:
     def prepare() -> Callable[[object], None]:
         raise ValueError('no such model')
 
-    with pytest.raises(ValueError, match='no such model'):
-        Worker(prepare)
+    has_ended = threading.Event()
+    worker = Worker(prepare, Mailbox[object](), has_ended.set)
+    assert has_ended.wait(5)
+    assert worker.is_prepared
+    assert isinstance(worker.error, ValueError)
+    worker.close()
 
 
-def test_a_preparation_that_is_not_wanted_any_more_is_ended() -> None:
+def test_close_interrupts_a_preparation() -> None:
     has_begun = threading.Event()
 
     def prepare() -> Callable[[object], None]:
@@ -70,17 +81,19 @@ def test_a_preparation_that_is_not_wanted_any_more_is_ended() -> None:
         while True:
             time.sleep(0.001)
 
-    with pytest.raises(KeyboardInterrupt):
-        Worker(prepare, is_over=has_begun.is_set)
-    assert not any(thread.name == 'seg_ros worker' for thread in threading.enumerate())
+    worker = Worker(prepare, Mailbox[object](), lambda: None)
+    assert has_begun.wait(5)
+    assert not worker.wait(0.01)
+    worker.close()
+    assert not worker.is_alive()
 
 
-def test_close_waits_for_the_item_in_work_and_gives_up_the_next() -> None:
-    gate = Gate()
-    worker = Worker(lambda: gate)
-    worker.submit('in work')
+def test_close_waits_for_the_item_in_work_and_takes_no_other() -> None:
+    gate, mailbox = Gate(), Mailbox[object]()
+    worker = started(lambda: gate, mailbox)
+    mailbox.submit('in work')
     gate.has_begun.acquire()
-    worker.submit('waiting')
+    mailbox.submit('waiting')
     closing = threading.Thread(target=worker.close)
     closing.start()
     closing.join(0.05)
@@ -88,17 +101,51 @@ def test_close_waits_for_the_item_in_work_and_gives_up_the_next() -> None:
     gate.open()
     closing.join()
     assert gate.handled == ['in work']
-    assert not any(thread.name == 'seg_ros worker' for thread in threading.enumerate())
+    assert not worker.is_alive()
+
+
+def test_a_worker_takes_over_between_two_items() -> None:
+    first, second, mailbox = Gate(), Gate(), Mailbox[object]()
+    before = started(lambda: first, mailbox)
+    mailbox.submit('in work')
+    first.has_begun.acquire()
+    after = Worker(lambda: second, mailbox, lambda: None)
+    assert after.wait(5)
+    mailbox.submit('waiting')
+    after.start(after=before)
+    assert not second.has_begun.acquire(timeout=0.05), 'the item in work comes first'
+    first.open()
+    assert second.has_begun.acquire(timeout=5)
+    second.open()
+    assert not before.is_alive()
+    after.close()
+    assert (first.handled, second.handled) == (['in work'], ['waiting'])
+
+
+def test_a_retired_preparation_takes_nothing() -> None:
+    gate, mailbox, may_end = Gate(), Mailbox[object](), threading.Event()
+
+    def prepare() -> Callable[[object], None]:
+        may_end.wait()
+        return gate
+
+    worker = Worker(prepare, mailbox, lambda: None)
+    worker.retire()
+    mailbox.submit('waiting')
+    may_end.set()
+    assert worker.wait(5)
+    worker.close()
+    assert gate.handled == []
 
 
 def test_clear() -> None:
-    gate = Gate()
-    worker = Worker(lambda: gate)
-    worker.submit('in work')
+    gate, mailbox = Gate(), Mailbox[object]()
+    worker = started(lambda: gate, mailbox)
+    mailbox.submit('in work')
     gate.has_begun.acquire()
-    worker.submit('waiting')
-    worker.clear()
-    worker.submit('next')
+    mailbox.submit('waiting')
+    mailbox.clear()
+    mailbox.submit('next')
     gate.open(2)
     gate.has_begun.acquire()
     worker.close()
@@ -109,10 +156,11 @@ def test_an_item_is_freed_when_it_is_done() -> None:
     class Item:
         pass
 
-    worker = Worker[object](lambda: lambda item: None)
+    mailbox = Mailbox[object]()
+    worker = started(lambda: lambda item: None, mailbox)
     item, freed = Item(), threading.Event()
     weakref.finalize(item, freed.set)
-    worker.submit(item)
+    mailbox.submit(item)
     del item
     assert freed.wait(5)
     worker.close()
