@@ -3,9 +3,9 @@
 import cv2
 import numpy as np
 
-from seg_ros._numba import import_kernels, n_cores, run_in_parts
+from seg_ros._numba import import_kernels, run_in_parts
 from seg_ros.arrays import Float32Array, Int32Array, UInt8Array
-from seg_ros.segments.regions import KERNELS, Regions
+from seg_ros.segments.regions import KERNELS, Regions, parts_for
 
 _CENTRE = 128.0
 _SCALE = np.array([1 / 64, 1 / 32, 1 / 32], np.float32)
@@ -41,7 +41,8 @@ def colour_moments(planes: Float32Array, regions: Regions, n_threads: int = 0) -
         sum_moments(flat, runs.starts, runs.ids, runs.rows[start], runs.rows[stop], sums)
         return sums
 
-    sums = np.sum(run_in_parts(run, len(runs.rows) - 1, n_threads or n_cores()), axis=0)
+    n_parts = parts_for(n_threads, 10 * regions.n)
+    sums = np.sum(run_in_parts(run, len(runs.rows) - 1, n_parts), axis=0)
     return np.asarray(sums[:, :9] / sums[:, 9:], np.float32)
 
 

@@ -76,12 +76,14 @@ class DistanceRanking(NamedTuple):
     Attributes:
         distances: (n rounded up to whole blocks,) float32, 0 or more; infinite = no neighbour.
         bits: The same memory as int32. For numbers of 0 or more the order is the same and the search faster.
-        minima: (blocks,) int32, minimum of the bits of each block.
+        minima: (blocks rounded up to whole blocks of blocks,) int32, minimum of the bits of each block.
+        tops: (blocks of blocks,) int32, minimum of each block of ``minima``.
     """
 
     distances: Float32Array
     bits: Int32Array
     minima: Int32Array
+    tops: Int32Array
 
 
 class NearestNeighbours(NamedTuple):
@@ -252,8 +254,10 @@ def _nearest_of(graph: RegionGraph, features: RegionFeatures, weights: DistanceW
     """Nearest neighbour of every region."""
     n = graph.parent.size
     n_blocks = n // _BLOCK + 1
+    n_tops = n_blocks // _BLOCK + 1
     distances = np.full(n_blocks * _BLOCK, _UNREACHED, np.float32)
-    ranking = DistanceRanking(distances, distances.view(np.int32), np.empty(n_blocks, np.int32))
+    minima, tops = np.full(n_tops * _BLOCK, _LAST, np.int32), np.empty(n_tops, np.int32)
+    ranking = DistanceRanking(distances, distances.view(np.int32), minima, tops)
     neighbour = np.empty(n, np.int32)
     for region in range(n):
         neighbour[region], distances[region] = _nearest_neighbour(graph, features, weights, region)
@@ -283,22 +287,34 @@ def _nearest_neighbour(
 def _set_distance(ranking: DistanceRanking, region: Any, distance: Any) -> None:
     """Set the distance of a region to its nearest neighbour, and update the minimum of its block."""
     ranking.distances[region] = distance
-    block, lowest = region // _BLOCK, _LAST
-    for value in ranking.bits[block * _BLOCK : block * _BLOCK + _BLOCK]:
+    block = region // _BLOCK
+    top = block // _BLOCK
+    ranking.minima[block] = _lowest(ranking.bits[block * _BLOCK : block * _BLOCK + _BLOCK])
+    ranking.tops[top] = _lowest(ranking.minima[top * _BLOCK : top * _BLOCK + _BLOCK])
+
+
+@inlined_where_possible
+def _lowest(values: Int32Array) -> Any:
+    """Minimum of a block."""
+    lowest = _LAST
+    for value in values:
         lowest = min(lowest, value)
-    ranking.minima[block] = lowest
+    return lowest
 
 
 @compiled_where_possible
 def _nearest_pair(ranking: DistanceRanking) -> int:
     """Region with the smallest distance to its nearest neighbour, of equal ones the lowest."""
-    bits, minima = ranking.bits, ranking.minima
+    bits, minima, tops = ranking.bits, ranking.minima, ranking.tops
     best = 0
-    for block in range(minima.size):
-        if minima[block] < minima[best]:
-            best = block
-    region = best * _BLOCK
-    while bits[region] != minima[best]:
+    for top in range(tops.size):
+        if tops[top] < tops[best]:
+            best = top
+    block = best * _BLOCK
+    while minima[block] != tops[best]:
+        block += 1
+    region = block * _BLOCK
+    while bits[region] != minima[block]:
         region += 1
     return region
 

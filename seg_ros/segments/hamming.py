@@ -6,7 +6,7 @@ Bit k of a code is bit k % 8, least significant first, of byte k // 8.
 import numpy as np
 import numpy.typing as npt
 
-from seg_ros.arrays import Int32Array, UInt8Array
+from seg_ros.arrays import Int32Array, Int64Array, UInt8Array
 from seg_ros.errors import ParameterError
 
 _PAIRS_AT_ONCE = 1 << 20
@@ -53,19 +53,58 @@ def hamming(codes: UInt8Array, others: UInt8Array) -> Int32Array:
     return distances
 
 
-def hamming_pairs(codes: UInt8Array, pairs: Int32Array) -> Int32Array:
+def hamming_pairs(
+    codes: UInt8Array, pairs: npt.NDArray[np.integer], others: UInt8Array | None = None
+) -> Int32Array:
     """Number of differing bits of the two codes of each listed pair.
 
     Args:
         codes: (N, n_bytes) uint8.
-        pairs: (E, 2) int32, indices of codes.
+        pairs: (E, 2) integers, indices of codes.
+        others: (M, n_bytes) uint8, codes that the second indices refer to; None = ``codes``.
 
     Returns:
         (E,) int32.
+
+    Raises:
+        ParameterError: The codes differ in length, or are not packed codes.
     """
-    _check(codes)
-    words = _words(codes)
-    return _count(words[pairs[:, 0]] ^ words[pairs[:, 1]])
+    others = codes if others is None else others
+    _check_alike(codes, others)
+    words, other_words = _words(codes), _words(others)
+    distances = np.empty(len(pairs), np.int32)
+    for start in range(0, len(pairs), _PAIRS_AT_ONCE):
+        part = slice(start, start + _PAIRS_AT_ONCE)
+        distances[part] = _count(words[pairs[part, 0]] ^ other_words[pairs[part, 1]])
+    return distances
+
+
+def nearest_codes(codes: UInt8Array, others: UInt8Array) -> tuple[Int64Array, Int64Array, Int32Array]:
+    """Nearest of the other codes for each code, and back; of equally near ones the first.
+
+    Memory is bounded: the distances of all pairs are never held at once.
+
+    Args:
+        codes: (N, n_bytes) uint8.
+        others: (M, n_bytes) uint8, M of 1 or more.
+
+    Returns:
+        (N,) int64, index of the nearest of ``others``; (M,) int64, index of the nearest of ``codes``; (N,)
+        int32, number of differing bits of the nearest.
+
+    Raises:
+        ParameterError: The codes differ in length, or are not packed codes.
+    """
+    _check_alike(codes, others)
+    nearest, least = np.zeros(len(codes), np.int64), np.zeros(len(codes), np.int32)
+    back, back_least = np.zeros(len(others), np.int64), np.full(len(others), np.iinfo(np.int32).max)
+    n_at_once = max(_PAIRS_AT_ONCE // max(len(others), 1), 1)
+    for start in range(0, len(codes), n_at_once):
+        part = hamming(codes[start : start + n_at_once], others)
+        nearest[start : start + n_at_once], least[start : start + n_at_once] = part.argmin(1), part.min(1)
+        closer = part.min(0) < back_least
+        back[closer], back_least[closer] = start + part.argmin(0)[closer], part.min(0)[closer]
+    return nearest, back, least
 
 
 def _words(codes: UInt8Array) -> npt.NDArray[np.unsignedinteger]:

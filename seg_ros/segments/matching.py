@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from seg_ros.segments.hamming import hamming
+from seg_ros.segments.hamming import nearest_codes
 from seg_ros.segments.regions import Shapes
 from seg_ros.segments.segments import Segments
 
@@ -43,11 +43,10 @@ def match_segments(
     candidates = [np.flatnonzero(s.areas >= min_area * s.areas.sum()) for s in shapes]
     if not all(len(ids) for ids in candidates):
         return []
-    distance = hamming(one.codes[candidates[0]], other.codes[candidates[1]])
-    nearest, back = distance.argmin(1), distance.argmin(0)
+    nearest, back, distances = nearest_codes(one.codes[candidates[0]], other.codes[candidates[1]])
     matches = [
-        Match(int(candidates[0][a]) + 1, int(candidates[1][b]) + 1, int(distance[a, b]))
+        Match(int(candidates[0][a]) + 1, int(candidates[1][b]) + 1, int(distances[a]))
         for a, b in enumerate(nearest)
-        if back[b] == a and distance[a, b] <= radius * 8 * one.codes.shape[1]
+        if back[b] == a and distances[a] <= radius * 8 * one.codes.shape[1]
     ]
     return sorted(matches, key=lambda match: match.distance)

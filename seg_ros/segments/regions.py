@@ -19,6 +19,9 @@ KERNELS = (
 )
 
 
+_MAX_SUMS = 1 << 24
+
+
 @dataclass(frozen=True)
 class Regions:
     """Partition of an image into regions.
@@ -162,8 +165,19 @@ def region_means(values: Float32Array, regions: Regions, n_threads: int = 0) -> 
             kernels.pool_rows(values, of_rows, rows, columns, start, stop, sums)
         return sums
 
-    sums = np.sum(run_in_parts(run, height, n_threads or n_cores()), axis=0)
+    n_parts = parts_for(n_threads, regions.n * n_channels)
+    sums = np.sum(run_in_parts(run, height, n_parts), axis=0)
     return np.asarray(sums / regions.sizes[:, None], np.float32)
+
+
+def parts_for(n_threads: int, n_sums: int) -> int:
+    """Number of threads whose sums together stay within a bound of memory, 1 or more.
+
+    Args:
+        n_threads: Number of threads asked for, 0 = one per core.
+        n_sums: Number of float32 sums that each thread holds.
+    """
+    return min(n_threads or n_cores(), max(_MAX_SUMS // max(n_sums, 1), 1))
 
 
 def _find_borders(regions: Regions) -> Borders:

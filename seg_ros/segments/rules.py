@@ -1,6 +1,12 @@
 """Settings that decide how an image is divided into segments."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
+
+from seg_ros.segments.blocks import grid_shape
+
+MAX_SUPERPIXELS = 10_000
+"""Maximum number of superpixels that an image is divided into at first; regions are larger if needed."""
 
 
 @dataclass(frozen=True)
@@ -25,3 +31,10 @@ class SegmentRules:
     merge_limit: float = 0.1
     size_power: float = 0.0
     border_share: float = 0.0
+
+    def bounded(self, height: int, width: int) -> 'SegmentRules':
+        """These rules with regions that are large enough for `MAX_SUPERPIXELS`, for an image of this size."""
+        region_size = max(self.region_size, round((height * width / MAX_SUPERPIXELS) ** 0.5) - 1)
+        while math.prod(grid_shape(height, width, region_size)) > MAX_SUPERPIXELS:
+            region_size += 1
+        return replace(self, region_size=region_size)

@@ -25,6 +25,8 @@ class Segments:
         means: (S, n_bits) float32, mean logits of the bits.
         class_ids: (S,) uint8, class with the largest mean score, 255 = none.
         scores: (S, K) float32, mean scores; None for a model without classes.
+        region_size: Size of the superpixels in pixels of the image that they were found in; larger than asked
+            for where there would be too many. 0 = not known.
     """
 
     regions: Regions
@@ -32,6 +34,7 @@ class Segments:
     means: Float32Array
     class_ids: UInt8Array
     scores: Float32Array | None = None
+    region_size: int = 0
 
     @property
     def n(self) -> int:
@@ -88,9 +91,11 @@ def find_segments(
         logits: (h, w, n_bits) float32; their signs are the bits.
         scores: (K, h, w) float32; None for a model without classes.
         code_pooling: Pooling of the model.
-        rules: Settings for superpixels and merging.
+        rules: Settings for superpixels and merging. Superpixels are larger than asked for if the image would
+            have too many of them, see ``SegmentRules.bounded``.
         n_threads: Number of threads, 0 = one per core.
     """
+    rules = rules.bounded(*image.shape[:2])
     planes = lab_planes(image)
     superpixels = SUPERPIXELS[rules.superpixels](
         image, region_size=rules.region_size, n_threads=n_threads, planes=planes
@@ -98,11 +103,12 @@ def find_segments(
     means = code_pooling.means(logits, planes, superpixels, n_threads)
     of_superpixel, n = MERGES[rules.merge](superpixels, means, rules)
     regions, means = _merged(superpixels, means, of_superpixel, n)
+    codes, size = pack(means > 0), rules.region_size
     if scores is None:
-        return Segments(regions, pack(means > 0), means, np.full(n, UNLABELLED, np.uint8))
+        return Segments(regions, codes, means, np.full(n, UNLABELLED, np.uint8), region_size=size)
     values = scores.detach().permute(1, 2, 0).contiguous().cpu().numpy()
     mean_scores = region_means(values, regions, n_threads)
-    return Segments(regions, pack(means > 0), means, _class_ids(mean_scores), mean_scores)
+    return Segments(regions, codes, means, _class_ids(mean_scores), mean_scores, size)
 
 
 def _merged(
@@ -145,10 +151,11 @@ def _in_order(segments: Segments, sizes: npt.NDArray[np.int64]) -> Segments:
     order = np.argsort(-sizes, kind='stable')[: int((sizes > 0).sum())]
     new = np.full(segments.n, -1, np.int32)
     new[order] = np.arange(len(order), dtype=np.int32)
-    return Segments(
-        segments.regions.renamed(new, len(order)),
-        segments.codes[order],
-        segments.means[order],
-        segments.class_ids[order],
-        None if segments.scores is None else segments.scores[order],
+    return replace(
+        segments,
+        regions=segments.regions.renamed(new, len(order)),
+        codes=segments.codes[order],
+        means=segments.means[order],
+        class_ids=segments.class_ids[order],
+        scores=None if segments.scores is None else segments.scores[order],
     )

@@ -10,12 +10,12 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from seg_ros._numba import import_kernels, n_cores, run_in_parts
+from seg_ros._numba import import_kernels, run_in_parts
 from seg_ros.arrays import Float32Array, Int32Array, UInt8Array
 from seg_ros.errors import ParameterError
 from seg_ros.segments.blocks import check_arguments, grid_shape
 from seg_ros.segments.colour import lab_planes
-from seg_ros.segments.regions import KERNELS, Regions
+from seg_ros.segments.regions import KERNELS, Regions, parts_for
 from seg_ros.segments.small_parts import clean_parts
 
 
@@ -58,7 +58,7 @@ def slic(
     weight = np.float32((compactness / region_size) ** 2)
     kernels = import_kernels(*KERNELS)
     assign = kernels.assign if kernels else _assign
-    n_parts = n_threads or n_cores()
+    n_parts = parts_for(n_threads, 6 * len(centres))
     for iteration in range(n_iterations - 1):
         rows = iteration % 2, 2
         sums = _assign_in_parts(assign, planes, centres, region_size, weight, rows, labels, n_parts)

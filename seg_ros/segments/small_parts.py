@@ -11,6 +11,9 @@ from seg_ros.segments.regions import KERNELS, Regions
 from seg_ros.segments.run_lengths import Runs, touching_runs
 from seg_ros.segments.union_find import connected_components, root_of, tree_numbers
 
+MAX_PARTS = 16_384
+"""Maximum number of parts of an image. Merging takes a time that grows with the square of their number."""
+
 _STEPS = np.float32(256)
 _LOWER, _NOTHING = np.int64(0xFFFFFFFF), np.int64(2**63 - 1)
 
@@ -21,8 +24,10 @@ def clean_parts(labels: Int32Array, planes: Float32Array, min_size: int) -> Regi
     Args:
         labels: (H, W) int32.
         planes: (3, H, W) float32, colours from ``lab_planes``.
-        min_size: Number of pixels below which a part is small.
+        min_size: Number of pixels below which a part is small; larger if there would be more than
+            `MAX_PARTS` parts.
     """
+    min_size = max(min_size, -(-labels.size // MAX_PARTS))
     kernels, runs = import_kernels(*KERNELS), Runs.of(labels)
     alike, unlike, _ = touching_runs(runs.rows, runs.starts, runs.ids)
     of_run, n = connected_components(len(runs.ids), alike)

@@ -4,7 +4,8 @@ import numpy as np
 
 from seg_ros.arrays import UInt8Array, UInt64Array
 from seg_ros.errors import ParameterError
-from seg_ros.segments.hamming import hamming
+from seg_ros.segments.hamming import hamming_pairs
+from seg_ros.segments.overlaps import find_overlaps
 from seg_ros.segments.regions import Regions
 
 
@@ -61,15 +62,14 @@ class Tracker:
         self, before: Regions, codes_before: UInt8Array, now: Regions, codes: UInt8Array
     ) -> list[tuple[int, int]]:
         """Pairs of a segment and its predecessor, the best first, each segment once."""
-        flat = now.ids.ravel().astype(np.int64) * before.n + before.ids.ravel()
-        table = np.bincount(flat, minlength=now.n * before.n).reshape(now.n, before.n)
-        iou = table / (table.sum(1, keepdims=True) + table.sum(0) - table)
-        distance = hamming(codes, codes_before) / (8 * codes.shape[1])
+        found = find_overlaps(now, before)
+        new, old = found.pairs.T
+        iou = found.areas / (now.sizes[new] + before.sizes[old] - found.areas)
+        distance = hamming_pairs(codes, found.pairs, codes_before) / (8 * codes.shape[1])
         fits = (iou >= max(self.min_iou, 1e-9)) & (distance <= self.max_distance)
-        new, old = np.nonzero(fits)
-        order = np.argsort(-(iou * (1 - distance))[new, old], kind='stable')
+        order = np.argsort(-(iou * (1 - distance))[fits], kind='stable')
         pairs, taken_new, taken_old = [], set(), set()
-        for one, other in zip(new[order].tolist(), old[order].tolist(), strict=True):
+        for one, other in found.pairs[fits][order].tolist():
             if one not in taken_new and other not in taken_old:
                 taken_new.add(one)
                 taken_old.add(other)

@@ -1,9 +1,13 @@
+from unittest.mock import patch
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from seg_ros.errors import ParameterError
 from seg_ros.segments import hamming as module
-from seg_ros.segments.hamming import hamming, hamming_pairs, pack, unpack
+from seg_ros.segments.hamming import hamming, hamming_pairs, nearest_codes, pack, unpack
 
 
 @pytest.fixture(params=['counted', 'looked up'])
@@ -38,3 +42,15 @@ def test_codes_that_do_not_compare_are_refused() -> None:
         pack(np.zeros((1, 12), bool))
     with pytest.raises(ParameterError, match='uint8'):
         hamming(np.zeros((1, 1)), np.zeros((1, 1)))  # type: ignore[arg-type]
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**32 - 1))
+def test_nearest_codes_are_those_of_all_distances(n: int, m: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    codes, others = rng.integers(0, 4, (n, 2), np.uint8), rng.integers(0, 4, (m, 2), np.uint8)
+    distances = hamming(codes, others)
+    with patch('seg_ros.segments.hamming._PAIRS_AT_ONCE', 7):
+        nearest, back, least = nearest_codes(codes, others)
+    np.testing.assert_array_equal(nearest, distances.argmin(1))
+    np.testing.assert_array_equal(back, distances.argmin(0))
+    np.testing.assert_array_equal(least, distances.min(1))
