@@ -112,11 +112,6 @@ def argmax_labels_reference(
     return Labelled(labels.cpu().numpy(), confidence)
 
 
-def warm_up() -> None:
-    """Compile the kernels of ``argmax_labels``, or load them from disk, before the first frame."""
-    argmax_labels(torch.zeros(2, 2, 2), 3, 3, with_confidence=True)
-
-
 def _check(scores: Tensor, height: int, width: int, threshold: float, n_threads: int = 0) -> None:
     if scores.ndim != 3 or not 1 <= scores.shape[0] <= UNLABELLED or not scores.numel():
         raise ImageError(

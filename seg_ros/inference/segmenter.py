@@ -12,8 +12,8 @@ from seg_ros.arrays import UNLABELLED, UInt8Array
 from seg_ros.classes import ClassSet
 from seg_ros.errors import ParameterError, UnavailableError
 from seg_ros.images.resize import resize_image
-from seg_ros.inference.argmax import argmax_labels, warm_up
-from seg_ros.inference.backends.backend import Backend, choose_device
+from seg_ros.inference.argmax import argmax_labels
+from seg_ros.inference.backends.backend import NetworkRunner, bounded_threads, choose_device
 from seg_ros.inference.backends.select import choose_backend
 from seg_ros.inference.embedding_filter import EmbeddingFilter, load_filter
 from seg_ros.inference.options import FrameOptions
@@ -21,6 +21,7 @@ from seg_ros.inference.prediction import Prediction, StageTimes, Stopwatch
 from seg_ros.inference.process import keep_freed_memory
 from seg_ros.inference.self_check import check_golden
 from seg_ros.inference.settings import Settings
+from seg_ros.inference.warm_up import warm_up
 from seg_ros.modelfile.file import Model, load_model
 from seg_ros.modelfile.precision import choose_quantization
 from seg_ros.segments.code_pooling import CodePooling
@@ -65,7 +66,7 @@ class Segmenter:
     """
 
     model: Model
-    backend: Backend
+    backend: NetworkRunner
     backend_name: str
     quantization: str
     device: torch.device
@@ -116,10 +117,8 @@ class Segmenter:
             device,
             settings.n_threads,
             with_embeddings=chosen is not None,
+            report=report,
         )
-        report('warm-up')
-        warm_up()
-        report('self-check')
         unchecked = cls(
             model=model,
             backend=backend,
@@ -127,12 +126,14 @@ class Segmenter:
             quantization=level,
             device=device,
             input_size=size,
-            n_threads=settings.n_threads,
+            n_threads=bounded_threads(settings.n_threads),
             options=FrameOptions.from_settings(settings),
             embedding_filter=chosen,
             code_pooling=code_pooling,
             codebook=model.codebook(size),
         )
+        warm_up(unchecked, report)
+        report('self-check')
         return replace(unchecked, agreement=check_golden(unchecked))
 
     @property

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from seg_ros.errors import ImageError, ParameterError
-from seg_ros.inference.argmax import Labelled, argmax_labels, argmax_labels_reference, warm_up
+from seg_ros.inference.argmax import Labelled, argmax_labels, argmax_labels_reference
 
 SIZES = [
     ((12, 16), (12, 16)),
@@ -175,10 +175,10 @@ def test_impossible_arguments_are_refused() -> None:
         argmax_labels(scores, 8, 8, n_threads=-1)
 
 
-def test_warm_up_leaves_nothing_to_compile() -> None:
+def test_one_call_compiles_for_all_layouts_and_options() -> None:
     from seg_ros.inference.argmax_kernels import argmax_rows
 
-    warm_up()
+    argmax_labels(torch.zeros(2, 2, 2), 3, 3, with_confidence=True)
     compiled = len(argmax_rows.signatures)  # type: ignore[attr-defined]
     scores = random_scores(11, (8, 9))[None].to(memory_format=torch.channels_last)[0]
     for each in (scores, scores.contiguous(), scores[:1], scores[..., :1]):
@@ -198,8 +198,8 @@ def run_python(code: str, **environment: str) -> str:
 def test_without_numba_torch_does_it_and_one_warning_says_so() -> None:
     code = (
         'import sys; sys.modules["numba"] = None; import torch; '
-        'from seg_ros.inference.argmax import argmax_labels, warm_up; '
-        'warm_up(); print(argmax_labels(torch.eye(3)[:, None], 2, 3).labels.tolist())'
+        'from seg_ros.inference.argmax import argmax_labels; '
+        'argmax_labels(torch.zeros(2, 2, 2), 3, 3); print(argmax_labels(torch.eye(3)[:, None], 2, 3).labels.tolist())'
     )
     output = run_python(code)
     assert '[[0, 1, 2], [0, 1, 2]]' in output

@@ -2,13 +2,19 @@
 
 import importlib.util
 import logging
+import os
 import warnings
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from seg_ros._numba import n_cores
 from seg_ros.networks.frame_network import FrameNetwork
+
+_NO_TELEMETRY = ('ORT_DISABLE_TELEMETRY', 'ORT_TELEMETRY_DISABLED')
+"""Variables that turn telemetry off; the name depends on the version of ONNX Runtime."""
 
 PACKAGES = ('onnx', 'onnxscript', 'onnxruntime')
 
@@ -19,10 +25,10 @@ class OnnxRuntimeBackend:
     def __init__(
         self, network: FrameNetwork, input_size: tuple[int, int], device: torch.device, n_threads: int
     ) -> None:
-        import onnxruntime
-
+        onnxruntime = import_onnxruntime()
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = n_threads
+        # Its own number, 0, is that of the computer's cores, which may be more than this process may use.
+        options.intra_op_num_threads = n_threads or (n_cores() if n_cores() < (os.cpu_count() or 1) else 0)
         options.log_severity_level = 3
         # Otherwise its threads keep spinning while labels are computed.
         options.add_session_config_entry('session.force_spinning_stop', '1')
@@ -42,8 +48,7 @@ class OnnxRuntimeBackend:
         if dtype == torch.int8 and device.type != 'cpu':
             return 'runs int8 on CPUs only'
         if device.type == 'cuda':
-            import onnxruntime
-
+            onnxruntime = import_onnxruntime()
             if 'CUDAExecutionProvider' not in onnxruntime.get_available_providers():
                 return 'has no CUDA provider here: pip install onnxruntime-gpu'
         return None
@@ -54,6 +59,20 @@ class OnnxRuntimeBackend:
             name: torch.from_numpy(np.asarray(answer))
             for name, answer in zip(self._names, answers, strict=True)
         }
+
+
+def import_onnxruntime() -> Any:
+    """The package onnxruntime, which sends nothing home.
+
+    Its official builds report each session to the maker, and store an identifier of the computer and a queue
+    in the cache folder of the user, unless a variable is set before the library is loaded.
+    """
+    for name in _NO_TELEMETRY:
+        os.environ.setdefault(name, '1')
+    import onnxruntime
+
+    onnxruntime.disable_telemetry_events()
+    return onnxruntime
 
 
 def answer_names(network: FrameNetwork) -> list[str]:

@@ -1,27 +1,30 @@
 """Choice of the backend: the one asked for, or the fastest of those available, by measuring."""
 
-import hashlib
-import json
 import logging
-import os
-import platform
-import time
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 
 import torch
 
-from seg_ros import __version__
-from seg_ros.errors import UnavailableError, look_up
-from seg_ros.inference.backends.backend import Backend
+from seg_ros.errors import BackendError, SegRosError, UnavailableError, look_up
+from seg_ros.inference.backends.backend import (
+    GuardedBackend,
+    NetworkRunner,
+    bounded_threads,
+    free_memory,
+    reason_of,
+)
+from seg_ros.inference.backends.machine import describe_machine
+from seg_ros.inference.backends.measured import FORGET, MeasuredModel, MeasuredTimes, forget, recall, remember
 from seg_ros.inference.backends.registry import BACKENDS
+from seg_ros.inference.backends.timing import time_in_turns
 from seg_ros.modelfile.file import Model
 from seg_ros.modelfile.precision import frame_network, is_derivable
 from seg_ros.quantization.levels import QUANTIZATIONS
 
 log = logging.getLogger(__name__)
 
-_TIMED_RUNS = 7
+Report = Callable[[str], None]
 
 
 def choose_backend(
@@ -33,10 +36,12 @@ def choose_backend(
     n_threads: int,
     *,
     with_embeddings: bool = False,
-) -> tuple[str, Backend]:
+    report: Report = lambda stage: None,
+) -> tuple[str, NetworkRunner]:
     """Build the backend of a name, or for 'auto' the fastest one available on this computer.
 
-    Timing compiles each backend, so the result is cached on disk until model, settings or software change.
+    Timing compiles each backend, so the result is remembered on disk, see ``measured.py``. They are measured
+    again when model, settings, processor or versions change, and when other programs disturbed the times.
 
     Args:
         model: Model file in memory.
@@ -46,39 +51,72 @@ def choose_backend(
         device: Device to run on.
         n_threads: Number of CPU threads; 0 = one per core.
         with_embeddings: Whether the network returns embeddings.
+        report: Called with the name of each stage when it begins; an exception that it raises stops the work.
 
     Returns:
         Name of the backend, and the backend.
 
     Raises:
+        BackendError: The backend cannot be built; the message gives the reason.
         UnavailableError: The backend is not available; the message gives the reason and lists those that are.
         UnknownNameError: The backend does not exist.
     """
-    dtype = QUANTIZATIONS[level].dtype
-    obstacles = {key: kind.why_not(device, dtype) for key, kind in BACKENDS.items()}
-    available = [key for key, obstacle in obstacles.items() if obstacle is None]
+    dtype, n_threads = QUANTIZATIONS[level].dtype, bounded_threads(n_threads)
 
-    def build(key: str) -> Backend:
-        frames = frame_network(model, level, with_embeddings=with_embeddings)
-        return BACKENDS[key](frames, size, device, n_threads)
+    def build(key: str) -> NetworkRunner:
+        return _build(model, key, level, size, device, n_threads, with_embeddings=with_embeddings)
 
     if name != 'auto':
         look_up(BACKENDS, name, 'backend')
-        if obstacles[name]:
+        if obstacle := _obstacle(name, device, dtype):
+            others = [key for key in BACKENDS if key != name and not _obstacle(key, device, dtype)]
+            possible = ', '.join(['auto', *others])
             raise UnavailableError(
-                f"backend '{name}' with {level} on {device}: {obstacles[name]}; "
-                f'available: auto, {", ".join(available)}'
+                f"backend '{name}' with {level} on {device}: {obstacle}; available: {possible}"
             )
+        report(f'backend {name}')
         return name, build(name)
+    obstacles = {key: _obstacle(key, device, dtype) for key in BACKENDS}
+    available = [key for key, obstacle in obstacles.items() if obstacle is None]
     if not available:
         raise UnavailableError(_no_backend(model, level, device, obstacles))
-    cache = _cache_file(model.digest, level, size, str(device), n_threads, available, with_embeddings)
-    cached = _read_cache(cache)
-    if cached in available:
-        return cached, build(cached)
-    best, backend = _fastest(dict.fromkeys(available, build), size)
-    _write_cache(cache, best)
-    return best, backend
+    subject = MeasuredModel(
+        model.path.stem, model.digest, level, *size, str(device), n_threads, with_embeddings
+    )
+    return _Candidates({key: partial(build, key) for key in available}, subject, report).choose()
+
+
+def _obstacle(name: str, device: torch.device, dtype: torch.dtype) -> str | None:
+    """Reason why this computer cannot run a backend, in words; None if it can."""
+    try:
+        return BACKENDS[name].why_not(device, dtype)
+    except Exception as err:  # noqa: BLE001 - a broken package must not stop the other backends
+        return f'cannot be loaded: {reason_of(err)}'
+
+
+def _build(
+    model: Model,
+    name: str,
+    level: str,
+    size: tuple[int, int],
+    device: torch.device,
+    n_threads: int,
+    *,
+    with_embeddings: bool,
+) -> NetworkRunner:
+    """Build a backend.
+
+    Raises:
+        BackendError: It cannot be built; the message gives the reason.
+    """
+    try:
+        frames = frame_network(model, level, with_embeddings=with_embeddings)
+        return GuardedBackend(name, BACKENDS[name](frames, size, device, n_threads))
+    except SegRosError:
+        raise
+    except Exception as err:
+        free_memory()
+        raise BackendError(f'backend {name} cannot be built: {reason_of(err)}') from err
 
 
 def _no_backend(model: Model, level: str, device: torch.device, obstacles: dict[str, str | None]) -> str:
@@ -88,54 +126,85 @@ def _no_backend(model: Model, level: str, device: torch.device, obstacles: dict[
         for other in QUANTIZATIONS
         if other != level
         and is_derivable(model, other)
-        and any(kind.why_not(device, QUANTIZATIONS[other].dtype) is None for kind in BACKENDS.values())
+        and any(_obstacle(key, device, QUANTIZATIONS[other].dtype) is None for key in BACKENDS)
     ]
     reasons = '; '.join(f'{key} {obstacle}' for key, obstacle in obstacles.items())
     return f'no backend runs {level} on {device}: {reasons}. Possible here: {", ".join(others)}'
 
 
-def _fastest(builders: dict[str, Callable[[str], Backend]], size: tuple[int, int]) -> tuple[str, Backend]:
-    images = torch.zeros(1, *size, 3, dtype=torch.uint8)
-    timed: dict[str, tuple[float, Backend]] = {}
-    for key, build in builders.items():
-        try:
-            backend = build(key)
-            # The shortest time: other load on the computer only adds to it.
-            timed[key] = (min(_seconds(backend, images) for _ in range(_TIMED_RUNS)), backend)
-        except Exception as err:  # noqa: BLE001 - one broken candidate must not stop the others
-            log.warning('backend %s is left out: %s', key, err)
-    if not timed:
-        raise UnavailableError('no backend could run the model; the warnings before this say why')
-    log.info('backends: %s', ', '.join(f'{key} {1e3 * s:.1f} ms' for key, (s, _) in timed.items()))
-    best = min(timed, key=lambda key: timed[key][0])
-    return best, timed[best][1]
+class _Candidates:
+    """Backends of one model that this computer can run, and how to build them.
 
+    Args:
+        builders: Function that builds a backend, by name.
+        subject: Model and settings, for the memory of measurements.
+        report: Called with the name of each stage; may raise to stop.
+    """
 
-def _seconds(backend: Backend, images: torch.Tensor) -> float:
-    started = time.perf_counter()
-    for answer in backend(images).values():
-        answer.sum().item()  # waits for a GPU
-    return time.perf_counter() - started
+    def __init__(
+        self, builders: dict[str, Callable[[], NetworkRunner]], subject: MeasuredModel, report: Report
+    ) -> None:
+        self._builders, self._subject, self._report = builders, subject, report
+        self._machine = describe_machine(subject.device)
 
+    def choose(self) -> tuple[str, NetworkRunner]:
+        """The fastest backend: remembered, or measured now."""
+        known = self._recalled()
+        if known and known.is_certain and known.backend in self._builders:
+            log.info(
+                'backend %s: %s, measured %s; %s measures again',
+                known.backend,
+                known.text(),
+                known.measured,
+                FORGET,
+            )
+            try:
+                return known.backend, self._build(known.backend)
+            except BackendError as err:
+                log.warning('%s; the other backends are measured', err)
+                forget(self._subject)
+                del self._builders[known.backend]
+                known = None
+        return self._measure(known)
 
-def _cache_file(*settings: object) -> Path:
-    """Path of the cached result for this model, these settings and this computer."""
-    computer = (__version__, torch.__version__, platform.processor(), platform.node(), os.cpu_count())
-    key = hashlib.sha256(repr((settings, computer)).encode()).hexdigest()[:16]
-    folder = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
-    return folder / 'seg_ros' / f'backend-{key}.json'
+    def _recalled(self) -> MeasuredTimes | None:
+        """The stored measurement; None, with the reason in the log, if it is of another computer."""
+        known = recall(self._subject)
+        if known is None:
+            return None
+        changes = known.changed_since(self._machine)
+        if set(known.times) - set(self._builders):
+            changes.append(f'{known.backend} is not available')
+        if changes:
+            log.info('the backends are measured again: %s', '; '.join(changes))
+            return None
+        if not known.is_certain:
+            log.info('the backends are measured again: the times of %s were disturbed', known.measured)
+        return known
 
+    def _build(self, name: str) -> NetworkRunner:
+        self._report(f'backend {name}')
+        return self._builders[name]()
 
-def _read_cache(path: Path) -> str:
-    try:
-        return str(json.loads(path.read_text())['fastest'])
-    except (OSError, ValueError, KeyError, TypeError):
-        return ''
-
-
-def _write_cache(path: Path, best: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({'fastest': best}))
-    except OSError as err:
-        log.info('the choice of backend is not cached: %s', err)
+    def _measure(self, before: MeasuredTimes | None) -> tuple[str, NetworkRunner]:
+        """Measure all backends, and remember the result."""
+        built: dict[str, NetworkRunner] = {}
+        for name in self._builders:
+            try:
+                built[name] = self._build(name)
+            except BackendError as err:
+                log.warning('%s; it is left out', err)
+        self._report('times of backends')
+        size = self._subject.height, self._subject.width
+        times, failures = time_in_turns(built, size)
+        for failure in failures.values():
+            log.warning('%s; it is left out', failure)
+        if not times:
+            raise UnavailableError('no backend could run the model; the warnings before this say why')
+        result = MeasuredTimes(self._subject, self._machine, times)
+        if before and set(before.times) == set(times):
+            result = before.merged_with(result)
+        if set(times) == set(self._builders):
+            remember(result)
+        log.info('backend %s: %s; %s measures again', result.backend, result.text(), FORGET)
+        return result.backend, built[result.backend]

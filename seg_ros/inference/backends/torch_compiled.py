@@ -3,16 +3,20 @@
 Compiling takes tens of seconds the first time, and half as long later, from Inductor's cache.
 """
 
+import contextlib
+import os
 import shutil
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FunctionType
 from typing import Any
 
 import torch
-import torch._inductor.config
 from torch import Tensor, nn
 
-from seg_ros.errors import ImageError
+from seg_ros._caches import cache_folder, library_folder
+from seg_ros.errors import BackendError, ImageError
 from seg_ros.inference.backends.torch_eager import TorchBackend
 from seg_ros.networks.frame_network import FrameNetwork
 from seg_ros.quantization.int8_layers import has_float_work
@@ -32,7 +36,7 @@ class CompiledBackend(TorchBackend):
         # they would be packed anew for every frame, and 8-bit convolutions would not be recognised.
         halves = device.type == 'cpu' and has_float_work(network) and computes_bfloat16()
         run = _with_own_code(self._run, torch.bfloat16 if halves else None)
-        with torch._inductor.config.patch(freezing=True, cpp_wrapper=device.type == 'cpu'):
+        with _inductor(device):
             self._run = torch.compile(run, dynamic=False, options=_without_guards())
             self(torch.zeros(self._shape, dtype=torch.uint8))
 
@@ -51,6 +55,8 @@ class CompiledBackend(TorchBackend):
 
     @staticmethod
     def why_not(device: torch.device, dtype: torch.dtype) -> str | None:
+        if cache_folder('inductor') is None:
+            return 'needs a folder for compiled code: set XDG_CACHE_HOME to a folder that you can write to'
         if device.type == 'cpu' and not any(shutil.which(name) for name in COMPILERS):
             return f'needs a C++ compiler ({", ".join(COMPILERS)}); on Debian and Ubuntu: apt install g++'
         if dtype == torch.int8 and device.type != 'cpu':
@@ -58,6 +64,47 @@ class CompiledBackend(TorchBackend):
         if dtype == torch.int8 and not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
             return 'has 8-bit convolutions where torch is built with oneDNN only (x86)'
         return None
+
+
+@contextlib.contextmanager
+def _inductor(device: torch.device) -> Iterator[None]:
+    """Import Inductor, with its caches in private folders, and set its options for this context.
+
+    Raises:
+        BackendError: There is no folder for compiled code.
+    """
+    _set_folders()
+    import torch._inductor.codecache as codecache
+    import torch._inductor.config as config
+
+    # Its default is in the shared temporary folder, whatever the variables say.
+    headers = Path(os.environ['TORCHINDUCTOR_CACHE_DIR']) / 'precompiled_headers'
+    for name, folder in (('_HEADER_DIR', headers), ('_HEADER_LOCK_DIR', headers / 'locks')):
+        if hasattr(codecache, name):
+            setattr(codecache, name, str(folder))
+    options = {'freezing': True, 'cpp_wrapper': device.type == 'cpu'}
+    if hasattr(config, 'cpp_cache_precompile_headers') and not shutil.which('openssl'):
+        options['cpp_cache_precompile_headers'] = False  # they are named by a digest that openssl computes
+    with config.patch(options):
+        yield
+
+
+def _set_folders() -> None:
+    """Set the variables that name the folders of Inductor, Triton and compilers."""
+    for variable, name in (('TORCHINDUCTOR_CACHE_DIR', 'inductor'), ('TRITON_CACHE_DIR', 'triton')):
+        folder = library_folder(variable, name)
+        if folder is None:
+            raise BackendError(
+                'there is no folder for compiled code; set XDG_CACHE_HOME to a folder of yours'
+            )
+        os.environ[variable] = str(folder)
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:  # a read-only system with one writable folder
+        temporary = cache_folder('tmp')
+        if temporary is None:
+            raise BackendError('there is no temporary folder; set TMPDIR to a folder of yours') from None
+        tempfile.tempdir = os.environ['TMPDIR'] = str(temporary)
 
 
 def computes_bfloat16() -> bool:

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from seg_ros.inference.backends.backend import use_threads
 from seg_ros.networks.frame_network import FrameNetwork
 
 
@@ -12,8 +13,7 @@ class TorchBackend:
     def __init__(
         self, network: FrameNetwork, input_size: tuple[int, int], device: torch.device, n_threads: int
     ) -> None:
-        if n_threads:
-            torch.set_num_threads(n_threads)
+        use_threads(n_threads)
         self._device = device
         self._run = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
