@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from seg_ros._numba import import_kernels
 from seg_ros.inference.argmax import argmax_labels
-from seg_ros.segments.regions import region_shapes
+from seg_ros.segments.regions import KERNELS, region_shapes
 from seg_ros.segments.registry import MERGES, SUPERPIXELS
 from seg_ros.segments.rules import SegmentRules
 from seg_ros.segments.segments import find_segments
@@ -52,7 +53,7 @@ def warm_up(segmenter: Segmenter, report: Callable[[str], None] = lambda stage: 
             scores, outputs['embeddings'][0], segmenter.n_threads, iterations=1
         )
         _labels_of(segmenter, filtered)
-    if segmenter.code_pooling is not None:
+    if segmenter.code_pooling is not None and import_kernels(*KERNELS) is not None:
         _segments(segmenter, image, outputs['codes'][0], scores, report)
 
 

@@ -199,7 +199,8 @@ def test_without_numba_torch_does_it_and_one_warning_says_so() -> None:
     code = (
         'import sys; sys.modules["numba"] = None; import torch; '
         'from seg_ros.inference.argmax import argmax_labels; '
-        'argmax_labels(torch.zeros(2, 2, 2), 3, 3); print(argmax_labels(torch.eye(3)[:, None], 2, 3).labels.tolist())'
+        'argmax_labels(torch.zeros(2, 2, 2), 3, 3); '
+        'print(argmax_labels(torch.eye(3)[:, None], 2, 3).labels.tolist())'
     )
     output = run_python(code)
     assert '[[0, 1, 2], [0, 1, 2]]' in output
