@@ -1,114 +1,49 @@
 """The executable ``seg_node``: runs the lifecycle node until a signal comes.
 
-Heavy modules are imported within `main`, so that a signal during these seconds ends the process as quietly
-as at any other moment.
+A signal ends the process quietly at any moment. While modules are imported it ends at once, since nothing has
+to be cleaned up. Later rclpy ends the executor, and the node is destroyed as far as a moment allows.
 """
 
-import contextlib
+import os
 import signal
 import sys
-from collections.abc import Sequence
 from types import FrameType
-from typing import Any
+from typing import NoReturn
 
-from seg_ros.inference.process import keep_freed_memory, limit_thread_spinning
-
-
-def main(words: Sequence[str] | None = None) -> int:
-    """Run the node.
-
-    Args:
-        words: Command line, with ``--ros-args``; None = that of the process.
-
-    Returns:
-        Exit code: 0 after a signal, 1 if the node cannot start.
-    """
-    limit_thread_spinning()
-    keep_freed_memory()
-    interrupts = _Interrupts()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, interrupts)
-    try:
-        return _run(sys.argv if words is None else words, interrupts)
-    except KeyboardInterrupt:
-        return 0
+ENDING = (signal.SIGINT, signal.SIGTERM)
+"""Signals that end the process. ``scripts/seg_node`` starts Python with both of them held back."""
 
 
-class _Interrupted(KeyboardInterrupt):
-    """A signal came.
+class Interrupts:
+    """Handler of the signals that end the process. It raises nothing, so no import can swallow a signal.
 
-    A plain KeyboardInterrupt that passes through exec() of a string (dataclasses do that during imports)
-    marks the interpreter to die of SIGINT at exit, even if it is caught; a subclass does not.
-    """
-
-
-class _Interrupts:
-    """Handler of SIGINT and SIGTERM: both raise KeyboardInterrupt until rclpy ends everything by itself.
-
-    rclpy's own handler shuts its context down, which ends the executor, and calls this one. An exception in
-    the middle of a callback would only do harm then: it leaves Python's locks and threads half way.
+    Attributes:
+        has_come: Whether a signal has come.
+        end_at_once: Whether a signal ends the process within the handler; else rclpy ends the executor.
     """
 
     def __init__(self) -> None:
-        self._has_come, self._raises = False, True
+        self.has_come, self.end_at_once = False, True
+        for number in ENDING:
+            signal.signal(number, self)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        self._has_come = True
-        if self._raises:
-            raise _Interrupted
-
-    def check(self) -> None:
-        """Raise the KeyboardInterrupt that an import has swallowed, if any."""
-        if self._has_come:
-            raise _Interrupted
-
-    def leave_to_rclpy(self) -> None:
-        """Raise no more; a signal that has come already is raised here."""
-        self._raises = False
-        self.check()
+        self.has_come = True
+        if self.end_at_once:
+            os._exit(0)
 
 
-def _run(words: Sequence[str], interrupts: _Interrupts) -> int:
-    import rclpy
-    from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+def main() -> NoReturn:
+    """Run the node with the command line of the process, and end the process.
 
-    from seg_ros.errors import ParameterError
-    from seg_ros.ros.node import SegmentationNode
+    Exit code: 0 after a signal or ``--help``; 1 if the node cannot start or fails; 2 for an unknown argument.
+    """
+    interrupts = Interrupts()
+    from seg_ros.ros.program import run_program
 
-    interrupts.check()
-    sys.unraisablehook = _report_unraisable
-    rclpy.init(args=list(words))
-    node = None
-    try:
-        node = SegmentationNode()
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        interrupts.leave_to_rclpy()
-        executor.spin()
-    except ParameterError as err:
-        rclpy.logging.get_logger('seg_ros').fatal(f'cannot start: {err}')
-        return 1
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except Exception:
-        if rclpy.ok():
-            raise
-        # Else a signal has shut rclpy down in the middle of a callback.
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)  # the process is ending already
-        with contextlib.suppress(ExternalShutdownException):
-            if node:
-                node.destroy_node()
-        rclpy.try_shutdown()
-    return 0
-
-
-def _report_unraisable(problem: Any) -> None:
-    """Report exceptions of destructors, except those of rclpy loggers left half built by a signal."""
-    if not (isinstance(problem.exc_value, AttributeError) and 'RcutilsLogger' in repr(problem.object)):
-        sys.__unraisablehook__(problem)
+    run_program(sys.argv, interrupts)
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    main()
