@@ -19,7 +19,7 @@ from seg_ros.images.interpolation import neighbours_1d
 _VALUES_PER_THREAD = 200_000
 """Number of interpolated scores below which another thread costs more than it saves."""
 
-_KERNELS = (
+KERNELS = (
     'seg_ros.inference.argmax_kernels',
     'labels are computed by torch, which takes many times longer on a CPU',
 )
@@ -64,7 +64,7 @@ def argmax_labels(
         ParameterError: ``confidence_threshold`` or ``n_threads`` is out of range.
     """
     _check(scores, height, width, confidence_threshold, n_threads)
-    kernels = import_kernels(*_KERNELS) if scores.device.type == 'cpu' else None
+    kernels = import_kernels(*KERNELS) if scores.device.type == 'cpu' else None
     if kernels is None:
         return argmax_labels_reference(
             scores, height, width, with_confidence=with_confidence, confidence_threshold=confidence_threshold

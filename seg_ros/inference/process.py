@@ -84,12 +84,13 @@ def short_pauses() -> Iterator[None]:
 
 
 def exempt_from_collection() -> None:
-    """Exempt all objects that exist now from garbage collection, for good.
+    """Exempt all objects that exist now from garbage collection, for good; later calls do nothing.
 
-    To be called by a program when its modules are imported and no model is loaded yet: the objects of modules
-    live as long as the process, and looking through them takes most of the time of a collection.
+    To be called by a program when its libraries are imported and no backend is built yet: the objects of
+    modules live as long as the process, and looking through them takes most of the time of a collection.
     """
-    gc.freeze()
+    if not gc.get_freeze_count():
+        gc.freeze()
 
 
 def end_now(code: int) -> NoReturn:

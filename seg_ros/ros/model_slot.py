@@ -10,6 +10,9 @@ from collections.abc import Callable
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.node import Node
 
+from seg_ros._numba import free_threads
+from seg_ros.inference.backends.select import BACKEND_STAGE
+from seg_ros.inference.process import exempt_from_collection, short_pauses
 from seg_ros.inference.settings import Settings
 from seg_ros.ros.frame_processor import Frame, FrameProcessor
 from seg_ros.ros.worker import Mailbox, Worker
@@ -153,8 +156,14 @@ class ModelSlot:
     def _load(self, settings: Settings) -> None:
         loading, running = _Loading(settings), self.processor
 
+        def report(stage: str) -> None:
+            if stage.startswith(BACKEND_STAGE):
+                exempt_from_collection()
+            loading.report(stage)
+
         def prepare() -> FrameProcessor:
-            loading.processor = self._prepare(settings, running, loading.report)
+            with short_pauses():
+                loading.processor = self._prepare(settings, running, report)
             return loading.processor
 
         self._loading = loading, Worker(prepare, self.mailbox, self._wake)
@@ -185,6 +194,8 @@ class ModelSlot:
     def _free(self) -> None:
         """Free the memory of models that are gone; networks refer to themselves in circles."""
         gc.collect()
+        if not self._running:
+            free_threads()
         torch = sys.modules.get('torch')
         if torch is not None and torch.cuda.is_available():
             torch.cuda.empty_cache()

@@ -47,6 +47,11 @@ class Backend(NetworkRunner, Protocol):
         """Reason why this computer cannot run the backend, with the remedy; None if it can."""
         ...
 
+    @staticmethod
+    def import_libraries() -> None:
+        """Import the modules that building the backend needs; a program may do something after it."""
+        ...
+
 
 def choose_device(name: str) -> torch.device:
     """Device by name: 'auto' (the first GPU, else the CPU), 'cpu', 'cuda' or 'cuda:N'.

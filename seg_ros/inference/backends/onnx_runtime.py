@@ -53,6 +53,12 @@ class OnnxRuntimeBackend:
                 return 'has no CUDA provider here: pip install onnxruntime-gpu'
         return None
 
+    @staticmethod
+    def import_libraries() -> None:
+        import_onnxruntime()
+        import onnxscript  # noqa: F401
+        import torch.onnx  # noqa: F401
+
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         answers = self._session.run(self._names, {'images': images.numpy()})
         return {

@@ -1,12 +1,15 @@
 """Choice of the backend: the one asked for, or the fastest of those available, by measuring."""
 
+import contextlib
 import logging
 from collections.abc import Callable
 from functools import partial
 
 import torch
 
+from seg_ros._numba import import_kernels
 from seg_ros.errors import BackendError, SegRosError, UnavailableError, look_up
+from seg_ros.inference.argmax import KERNELS
 from seg_ros.inference.backends.backend import (
     GuardedBackend,
     NetworkRunner,
@@ -25,6 +28,9 @@ from seg_ros.quantization.levels import QUANTIZATIONS
 log = logging.getLogger(__name__)
 
 Report = Callable[[str], None]
+
+BACKEND_STAGE = 'backend'
+"""Stage at which a backend is built; its name follows. All libraries are imported before the first one."""
 
 
 def choose_backend(
@@ -74,7 +80,8 @@ def choose_backend(
             raise UnavailableError(
                 f"backend '{name}' with {level} on {device}: {obstacle}; available: {possible}"
             )
-        report(f'backend {name}')
+        _import_libraries([name], report)
+        report(f'{BACKEND_STAGE} {name}')
         return name, build(name)
     obstacles = {key: _obstacle(key, device, dtype) for key in BACKENDS}
     available = [key for key, obstacle in obstacles.items() if obstacle is None]
@@ -84,6 +91,15 @@ def choose_backend(
         model.path.stem, model.digest, level, *size, str(device), n_threads, with_embeddings
     )
     return _Candidates({key: partial(build, key) for key in available}, subject, report).choose()
+
+
+def _import_libraries(names: list[str], report: Report) -> None:
+    """Import the libraries of backends; one that cannot be imported fails again, and is named, when built."""
+    for name in names:
+        report(f'libraries of {name}')
+        with contextlib.suppress(Exception):
+            BACKENDS[name].import_libraries()
+    import_kernels(*KERNELS)
 
 
 def _obstacle(name: str, device: torch.device, dtype: torch.dtype) -> str | None:
@@ -158,6 +174,7 @@ class _Candidates:
                 known.measured,
                 FORGET,
             )
+            _import_libraries([known.backend], self._report)
             try:
                 return known.backend, self._build(known.backend)
             except BackendError as err:
@@ -183,11 +200,12 @@ class _Candidates:
         return known
 
     def _build(self, name: str) -> NetworkRunner:
-        self._report(f'backend {name}')
+        self._report(f'{BACKEND_STAGE} {name}')
         return self._builders[name]()
 
     def _measure(self, before: MeasuredTimes | None) -> tuple[str, NetworkRunner]:
         """Measure all backends, and remember the result."""
+        _import_libraries(list(self._builders), self._report)
         built: dict[str, NetworkRunner] = {}
         for name in self._builders:
             try:

@@ -4,6 +4,7 @@ Compiling takes tens of seconds the first time, and half as long later, from Ind
 """
 
 import contextlib
+import importlib
 import os
 import shutil
 import tempfile
@@ -20,6 +21,8 @@ from seg_ros.errors import BackendError, ImageError
 from seg_ros.inference.backends.torch_eager import TorchBackend
 from seg_ros.networks.frame_network import FrameNetwork
 from seg_ros.quantization.int8_layers import has_float_work
+
+_LIBRARIES = ('torch._dynamo', 'torch._inductor.compile_fx', 'torch._inductor.codecache')
 
 COMPILERS = ('g++', 'clang++', 'c++')
 
@@ -64,6 +67,12 @@ class CompiledBackend(TorchBackend):
         if dtype == torch.int8 and not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
             return 'has 8-bit convolutions where torch is built with oneDNN only (x86)'
         return None
+
+    @staticmethod
+    def import_libraries() -> None:
+        _set_folders()
+        for name in _LIBRARIES:
+            importlib.import_module(name)
 
 
 @contextlib.contextmanager

@@ -23,6 +23,10 @@ class TorchBackend:
             return 'computes 8-bit networks in float; take torch_compile or onnxruntime'
         return None
 
+    @staticmethod
+    def import_libraries() -> None:
+        pass  # torch is there already
+
     @torch.no_grad()  # not inference_mode: freezing, in the compiled form, refuses it
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         answers: dict[str, Tensor] = self._run(images.to(self._device))
