@@ -180,14 +180,12 @@ class LatencyBudget:
         better = self._usable(range(self.index - 1, -1, -1), has_segments)
         if not better:
             return
-        # The step above was left for being too slow; the load on the computer may have changed since.
-        expected = self._known.get(better[0], latency) * self._relief(latency)
-        if expected < ROOM * budget_ms or now_s - self._changed_s > LONGEST_PATIENCE_S:
+        # The better steps were left for being too slow; the load on the computer may have changed since.
+        relief = latency / self._first[self.index]
+        last = next(self._known[i] for i in range(better[0], -1, -1) if i in self._known)
+        if relief * last < ROOM * budget_ms or now_s - self._changed_s > LONGEST_PATIENCE_S:
+            self._known = {index: relief * known for index, known in self._known.items()}
             self._take(better[0], now_s, went_up=True)
-
-    def _relief(self, latency: float) -> float:
-        """Latency of the present step, as a fraction of the first that was measured there."""
-        return latency / self._first[self.index]
 
     def _usable(self, indices: range, has_segments: bool) -> list[int]:
         """Steps that can be taken; without segments, leaving them out is not one."""

@@ -4,15 +4,13 @@ One thread runs the executor: services, timers and a subscription that only fill
 """
 
 import logging
-import platform
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
 import torch  # noqa: F401 - loaded before the node answers, since nothing else runs meanwhile
-from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, JumpThreshold
@@ -23,7 +21,6 @@ from rclpy.task import Future
 
 from seg_ros.errors import ImageError, ParameterError, SegRosError
 from seg_ros.inference.drops import Drop, Statistics
-from seg_ros.inference.health import Severity, Situation, judge
 from seg_ros.inference.latency_budget import LatencyBudget
 from seg_ros.inference.segmenter import Segmenter
 from seg_ros.inference.settings import Settings
@@ -31,10 +28,10 @@ from seg_ros.ros.find_similar import FindSimilarService
 from seg_ros.ros.frame_processor import Frame, FrameProcessor, Surroundings
 from seg_ros.ros.lifecycle import BackgroundLifecycleNode
 from seg_ros.ros.logs import LogForwarder
-from seg_ros.ros.messages import diagnostic_array
 from seg_ros.ros.model_slot import ModelSlot, Progress, first_line
 from seg_ros.ros.parameters import LiveParameters, unknown_overrides
 from seg_ros.ros.publishers import Outputs
+from seg_ros.ros.status import Status, StatusPublisher
 from seg_ros.ros.subscription import CameraSubscription
 from seg_ros.ros.worker import RateLimit
 
@@ -62,7 +59,7 @@ class SegmentationNode(BackgroundLifecycleNode):
 
     def __init__(self, **options: Any) -> None:
         # First of all: a context that shuts down destroys half-built nodes, too.
-        self._lifecycle_state, self._failure, self._swap_failure = 'unconfigured', '', ''
+        self._status = Status()
         self._to_undo = ExitStack()
         self._outputs: Outputs | None = None
         self._camera: CameraSubscription | None = None
@@ -75,11 +72,11 @@ class SegmentationNode(BackgroundLifecycleNode):
         self._swapped_s, self._loaded_settings, self._full_size = 0.0, Settings(), (0, 0)
         super().__init__('seg_ros', **options)
         self._models = ModelSlot(self, self._prepare, self._on_loaded)
-        self._live = LiveParameters(self, lambda: self._lifecycle_state, self._on_parameters)
+        self._live = LiveParameters(self, lambda: self._status.state, self._on_parameters)
         self._warn_of_unknown_parameters()
         forwarder = LogForwarder(logging.getLogger('seg_ros'), self.get_logger())
         self._to_undo.callback(forwarder.close)
-        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        self._diagnostics = StatusPublisher(self, self._status, self._statistics, self._models, self._budget)
         self._start_timers()
         back_or_changed = JumpThreshold(
             min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True
@@ -100,7 +97,7 @@ class SegmentationNode(BackgroundLifecycleNode):
         return self._models.processor.segmenter if self._models.processor else None
 
     def begin_configure(self) -> 'Future[None]':
-        self._lifecycle_state, self._failure = 'configuring', ''
+        self._status.state, self._status.failure = 'configuring', ''
         self._configured, self._configure_error = Future(), None
         self.get_logger().info(f'loading model {self.settings.model}')
         try:
@@ -130,9 +127,9 @@ class SegmentationNode(BackgroundLifecycleNode):
         return self._transit('shut down', 'shuttingdown', 'finalized', self._release)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        failure = self._failure
+        failure = self._status.failure
         answer = self._transit('recover', 'errorprocessing', 'unconfigured', self._release)
-        self._failure = failure
+        self._status.failure = failure
         return answer
 
     def set_parameters(self, parameter_list: list[Any]) -> list[SetParametersResult]:
@@ -183,8 +180,8 @@ class SegmentationNode(BackgroundLifecycleNode):
         self, name: str, meanwhile: str, goal: str, step: Callable[[], None], *, before: str = ''
     ) -> TransitionCallbackReturn:
         """Run a transition's step; its exceptions are logged here, since rclpy drops them silently."""
-        before, self._lifecycle_state = before or self._lifecycle_state, meanwhile
-        self._failure = ''
+        before, self._status.state = before or self._status.state, meanwhile
+        self._status.failure = ''
         try:
             step()
         except Exception as err:
@@ -193,12 +190,12 @@ class SegmentationNode(BackgroundLifecycleNode):
             is_foreseen = isinstance(err, SegRosError)
             text = err if is_foreseen else ''.join(traceback.format_exception(err))
             self.get_logger().error(f'cannot {name}: {text}')
-            self._failure = f'{name} failed: {first_line(err)}'
-            self._lifecycle_state = before
+            self._status.failure = f'{name} failed: {first_line(err)}'
+            self._status.state = before
             if before == 'unconfigured':
                 self._release()
             return TransitionCallbackReturn.FAILURE if is_foreseen else TransitionCallbackReturn.ERROR
-        self._lifecycle_state = goal
+        self._status.state = goal
         return TransitionCallbackReturn.SUCCESS
 
     def _prepare(self, settings: Settings, before: FrameProcessor | None, report: Progress) -> FrameProcessor:
@@ -211,7 +208,7 @@ class SegmentationNode(BackgroundLifecycleNode):
             budget=self._budget,
             settings=lambda: self.settings,
             now_ns=lambda: int(self.get_clock().now().nanoseconds),
-            is_active=lambda: self._lifecycle_state == 'active',
+            is_active=lambda: self._status.state == 'active',
             report_error=self._report_error,
         )
         return FrameProcessor(segmenter, settings, surroundings, before)
@@ -234,13 +231,13 @@ class SegmentationNode(BackgroundLifecycleNode):
         if processor is None or processor is self._introduced:
             return
         self._introduced, self._swapped_s = processor, time.monotonic()
-        self._swap_failure = ''
+        self._status.swap_failure = ''
         if self._budget.step.scale == 1.0:
             self._loaded_settings, self._full_size = processor.loaded_with, processor.segmenter.input_size
         self._budget.forget()
         self._serve_history(processor)
         self._introduce(processor.segmenter)
-        if self._lifecycle_state == 'active' and not self._statistics.summary().recently_in:
+        if self._status.state == 'active' and not self._statistics.summary().recently_in:
             processor.announce()  # no frame will do it soon
 
     def _roll_back(self, err: BaseException) -> None:
@@ -252,7 +249,7 @@ class SegmentationNode(BackgroundLifecycleNode):
             self._reload()
             return
         model = self.settings.model
-        self._swap_failure = f'model {model} was not taken: {first_line(err)}'
+        self._status.swap_failure = f'model {model} was not taken: {first_line(err)}'
         running = self._models.processor
         if running:
             self.get_logger().error(f'cannot load {model}, {running.segmenter.model.path} runs on: {text}')
@@ -325,19 +322,19 @@ class SegmentationNode(BackgroundLifecycleNode):
             self._statistics.drop(Drop.REPLACED)
 
     def _on_parameters(self) -> None:
-        if self._lifecycle_state == 'active' and self._models.processor:
+        if self._status.state == 'active' and self._models.processor:
             self._models.processor.announce()
-        if self._lifecycle_state != 'unconfigured':
+        if self._status.state != 'unconfigured':
             self._settle_timer.reset()
 
     def _settle(self) -> None:
         """Load another model if parameters that have just changed ask for it."""
         self._settle_timer.cancel()
-        if self._lifecycle_state not in ('configuring', 'inactive', 'active'):
+        if self._status.state not in ('configuring', 'inactive', 'active'):
             return
         if not self.settings.loads_like(self._loaded_settings):
             self._budget.reset()
-            self._swap_failure = ''
+            self._status.swap_failure = ''
         self._reload()
 
     def _reload(self) -> None:
@@ -351,8 +348,9 @@ class SegmentationNode(BackgroundLifecycleNode):
             self._camera.look()
         self._rate_in_hz = self._statistics.summary().rate_in_hz
         self._models.tidy()
+        self._diagnostics.count_namesakes()
         processor = self._models.processor
-        if self._lifecycle_state != 'active' or processor is None:
+        if self._status.state != 'active' or processor is None:
             return
         if time.monotonic() - self._swapped_s > _ANNOUNCE_S:
             processor.announce_once()
@@ -383,12 +381,12 @@ class SegmentationNode(BackgroundLifecycleNode):
         if await self.configure() == success and self.trigger_activate() == success:
             return
         self.get_logger().fatal(
-            f'autostart: {self._failure}. The node waits in state {self._lifecycle_state}'
+            f'autostart: {self._status.failure}. The node waits in state {self._status.state}'
         )
 
     def _say_what_it_waits_for(self) -> None:
         self.destroy_timer(self._patience_timer)
-        if self._lifecycle_state == 'unconfigured' and not self._failure:
+        if self._status.state == 'unconfigured' and not self._status.failure:
             self.get_logger().info(
                 "unconfigured: waiting for the transition 'configure', by a lifecycle manager, by "
                 f'"ros2 lifecycle set {self.get_fully_qualified_name()} configure", or start it with the '
@@ -396,62 +394,7 @@ class SegmentationNode(BackgroundLifecycleNode):
             )
 
     def _publish_diagnostics(self) -> None:
-        verdict = judge(self._situation(), self._statistics.summary())
-        name = f'{self.get_fully_qualified_name().lstrip("/")}: segmentation'
-        stamp = self.get_clock().now().to_msg()
-        self._diagnostics.publish(diagnostic_array(verdict, name, platform.node(), stamp))
-
-    def _situation(self) -> Situation:
-        return Situation(
-            state=self._lifecycle_state,
-            failure=self._failure,
-            topic=self._camera.topic if self._camera else '',
-            n_publishers=self._camera.n_publishers if self._camera else 0,
-            qos_mismatch=self._camera.qos_mismatch if self._camera else '',
-            n_subscribers=self._outputs.n_subscribers if self._outputs else 0,
-            max_age_ms=self.settings.max_age_ms,
-            notes=tuple(self._notes()),
-            facts=self._facts(),
-        )
-
-    def _notes(self) -> Iterator[tuple[Severity, str]]:
-        """Things to tell beside the frames."""
-        if self._models.progress:
-            yield Severity.OK, self._models.progress
-        if self._swap_failure:
-            yield Severity.WARN, self._swap_failure
-        if self._budget.index:
-            yield (
-                Severity.WARN,
-                f'latency budget of {self.settings.latency_budget_ms:g} ms: {self._budget.step.name}',
-            )
-        if self._n_namesakes() > 1:
-            yield (
-                Severity.WARN,
-                f'{self._n_namesakes()} nodes have the name {self.get_fully_qualified_name()}',
-            )
-
-    def _facts(self) -> dict[str, str]:
-        facts = {}
-        if self._models.processor:
-            segmenter = self._models.processor.segmenter
-            facts = {
-                'model': str(segmenter.model.path),
-                'digest': segmenter.model.digest,
-                'backend': segmenter.backend_name,
-                'device': str(segmenter.device),
-                'quantization': segmenter.quantization,
-                'input_size': '{1}x{0}'.format(*segmenter.input_size),
-                'quality': self._budget.step.name,
-            }
-        if self._budget.latency_ms is not None:
-            facts['latency_p90_ms'] = f'{self._budget.latency_ms:.2f}'
-        return facts
-
-    def _n_namesakes(self) -> int:
-        """Number of nodes with this node's name, itself included; services answer for the first of them."""
-        own = self.get_name(), self.get_namespace()
-        return self.get_node_names_and_namespaces().count(own)
+        self._diagnostics.publish(self.settings, self._camera, self._outputs)
 
     def _warn_of_unknown_parameters(self) -> None:
         for name, meant in unknown_overrides(self).items():

@@ -42,7 +42,7 @@ class Robot:
     def __init__(self, model_file: Path, folder: Path) -> None:
         self._model_file, self.folder = model_file, folder
         self._stack = contextlib.ExitStack()
-        context = self._context()
+        context = self.context()
         self.peer = Node('peer', context=context)
         self._executor = SingleThreadedExecutor(context=context)
         self._executor.add_node(self.peer)
@@ -52,7 +52,7 @@ class Robot:
         self.diagnostics: list[DiagnosticArray] = []
         self.peer.create_subscription(DiagnosticArray, '/diagnostics', self.diagnostics.append, RELIABLE)
 
-    def _context(self) -> rclpy.Context:
+    def context(self) -> rclpy.Context:
         """One for each node: they shall meet through DDS only."""
         context = rclpy.Context()
         rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
@@ -65,7 +65,7 @@ class Robot:
         given = {'diagnostics_period_s': 0.1, 'model_folders': str(self.folder), **given}
         words = ['--ros-args', *(word for rule in remap for word in ('-r', rule))]
         overrides = [Parameter(name, value=value) for name, value in given.items()]
-        context = self._context()
+        context = self.context()
         self.node = node = SegmentationNode(context=context, parameter_overrides=overrides, cli_args=words)
         executor = SingleThreadedExecutor(context=context)
         executor.add_node(node)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from lifecycle_msgs.srv import GetState
 from rcl_interfaces.srv import ListParameters
+from rclpy.node import Node
 from sensor_msgs.msg import Image
 
 from seg_ros.errors import UnavailableError
@@ -164,3 +165,39 @@ def test_labels_are_those_of_the_model_after_the_swap(robot: Any, model_file: Pa
     settings = robot.node.settings
     found = np.frombuffer(labels[-1].data, np.uint8).reshape(IMAGE.shape[:2])
     np.testing.assert_array_equal(found, Segmenter.load(settings)(IMAGE).labels)
+
+
+def test_a_latency_budget_lowers_the_input_and_says_so(robot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    robot.start_active(latency_budget_ms=1000.0)
+    labels, camera = robot.listen(Image, LABELS), robot.camera()
+    budget = robot.node._budget
+
+    def publish_until(is_done: Callable[[], Any]) -> None:
+        number = 0
+        while not is_done():
+            number += 1
+            camera.publish(robot.message(IMAGE, number))
+            robot.spin_for(0.02)
+            assert number < 1000, 'in vain'
+
+    publish_until(lambda: budget.latency_ms is not None)
+    assert robot.values()['quality'] == 'full quality'
+    monkeypatch.setattr(budget, 'add', lambda latency_ms: type(budget).add(budget, 5000.0))
+    publish_until(lambda: robot.says('input 3/4') and robot.values()['input_size'] != '128x96')
+    assert robot.says('1000 ms')
+    assert robot.get('input_width') == 0, 'the parameters stay as they are'
+    assert robot.set('latency_budget_ms', 0.0) == ''
+    monkeypatch.undo()
+    publish_until(lambda: robot.values()['quality'] == 'full quality')
+    publish_until(lambda: robot.values()['input_size'] == '128x96')
+    assert labels
+
+
+def test_a_second_node_of_the_same_name_is_told(robot: Any) -> None:
+    robot.start()
+    context = robot.context()
+    twin = Node('seg_ros', context=context)
+    robot.wait(lambda: robot.says('2 nodes have the name /seg_ros'))
+    twin.destroy_node()
+    context.shutdown()
+    robot.wait(lambda: not robot.says('nodes have the name'))
