@@ -4,6 +4,7 @@ A signal ends the process quietly at any moment. While modules are imported it e
 to be cleaned up. Later rclpy ends the executor, and the node is destroyed as far as a moment allows.
 """
 
+import logging
 import os
 import signal
 import sys
@@ -32,6 +33,7 @@ class Interrupts:
         self.has_come = True
         if self.end_at_once:
             os._exit(0)
+        logging.disable()  # ROS complains about messages that come after its end
 
 
 def main() -> NoReturn:

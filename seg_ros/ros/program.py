@@ -76,7 +76,7 @@ def _start(
             rclpy.init(args=words)
         node = SegmentationNode()
         _warn_of_useless_files(node, arguments)
-    except Exception as err:  # noqa: BLE001 - whatever ROS or a library raises ends the process in one line
+    except (Exception, KeyboardInterrupt) as err:  # noqa: BLE001 - whatever is raised ends the process in one line
         return None, 0 if interrupts.has_come else _report_start(err, arguments)
     return node, 0
 
@@ -90,7 +90,7 @@ def _spin(node: 'SegmentationNode', interrupts: Interrupts) -> int:
     try:
         if not interrupts.has_come:
             executor.spin()
-    except ExternalShutdownException:
+    except (ExternalShutdownException, KeyboardInterrupt):
         pass
     except Exception as err:  # noqa: BLE001 - a mistake in a callback is shown in full
         if rclpy.ok() and not interrupts.has_come:
@@ -101,7 +101,7 @@ def _spin(node: 'SegmentationNode', interrupts: Interrupts) -> int:
     return 0
 
 
-def _report_start(err: Exception, arguments: Arguments) -> int:
+def _report_start(err: BaseException, arguments: Arguments) -> int:
     """Say in one line why the node cannot start; returns the exit code."""
     refusal = err if isinstance(err, ParameterError) else refused_by_ros(str(err))
     if refusal:
@@ -170,7 +170,7 @@ def _complain(text: str) -> None:
     print(f'[FATAL] [seg_node]: {text}', file=sys.stderr, flush=True)
 
 
-def _one_line(err: Exception) -> str:
+def _one_line(err: BaseException) -> str:
     return ' '.join(str(err).split()) or repr(err)
 
 
