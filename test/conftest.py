@@ -9,6 +9,7 @@ import torch
 import yaml
 from torch.nn import functional as F
 
+from seg_ros._caches import library_folder
 from seg_ros.classes import ClassSet
 from seg_ros.cli.main import main
 from seg_ros.images.resize import resize_image
@@ -25,6 +26,11 @@ reservation = ExitStack()
 os.environ.update(local_domain(reservation.enter_context(reserved_domain())))
 # A process reads its profile once, with its first node, so all tests need the same one.
 os.environ[profile_variable(os.environ)] = str(Path(__file__).with_name('fastdds.xml'))
+
+# Tests with a cache folder of their own do not compile everything anew.
+for variable, name in (('NUMBA_CACHE_DIR', 'numba'), ('TORCHINDUCTOR_CACHE_DIR', 'inductor')):
+    if folder := library_folder(variable, name):
+        os.environ[variable] = str(folder)
 
 
 def pytest_unconfigure() -> None:

@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     'share': ('seg_ros.cli.share', 'reduce the weights of a network to a few shared values'),
     'compress': ('seg_ros.cli.compress', 'run a recipe of compression steps'),
     'info': ('seg_ros.cli.info', 'print the content of a model file'),
+    'backends': ('seg_ros.cli.backends', 'print or forget the measured times of backends'),
     'params': ('seg_ros.cli.params', "print the node's parameters"),
 }
 """Subcommand -> module with ``add_arguments(parser)`` and ``run(arguments)``, and the help."""

@@ -9,6 +9,8 @@ from enum import Enum
 
 import numpy as np
 
+from seg_ros.inference.notes import Notes, Severity
+
 STAGES = (
     'convert_ms',
     'resize_ms',
@@ -66,6 +68,10 @@ class Summary:
         stages_ms: Median time of each step that took place, over the window.
         last_in_s: Seconds since a frame was received; None if none was since the last `forget`.
         bad: Error of the last bad frame in the window; empty if there was none.
+        n_lost: Number of frames lost on the way to the node since the start, as the middleware reports them.
+        recently_lost: Number of frames lost in the window.
+        notes: Notes on the frames, with their levels.
+        facts: Key values about the frames.
     """
 
     n_in: int = 0
@@ -80,6 +86,10 @@ class Summary:
     stages_ms: Mapping[str, float] = field(default_factory=dict)
     last_in_s: float | None = None
     bad: str = ''
+    n_lost: int = 0
+    recently_lost: int = 0
+    notes: tuple[tuple[Severity, str], ...] = ()
+    facts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -94,23 +104,29 @@ class Statistics:
 
     Args:
         clock: Steady clock, in seconds.
+
+    Attributes:
+        notes: Notes on the frames.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._n_in = self._n_out = 0
+        self.notes = Notes(clock)
+        self._n_in = self._n_out = self._n_lost = 0
         self._dropped: Counter[Drop] = Counter()
         self.forget()
 
     def forget(self) -> None:
         """Start the window anew; counts since the start stay."""
+        self.notes.forget()
         with self._lock:
             self._since_s = self._clock()
             self._last_in_s: float | None = None
             self._inputs: deque[float] = deque()
             self._outputs: deque[_Output] = deque()
             self._drops: deque[tuple[float, Drop, str]] = deque()
+            self._losses: deque[tuple[float, int]] = deque()
 
     def receive(self) -> None:
         """Count a received frame."""
@@ -118,6 +134,13 @@ class Statistics:
             self._n_in += 1
             self._last_in_s = self._clock()
             self._inputs.append(self._last_in_s)
+            self._trim()
+
+    def lose(self, n_frames: int) -> None:
+        """Count frames that were lost on the way to the node."""
+        with self._lock:
+            self._n_lost += n_frames
+            self._losses.append((self._clock(), n_frames))
             self._trim()
 
     def drop(self, cause: Drop, reason: str = '') -> None:
@@ -159,6 +182,10 @@ class Statistics:
                 stages_ms=_medians([o.stages_ms for o in outputs]),
                 last_in_s=None if self._last_in_s is None else now_s - self._last_in_s,
                 bad=next((reason for _, cause, reason in reversed(drops) if cause is Drop.BAD), ''),
+                n_lost=self._n_lost,
+                recently_lost=sum(n for _, n in self._losses),
+                notes=self.notes.current(),
+                facts=self.notes.facts(),
             )
 
     def _trim(self) -> None:
@@ -169,6 +196,8 @@ class Statistics:
             self._outputs.popleft()
         while self._drops and self._drops[0][0] < start_s:
             self._drops.popleft()
+        while self._losses and self._losses[0][0] < start_s:
+            self._losses.popleft()
 
 
 def _medians(frames: list[Mapping[str, float]]) -> dict[str, float]:

@@ -5,24 +5,18 @@ Plain values in and out; nothing here needs ROS.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
 
 import numpy as np
 
-from seg_ros.inference.drops import STAGES, Drop, Summary
+from seg_ros.inference.drops import STAGES, WINDOW_S, Drop, Summary
+from seg_ros.inference.notes import Severity as Severity
 
 STALLED_S = 2.0
 """Seconds without an image after which the camera counts as stalled."""
 
 
-class Severity(Enum):
-    """Level of a status, as in diagnostic_msgs/DiagnosticStatus."""
-
-    OK = 0
-    WARN = 1
-    ERROR = 2
-    STALE = 3
-
+_MIN_LOST, _MIN_LOST_FRACTION = 3, 0.05
+_TRANSPORT_PAGE = 'docs/transport.md'
 
 _GRAVITY = (Severity.OK, Severity.WARN, Severity.STALE, Severity.ERROR)
 
@@ -39,6 +33,7 @@ class Situation:
         qos_mismatch: Reason why one of them cannot be received; empty if all can.
         n_subscribers: Number of subscribers of all outputs.
         max_age_ms: Age limit, 0 = none.
+        max_rate_hz: Rate limit, 0 = none.
         notes: Further things to tell, with their levels, e.g. a model that loads.
         facts: Further key values: backend, model, ...
     """
@@ -50,6 +45,7 @@ class Situation:
     qos_mismatch: str = ''
     n_subscribers: int = 0
     max_age_ms: float = 0.0
+    max_rate_hz: float = 0.0
     notes: tuple[tuple[Severity, str], ...] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
 
@@ -89,11 +85,25 @@ def _camera_problems(now: Situation, summary: Summary) -> list[tuple[Severity, s
         return [
             (Severity.WARN if summary.recently_in else Severity.ERROR, f'{now.qos_mismatch} ({now.topic})')
         ]
+    lost = _loss(summary)
+    if lost:
+        return [(Severity.WARN, f'{lost} ({now.topic})')]
     if summary.last_in_s is None:
         return [(Severity.WARN, f'no image yet on {now.topic}')]
     if summary.last_in_s > STALLED_S:
         return [(Severity.STALE, f'image stalled: last frame {summary.last_in_s:.1f} s ago')]
     return []
+
+
+def _loss(summary: Summary) -> str:
+    """Frames lost on the way, with the remedy; empty if they are few."""
+    n_lost, n_sent = summary.recently_lost, summary.recently_lost + summary.recently_in
+    if n_lost < max(_MIN_LOST, _MIN_LOST_FRACTION * n_sent):
+        return ''
+    return (
+        f'{n_lost} of {n_sent} frames lost on the way in {WINDOW_S:g} s: the publisher of the images needs a '
+        f'transport for large messages, see {_TRANSPORT_PAGE}'
+    )
 
 
 def _output_problems(now: Situation, summary: Summary) -> list[tuple[Severity, str]]:
@@ -109,8 +119,18 @@ def _output_problems(now: Situation, summary: Summary) -> list[tuple[Severity, s
     if n_too_old and not summary.recently_out:
         problems.append((Severity.WARN, f'all frames older than max_age_ms = {now.max_age_ms:g}'))
     if summary.recently_in and not summary.recently_out and not problems:
-        problems.append((Severity.WARN, 'no result yet'))
-    return problems
+        problems.append(_silence(now, summary))
+    return [*problems, *summary.notes]
+
+
+def _silence(now: Situation, summary: Summary) -> tuple[Severity, str]:
+    """Reason why no frame of the window had a result."""
+    if summary.recently_dropped.get(Drop.OVER_RATE, 0) < summary.recently_in:
+        return Severity.WARN, 'no result yet'
+    if now.max_rate_hz:
+        period_s = 1 / now.max_rate_hz
+        return Severity.OK, f'max_rate_hz = {now.max_rate_hz:g} skips frames: one result every {period_s:g} s'
+    return Severity.WARN, 'all frames skipped by the rate limit'
 
 
 def _values(now: Situation, summary: Summary) -> dict[str, str]:
@@ -123,6 +143,8 @@ def _values(now: Situation, summary: Summary) -> dict[str, str]:
         p50, p99 = np.percentile(summary.age_ms, (50, 99))
         values |= {'age_p50_ms': f'{p50:.2f}', 'age_p99_ms': f'{p99:.2f}'}
     values |= {'frames_in': str(summary.n_in), 'frames_out': str(summary.n_out)}
+    values |= {'frames_lost': str(summary.n_lost)}
     values |= {f'dropped_{cause.value}': str(summary.dropped.get(cause, 0)) for cause in Drop}
     values |= {key: f'{summary.stages_ms[key]:.2f}' for key in STAGES if key in summary.stages_ms}
-    return {**values, 'topic': now.topic, 'subscribers': str(now.n_subscribers), **now.facts}
+    values |= {'topic': now.topic, 'subscribers': str(now.n_subscribers)}
+    return {**values, **summary.facts, **now.facts}

@@ -10,7 +10,7 @@ from msgspec import Meta
 T = TypeVar('T')
 Value = bool | int | float | str
 
-GROUPS = ('embedding_filter', 'segments')
+GROUPS = ('camera', 'embedding_filter', 'segments')
 """Prefixes of parameter names: the field ``segments_history`` is the parameter ``segments.history``."""
 
 

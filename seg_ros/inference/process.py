@@ -65,32 +65,42 @@ _SWITCH_S = 0.001
 _NEVER = 1 << 30
 
 
+class _Collection:
+    """Whether all garbage is collected from time to time, which Python does, or young garbage alone."""
+
+    usual = gc.get_threshold()
+    has_exempted = False
+
+
 @contextlib.contextmanager
 def short_pauses() -> Iterator[None]:
     """Keep the pauses of other threads short while this thread loads a model.
 
-    A collection of all garbage stops every thread for half a second once torch and compilers are loaded.
-    Within this context only young objects are collected, which takes milliseconds, and threads that wait get
-    their turn after a millisecond. One thread at a time may use it.
+    A collection of all garbage stops every thread for half a second once torch and compilers are imported.
+    Within this context only young objects are collected, which takes milliseconds, until
+    :func:`exempt_from_collection` is called. Threads that wait get their turn after a millisecond. One thread
+    at a time may use it.
     """
-    thresholds, interval = gc.get_threshold(), sys.getswitchinterval()
-    gc.set_threshold(*thresholds[:2], _NEVER)
+    _Collection.usual, interval = gc.get_threshold(), sys.getswitchinterval()
+    gc.set_threshold(*_Collection.usual[:2], _NEVER)
     sys.setswitchinterval(_SWITCH_S)
     try:
         yield
     finally:
-        gc.set_threshold(*thresholds)
+        gc.set_threshold(*_Collection.usual)
         sys.setswitchinterval(interval)
 
 
 def exempt_from_collection() -> None:
-    """Exempt all objects that exist now from garbage collection, for good; later calls do nothing.
+    """Exempt all objects that exist at the first call from garbage collection, for good.
 
     To be called by a program when its libraries are imported and no backend is built yet: the objects of
     modules live as long as the process, and looking through them takes most of the time of a collection.
     """
-    if not gc.get_freeze_count():
+    if not _Collection.has_exempted:
         gc.freeze()
+        _Collection.has_exempted = True
+    gc.set_threshold(*_Collection.usual)
 
 
 def end_now(code: int) -> NoReturn:

@@ -95,6 +95,15 @@ class Settings:
         Meta(description='Reliability of the subscription; auto = reliable if all publishers offer it.'),
         UNCONFIGURED,
     ] = 'auto'
+    camera_bit_depth: Annotated[
+        int,
+        Meta(
+            ge=8,
+            le=16,
+            description='Number of bits that the camera uses of 16-bit samples; 0 = found by the images.',
+        ),
+        OR_ZERO,
+    ] = 0
     max_age_ms: Annotated[
         float,
         Meta(
@@ -119,8 +128,11 @@ class Settings:
     max_rate_hz: Annotated[
         float,
         Meta(
-            ge=0, le=1000, description='Maximum rate of processed frames; others are skipped; 0 = no limit.'
+            ge=0.01,
+            le=1000,
+            description='Maximum rate of processed frames; others are skipped; 0 = no limit.',
         ),
+        OR_ZERO,
         PhysicalUnit('Hz'),
     ] = 0.0
     confidence_threshold: Annotated[

@@ -15,6 +15,7 @@ from seg_ros.errors import (
     UnavailableError,
     UnknownNameError,
 )
+from seg_ros.inference.backends.measured import all_measured
 from seg_ros.inference.backends.registry import BACKENDS
 from seg_ros.inference.backends.torch_compiled import CompiledBackend
 from seg_ros.inference.options import FrameOptions
@@ -232,7 +233,7 @@ def test_the_remembered_backend_depends_on_embeddings(
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
     for enabled in (False, True):
         Segmenter.load(settings(embedded_model_file, backend='auto', **{'embedding_filter.enabled': enabled}))
-    assert len(list((tmp_path / 'seg_ros').iterdir())) == 2
+    assert len(list((tmp_path / 'seg_ros' / 'backends').iterdir())) == 2
 
 
 def test_auto_takes_one_of_the_available_backends(
@@ -243,13 +244,10 @@ def test_auto_takes_one_of_the_available_backends(
     )  # compiling takes long and is tested above
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
     segmenter = Segmenter.load(settings(model_file, backend='auto', device='auto'))
-    (memory,) = (tmp_path / 'seg_ros').iterdir()
-    assert json.loads(memory.read_text()) == {'fastest': segmenter.backend_name}
-    # What was measured once is not measured again.
-    memory.write_text('{"fastest": "torch"}')
-    assert Segmenter.load(settings(model_file, backend='auto')).backend_name == 'torch'
-    memory.write_text('garbage')
-    assert Segmenter.load(settings(model_file, backend='auto')).backend_name in BACKENDS
+    (measured,) = all_measured()
+    assert measured.backend == segmenter.backend_name
+    assert set(measured.times) >= {'torch', 'torch_compile'}
+    assert measured.subject.model == model_file.stem
 
 
 @pytest.mark.parametrize(('height', 'width'), [(1, 1), (37, 51), (480, 640), (2160, 3840)])

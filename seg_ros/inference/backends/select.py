@@ -8,7 +8,7 @@ from functools import partial
 import torch
 
 from seg_ros._numba import import_kernels
-from seg_ros.errors import BackendError, SegRosError, UnavailableError, look_up
+from seg_ros.errors import BackendError, SegRosError, UnavailableError, UnknownNameError
 from seg_ros.inference.argmax import KERNELS
 from seg_ros.inference.backends.backend import (
     GuardedBackend,
@@ -73,7 +73,8 @@ def choose_backend(
         return _build(model, key, level, size, device, n_threads, with_embeddings=with_embeddings)
 
     if name != 'auto':
-        look_up(BACKENDS, name, 'backend')
+        if name not in BACKENDS:
+            raise UnknownNameError('backend', name, sorted(BACKENDS))
         if obstacle := _obstacle(name, device, dtype):
             others = [key for key in BACKENDS if key != name and not _obstacle(key, device, dtype)]
             possible = ', '.join(['auto', *others])
@@ -160,13 +161,14 @@ class _Candidates:
     def __init__(
         self, builders: dict[str, Callable[[], NetworkRunner]], subject: MeasuredModel, report: Report
     ) -> None:
-        self._builders, self._subject, self._report = builders, subject, report
+        self._builders, self._subject, self._report = dict(builders), subject, report
+        self._n_all = len(builders)
         self._machine = describe_machine(subject.device)
 
     def choose(self) -> tuple[str, NetworkRunner]:
         """The fastest backend: remembered, or measured now."""
         known = self._recalled()
-        if known and known.is_certain and known.backend in self._builders:
+        if known and known.is_certain:
             log.info(
                 'backend %s: %s, measured %s; %s measures again',
                 known.backend,
@@ -190,8 +192,9 @@ class _Candidates:
         if known is None:
             return None
         changes = known.changed_since(self._machine)
-        if set(known.times) - set(self._builders):
-            changes.append(f'{known.backend} is not available')
+        before, now = ', '.join(sorted(known.times)), ', '.join(sorted(self._builders))
+        if before != now:
+            changes.append(f'available were {before}, are {now}')
         if changes:
             log.info('the backends are measured again: %s', '; '.join(changes))
             return None
@@ -222,7 +225,7 @@ class _Candidates:
         result = MeasuredTimes(self._subject, self._machine, times)
         if before and set(before.times) == set(times):
             result = before.merged_with(result)
-        if set(times) == set(self._builders):
+        if len(times) == self._n_all:
             remember(result)
         log.info('backend %s: %s; %s measures again', result.backend, result.text(), FORGET)
         return result.backend, built[result.backend]
