@@ -7,11 +7,10 @@ from builtin_interfaces.msg import Time
 from rclpy.node import Node
 
 from seg_ros.errors import ParameterError
+from seg_ros.inference.stamps import split_stamp
 from seg_ros.msg import SegmentSighting
 from seg_ros.segments.history import CodeHistory
 from seg_ros.srv import FindSimilar
-
-_NS_PER_S = 1_000_000_000
 
 
 class FindSimilarService:
@@ -48,10 +47,15 @@ class FindSimilarService:
         found = self._history.search(code, codebook, radius=request.radius, count=request.max_count)
         return [
             SegmentSighting(
-                stamp=Time(sec=s.stamp_ns // _NS_PER_S, nanosec=s.stamp_ns % _NS_PER_S),
+                stamp=_time(s.stamp_ns),
                 id=s.segment + 1,
                 track_id=s.number,
                 distance=s.distance,
             )
             for s in found
         ]
+
+
+def _time(stamp_ns: int) -> Time:
+    sec, nanosec = split_stamp(stamp_ns)
+    return Time(sec=sec, nanosec=nanosec)

@@ -8,23 +8,26 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from seg_ros.arrays import UInt8Array
 from seg_ros.drawing.overlay import Overlay, draw_segments
 from seg_ros.errors import ImageError
-from seg_ros.images.messages import image_of
+from seg_ros.images.messages import ImageReader
 from seg_ros.inference.drops import Drop, Statistics
 from seg_ros.inference.latency_budget import LatencyBudget
+from seg_ros.inference.notes import Severity
 from seg_ros.inference.options import FrameOptions
 from seg_ros.inference.prediction import Prediction, Stopwatch
 from seg_ros.inference.segmenter import Segmenter
 from seg_ros.inference.settings import Settings
+from seg_ros.inference.stamps import Stamp
 from seg_ros.ros.messages import ID_LIMIT, segment_array, segment_ids
 from seg_ros.ros.publishers import OF_SEGMENTS
 from seg_ros.segments.history import CodeHistory
+from seg_ros.segments.rules import MAX_SUPERPIXELS
+from seg_ros.segments.segments import Segments
 from seg_ros.segments.tracking import Tracker
 
 if TYPE_CHECKING:
     from seg_ros.ros.publishers import Outputs
 
-_NS_PER_MS = 1e6
-_NS_PER_S = 1_000_000_000
+_OF_CLASSES = {'labels', 'confidence', 'overlay'}
 
 
 class Frame(NamedTuple):
@@ -91,6 +94,7 @@ class FrameProcessor:
         self._now_ns, self._is_active = surroundings.now_ns, surroundings.is_active
         self._report_error = surroundings.report_error
         self._overlay = Overlay(segmenter.classes)
+        self._reader: ImageReader = before._reader if before else ImageReader()
         self._tracker, self._last_stamp_ns = Tracker(), 0
         self.history = _history(segmenter, loaded_with.segments_history)
         if before and before.history is not None and before.segmenter.codebook == segmenter.codebook:
@@ -134,19 +138,20 @@ class FrameProcessor:
             wanted -= OF_SEGMENTS
         if not wanted:
             return Drop.NOBODY
-        if self._is_too_old(message, settings):
+        if _is_too_old(self._stamp(message.header), settings):
             return Drop.TOO_OLD
         stopwatch = Stopwatch()
-        image = image_of(message)
+        image = self._read(message, settings)
         stopwatch.lap('convert_ms')
         prediction = self.segmenter(image, self._options(settings, wanted))
         stopwatch.lap('segment_ms')
         images, segment_list = self._results(image, prediction, settings, wanted, message.header, stopwatch)
         if not self._is_active():
             return Drop.INACTIVE
-        if self._is_too_old(message, settings):
+        stamp = self._stamp(message.header)
+        if _is_too_old(stamp, settings):
             return Drop.TOO_OLD
-        age_ms = self._age_ms(message)
+        self._tell_of_classes(wanted)
         self.announce_once()
         self._outputs.publish(images, message.header)
         if segment_list is not None:
@@ -154,7 +159,7 @@ class FrameProcessor:
         stopwatch.lap('publish_ms')
         # the segmenter's own, finer times stand for the whole of it
         times = {k: v for k, v in stopwatch.laps_ms.items() if k != 'segment_ms'} | asdict(prediction.times)
-        self._statistics.publish(age_ms, times)
+        self._statistics.publish(stamp.age_ms, times)
         self._budget.add(1e3 * (time.monotonic() - frame.arrived_s))
         return None
 
@@ -205,13 +210,14 @@ class FrameProcessor:
         assert segments is not None
         assert confidence is not None
         assert history is not None
-        stamp_ns = _stamp_ns(header)
+        stamp_ns = self._stamp(header).stamp_ns
         if stamp_ns < self._last_stamp_ns:
             self._tracker.forget()
         self._last_stamp_ns = stamp_ns
         track_ids = self._tracker(segments.regions, segments.codes)
         n_kept = min(settings.segments_max_count, ID_LIMIT)
         history.add(stamp_ns, segments.codes[:n_kept], track_ids[:n_kept])
+        self._tell_of_bounds(segments, n_kept, settings)
         return segment_array(
             segments,
             confidence=confidence,
@@ -221,21 +227,45 @@ class FrameProcessor:
             header=header,
         )
 
-    def _is_too_old(self, message: Any, settings: Settings) -> bool:
-        age_ms = self._age_ms(message)
-        return age_ms is not None and 0 < settings.max_age_ms < age_ms
+    def _read(self, message: Any, settings: Settings) -> UInt8Array:
+        """Read the image, and tell what it shows about the camera."""
+        image = self._reader.read(message, settings.camera_bit_depth)
+        self._statistics.notes.tell('samples', Severity.WARN, self._reader.warning)
+        self._statistics.notes.tell_fact('bit_depth', self._reader.bit_depth)
+        return image
 
-    def _age_ms(self, message: Any) -> float | None:
-        """Time since the stamp, 0 for a stamp in the future; None for a message without a stamp."""
-        stamp_ns = _stamp_ns(message.header)
-        return max((self._now_ns() - stamp_ns) / _NS_PER_MS, 0.0) if stamp_ns else None
+    def _stamp(self, header: Any) -> Stamp:
+        """Judge the stamp of a frame, and tell if it is of no use."""
+        stamp = Stamp.judged(int(header.stamp.sec), int(header.stamp.nanosec), self._now_ns())
+        self._statistics.notes.tell('stamp', Severity.WARN, stamp.problem)
+        return stamp
+
+    def _tell_of_classes(self, wanted: set[str]) -> None:
+        """Tell if somebody waits for labels of a model without classes."""
+        idle = set() if len(self.segmenter.classes) else wanted & _OF_CLASSES
+        topics = ', '.join(f'~/{topic}' for topic in sorted(idle))
+        text = topics and f'the model has no classes: every pixel is 255, unlabelled, on {topics}'
+        self._statistics.notes.tell('classes', Severity.WARN, text)
+
+    def _tell_of_bounds(self, segments: Segments, n_listed: int, settings: Settings) -> None:
+        """Tell if segments are coarser or fewer than asked for, because there would be too many."""
+        asked = self.segmenter.segment_rules(FrameOptions.from_settings(settings)).region_size
+        coarser = segments.region_size > asked and (
+            f'segments.region_size {asked} gives more than {MAX_SUPERPIXELS} superpixels: '
+            f'{segments.region_size} is used'
+        )
+        fewer = segments.n > n_listed and (
+            f'the {n_listed} largest of {segments.n} segments are listed: segments.max_count'
+        )
+        self._statistics.notes.tell('region_size', Severity.WARN, coarser or '')
+        self._statistics.notes.tell('max_count', Severity.OK, fewer or '')
+
+
+def _is_too_old(stamp: Stamp, settings: Settings) -> bool:
+    return stamp.behind_ms is not None and 0 < settings.max_age_ms < stamp.behind_ms
 
 
 def _history(segmenter: Segmenter, capacity: int) -> CodeHistory | None:
     """An empty history for the codes of a segmenter; None if it has none."""
     pooling = segmenter.code_pooling
     return CodeHistory(segmenter.codebook, pooling.n_bits, capacity) if pooling else None
-
-
-def _stamp_ns(header: Any) -> int:
-    return int(header.stamp.sec) * _NS_PER_S + int(header.stamp.nanosec)

@@ -1,5 +1,6 @@
 """Messages about the model, its segments and the node's health."""
 
+import logging
 import sys
 from array import array
 from collections.abc import Mapping
@@ -20,6 +21,8 @@ from seg_ros.msg import ClassInfo, ModelInfo, SegmentCode, SegmentCodeArray
 from seg_ros.segments.regions import region_shapes
 from seg_ros.segments.segments import Segments
 
+log = logging.getLogger(__name__)
+
 ID_LIMIT = 65535
 """Largest id in a segment image, whose pixels have 16 bits."""
 
@@ -28,7 +31,11 @@ def label_info_type() -> Any:
     """``vision_msgs/LabelInfo``; None where that package is not installed."""
     try:
         from vision_msgs.msg import LabelInfo
-    except ImportError:
+    except ImportError as err:
+        log.info(
+            'vision_msgs is not installed (%s): ~/label_info is not published, ~/model_info has the classes',
+            err,
+        )
         return None
     return LabelInfo
 

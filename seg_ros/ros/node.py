@@ -280,7 +280,11 @@ class SegmentationNode(BackgroundLifecycleNode):
     def _activate(self, state: LifecycleState) -> None:
         settings = self.settings
         self._camera = CameraSubscription(
-            self, self._on_image, settings.image_transport, settings.input_reliability
+            self,
+            self._on_image,
+            settings.image_transport,
+            settings.input_reliability,
+            self._statistics.lose,
         )
         super().on_activate(state)
         self._statistics.forget()

@@ -68,6 +68,7 @@ class StatusPublisher:
             qos_mismatch=camera.qos_mismatch if camera else '',
             n_subscribers=outputs.n_subscribers if outputs else 0,
             max_age_ms=settings.max_age_ms,
+            max_rate_hz=settings.max_rate_hz,
             notes=tuple(self._notes(settings)),
             facts=self._facts(),
         )

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rcl_interfaces.msg import ParameterDescriptor
-from rclpy.event_handler import SubscriptionEventCallbacks
+from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
 from rclpy.node import Node
 from rclpy.qos import QoSPolicyKind, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
@@ -12,6 +12,8 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from seg_ros.errors import ParameterError
 from seg_ros.ros.qos import checked_overrides, choose_reliability, find_qos_mismatch, input_qos
+
+_LOST_TO_LOG, _LOG_AGAIN_S = 5, 60.0
 
 _OVERRIDES = ('', 'best_effort', 'reliable')
 
@@ -24,6 +26,7 @@ class CameraSubscription:
         on_image: Called with every message.
         transport: 'raw' or 'compressed'.
         reliability: 'auto', 'best_effort' or 'reliable'; a parameter of qos_overrides takes precedence.
+        on_lost: Called with the number of frames that the middleware reports as lost on the way.
 
     Attributes:
         topic: Full name of the topic, after remapping.
@@ -34,8 +37,16 @@ class CameraSubscription:
         ParameterError: The reliability in qos_overrides is unknown.
     """
 
-    def __init__(self, node: Node, on_image: Callable[[Any], None], transport: str, reliability: str) -> None:
-        self._node, self._on_image = node, on_image
+    def __init__(
+        self,
+        node: Node,
+        on_image: Callable[[Any], None],
+        transport: str,
+        reliability: str,
+        on_lost: Callable[[int], None] = lambda n_frames: None,
+    ) -> None:
+        self._node, self._on_image, self._on_lost = node, on_image, on_lost
+        self._n_lost = 0
         self._type: Any = CompressedImage if transport == 'compressed' else Image
         self._type_name = f'sensor_msgs/msg/{self._type.__name__}'
         self.topic = camera_topic(node, transport)
@@ -69,14 +80,39 @@ class CameraSubscription:
         self._reliability = reliability
         # Without this list rclpy would declare the reliability once and keep it.
         options = QoSOverridingOptions([QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH])
+        # Incompatible publishers are reported by `look`.
+        silent = SubscriptionEventCallbacks(use_default_callbacks=False)
+        counting = SubscriptionEventCallbacks(message_lost=self._count_lost, use_default_callbacks=False)
         with checked_overrides(self.topic):
-            self._subscription = self._node.create_subscription(
-                self._type,
-                self.topic,
-                self._on_image,
-                input_qos(reliability),
-                qos_overriding_options=options,
-                event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),  # reported by `look`
+            try:
+                self._subscription = self._create(reliability, options, counting)
+            except UnsupportedEventTypeError:  # this middleware does not count lost messages
+                self._subscription = self._create(reliability, options, silent)
+
+    def _create(
+        self,
+        reliability: ReliabilityPolicy,
+        options: QoSOverridingOptions,
+        callbacks: SubscriptionEventCallbacks,
+    ) -> Any:
+        return self._node.create_subscription(
+            self._type,
+            self.topic,
+            self._on_image,
+            input_qos(reliability),
+            qos_overriding_options=options,
+            event_callbacks=callbacks,
+        )
+
+    def _count_lost(self, event: Any) -> None:
+        """Count lost frames, and log them once there are several."""
+        self._n_lost += event.total_count_change
+        self._on_lost(event.total_count_change)
+        if self._n_lost >= _LOST_TO_LOG:
+            self._node.get_logger().warning(
+                f'{self.topic}: {self._n_lost} frames lost on the way so far; the publisher of the images '
+                'needs a transport for large messages, see docs/transport.md',
+                throttle_duration_sec=_LOG_AGAIN_S,
             )
 
     def _override(self) -> str:

@@ -141,11 +141,12 @@ class Worker(Generic[Item]):
 class RateLimit:
     """Decides which frames to take, so that their mean rate stays below a limit.
 
-    A late frame does not delay the next one.
+    A frame is due one period after the last one that was taken, by the limit that holds when it arrives. A
+    late frame does not delay the next one.
     """
 
     def __init__(self) -> None:
-        self._due_s = float('-inf')
+        self._last_s = float('-inf')
 
     def is_due(self, now_s: float, max_rate_hz: float) -> bool:
         """Whether to take the frame that has just arrived.
@@ -154,9 +155,9 @@ class RateLimit:
             now_s: Time of a steady clock, in seconds.
             max_rate_hz: Maximum rate; 0 = no limit.
         """
-        if max_rate_hz <= 0:
-            return True
-        if now_s < self._due_s:
+        period_s = 1 / max_rate_hz if max_rate_hz > 0 else 0.0
+        due_s = self._last_s + period_s
+        if now_s < due_s:
             return False
-        self._due_s = max(self._due_s, now_s - 1 / max_rate_hz) + 1 / max_rate_hz
+        self._last_s = max(due_s, now_s - period_s)
         return True

@@ -28,13 +28,15 @@ class Overlaps:
 def find_overlaps(one: Regions, other: Regions) -> Overlaps:
     """Overlaps of two partitions of images of the same size.
 
-    Work and memory grow with the number of runs of both, never with the product of their regions.
+    Work and memory are bounded by the size of the image, whatever the number of regions.
 
     Raises:
         ImageError: The images differ in size.
     """
     if one.ids.shape != other.ids.shape:
         raise ImageError(f'regions have shapes {one.ids.shape} and {other.ids.shape}; expected equal ones')
+    if one.n * other.n <= one.ids.size:
+        return _overlaps_in_table(one, other)
     starts = np.union1d(one.runs.starts, other.runs.starts)
     firsts, lengths = starts[:-1], np.diff(starts)
     keys = _ids_at(one.runs, firsts) * max(other.n, 1) + _ids_at(other.runs, firsts)
@@ -43,6 +45,14 @@ def find_overlaps(one: Regions, other: Regions) -> Overlaps:
     begins = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
     areas = np.add.reduceat(lengths[order], begins, dtype=np.int64)
     return Overlaps(np.column_stack(np.divmod(keys[begins], max(other.n, 1))), areas)
+
+
+def _overlaps_in_table(one: Regions, other: Regions) -> Overlaps:
+    """Overlaps by a table of all pairs, which is faster where it is small."""
+    pixels = one.ids * np.int32(other.n) + other.ids
+    areas = np.bincount(pixels.ravel())
+    keys = np.flatnonzero(areas)
+    return Overlaps(np.column_stack(np.divmod(keys, max(other.n, 1))), areas[keys])
 
 
 def _ids_at(runs: Runs, pixels: npt.NDArray[np.integer]) -> Int64Array:

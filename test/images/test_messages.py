@@ -326,7 +326,7 @@ def test_images_beyond_the_limit_are_refused_undecoded(file):
     [
         (b'', 'jpeg', 'has 0 bytes'),
         (b'not an image', 'jpeg', 'expected a JPEG or PNG'),
-        (packed(Picture.fromarray(smooth_picture()), 'TIFF'), 'rgb8; tiff compressed ', 'a JPEG or PNG'),
+        (packed(Picture.fromarray(smooth_picture()), 'GIF'), 'gif', 'a JPEG or PNG'),
         (bytes(12) + PNG, '16UC1; compressedDepth png', 'depth'),
         (JPEG[:2] + b'\xff\x01' + JPEG[2:], 'jpeg', 'no segment begins at byte 2'),
         (JPEG[:FRAME] + JPEG[JPEG.index(b'\xff\xda') :], 'jpeg', 'before its frame header'),
