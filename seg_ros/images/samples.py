@@ -23,7 +23,7 @@ _ENTER_BAND, _LEAVE_BAND = 2 / 3, 1 / 2
 _MIN_BAND = 32
 _N_LOOKED_AT = 2500
 _LEAST_DISTANCE, _MOST_DISTANCE = 100, 1 << 15
-_MIN_HOLES = 0.005
+_MIN_HOLES, _LARGEST_RANGE = 0.005, 20
 
 log = logging.getLogger(__name__)
 
@@ -154,8 +154,9 @@ def _has_distances(samples: npt.NDArray[Any]) -> bool:
         return False
     n_holes = samples.size - distances.size
     low, high = _band(distances)
-    is_range = low >= _LEAST_DISTANCE and high < _MOST_DISTANCE and high > 1 << BIT_DEPTHS[0]
-    return is_range and (n_holes == 0 or n_holes >= _MIN_HOLES * samples.size)
+    if not _LEAST_DISTANCE <= low <= high < _MOST_DISTANCE:
+        return False
+    return low >= high / _LARGEST_RANGE if n_holes == 0 else n_holes >= _MIN_HOLES * samples.size
 
 
 def _shifted(samples: UInt16Array, bit_depth: int) -> UInt8Array:
