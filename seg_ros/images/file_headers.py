@@ -16,6 +16,7 @@ MAX_PIXELS = 64_000_000
 MAX_SCANS = 100
 """Maximum number of scans of a JPEG image. A progressive one has about 10; each takes time for all pixels."""
 
+_MOST_EXPANSION = 1032  # of deflate: 258 bytes from 2 bits
 _TIFF_TYPES = {1: 'B', 3: 'H', 4: 'I'}
 _MAX_TIFF_ENTRIES = 1000
 
@@ -85,7 +86,7 @@ def _jpeg_size(data: memoryview) -> tuple[int, int]:
 
 def _png_size(data: memoryview) -> tuple[int, int]:
     """Read the header of a PNG file and check that all chunks are present and undamaged."""
-    size = None
+    size, n_compressed = None, 0
     offset = 8
     while True:
         length, kind = struct.unpack_from('>I4s', data, offset)
@@ -96,7 +97,12 @@ def _png_size(data: memoryview) -> tuple[int, int]:
             raise ImageError('PNG image is corrupt: expected one header of 13 bytes, at the beginning')
         if kind == b'IHDR':
             size = struct.unpack_from('>II', data, offset + 8)
+        if kind in (b'IDAT', b'fdAT'):
+            n_compressed += length
         if kind == b'IEND' and size is not None:
+            _check_pixels(size[1], size[0])
+            if size[0] * size[1] > 8 * _MOST_EXPANSION * n_compressed:  # 1 bit a pixel, or more
+                raise ImageError(f'PNG image is corrupt: {n_compressed} bytes cannot hold its pixels')
             return size[1], size[0]
         offset += 12 + length
 

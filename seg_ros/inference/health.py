@@ -65,7 +65,8 @@ def judge(situation: Situation, summary: Summary) -> Verdict:
     if not problems:
         age = f', age {np.percentile(summary.age_ms, 50):.0f} ms' if summary.age_ms else ''
         problems = [(Severity.OK, f'{summary.rate_out_hz:.1f} Hz{age}')]
-    problems = [*problems, *situation.notes]
+    notes = summary.notes if situation.state == 'active' and not situation.failure else ()
+    problems = [*problems, *notes, *situation.notes]
     level = max((level for level, _ in problems), key=_GRAVITY.index)
     return Verdict(level, '; '.join(text for _, text in problems), _values(situation, summary))
 
@@ -120,7 +121,7 @@ def _output_problems(now: Situation, summary: Summary) -> list[tuple[Severity, s
         problems.append((Severity.WARN, f'all frames older than max_age_ms = {now.max_age_ms:g}'))
     if summary.recently_in and not summary.recently_out and not problems:
         problems.append(_silence(now, summary))
-    return [*problems, *summary.notes]
+    return problems
 
 
 def _silence(now: Situation, summary: Summary) -> tuple[Severity, str]:

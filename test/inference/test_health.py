@@ -141,3 +141,42 @@ def test_times_of_stages_are_in_their_order() -> None:
     summary = replace(RUNNING, stages_ms={'publish_ms': 1.0, 'convert_ms': 2.0})
     keys = list(judge(ACTIVE, summary).values)
     assert keys.index('convert_ms') < keys.index('publish_ms')
+
+
+LOST = replace(SILENT, recently_in=2, recently_lost=48)
+
+
+@pytest.mark.parametrize(
+    ('summary', 'level', 'words'),
+    [
+        (LOST, Severity.WARN, ['48 of 50 frames lost', 'docs/transport.md', '/image']),
+        (replace(LOST, recently_in=0, last_in_s=9.0), Severity.WARN, ['48 of 48 frames lost']),
+        (replace(LOST, recently_in=0, last_in_s=None), Severity.WARN, ['48 of 48 frames lost']),
+        (replace(RUNNING, recently_lost=2), Severity.OK, ['10.0 Hz']),
+        (replace(RUNNING, notes=((Severity.WARN, 'odd stamp'),)), Severity.WARN, ['10.0 Hz', 'odd stamp']),
+    ],
+)
+def test_frames_lost_on_the_way_and_notes(summary: Summary, level: Severity, words: list[str]) -> None:
+    verdict = judge(ACTIVE, summary)
+    assert verdict.level == level
+    for word in words:
+        assert word in verdict.message
+
+
+def test_a_low_rate_limit_is_told() -> None:
+    skipped = replace(SILENT, recently_dropped={Drop.OVER_RATE: SILENT.recently_in})
+    verdict = judge(replace(ACTIVE, max_rate_hz=0.01), skipped)
+    assert 'max_rate_hz = 0.01' in verdict.message
+    assert '100 s' in verdict.message
+
+
+def test_losses_are_counted() -> None:
+    time = Time()
+    statistics = Statistics(time)
+    statistics.lose(3)
+    time.now += WINDOW_S / 2
+    statistics.lose(2)
+    assert (statistics.summary().n_lost, statistics.summary().recently_lost) == (5, 5)
+    time.now += 0.6 * WINDOW_S
+    assert (statistics.summary().n_lost, statistics.summary().recently_lost) == (5, 2)
+    assert judge(ACTIVE, statistics.summary()).values['frames_lost'] == '5'

@@ -184,3 +184,14 @@ def test_rate_limit_does_not_make_up_for_a_pause() -> None:
     limit = RateLimit()
     assert limit.is_due(0, 10)
     assert [limit.is_due(60 + k / 100, 10) for k in range(20)].count(True) == 3
+
+
+def test_rate_limit_follows_a_change_at_once() -> None:
+    limit = RateLimit()
+    assert limit.is_due(0, 0.001)
+    assert not limit.is_due(0.03, 0.001)
+    assert limit.is_due(0.06, 30)
+    assert not limit.is_due(0.065, 30)
+    assert limit.is_due(0.08, 0)
+    assert not limit.is_due(1e9, 1e-300)
+    assert limit.is_due(1e9 + 1, 30)
