@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 Item = TypeVar('Item')
+_MOST_LATE_S = 1.0
 _AT_EXIT_S = 0.5
 """Longest wait for a preparation that was interrupted; it may be within compiled code."""
 
@@ -141,8 +142,8 @@ class Worker(Generic[Item]):
 class RateLimit:
     """Decides which frames to take, so that their mean rate stays below a limit.
 
-    A frame is due one period after the last one that was taken, by the limit that holds when it arrives. A
-    late frame does not delay the next one.
+    A frame is due one period after the last one that was taken, by the limit that holds when it arrives. The
+    next frame is due earlier by the time that a frame came late, up to a period or a second.
     """
 
     def __init__(self) -> None:
@@ -159,5 +160,5 @@ class RateLimit:
         due_s = self._last_s + period_s
         if now_s < due_s:
             return False
-        self._last_s = max(due_s, now_s - period_s)
+        self._last_s = max(due_s, now_s - min(period_s, _MOST_LATE_S))
         return True
