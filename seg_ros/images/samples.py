@@ -161,10 +161,9 @@ def _has_distances(samples: npt.NDArray[Any]) -> bool:
 
 def _shifted(samples: UInt16Array, bit_depth: int) -> UInt8Array:
     """The highest 8 of ``bit_depth`` bits; no sample may have more bits."""
-    if not samples.dtype.isnative and bit_depth == BIT_DEPTHS[-1]:
-        of_high = 0 if samples.dtype.byteorder == '>' else 1
-        return np.ascontiguousarray(samples.view(np.uint8).reshape(*samples.shape, 2)[..., of_high])
-    return (samples >> np.uint16(bit_depth - 8)).astype(np.uint8)
+    high = np.empty(samples.shape, np.uint8)
+    np.right_shift(samples, np.uint16(bit_depth - 8), out=high, casting='unsafe')  # half the time of astype
+    return high
 
 
 def _stretched(samples: UInt16Array, low: int, high: int) -> UInt8Array:
