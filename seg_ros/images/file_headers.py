@@ -128,7 +128,9 @@ def _tiff_size(data: memoryview) -> tuple[int, int]:
     if 322 in values:
         _check_pixels(values[323][0], values[322][0])
     if values.get(277, (1,))[0] > 4 or max(values.get(258, (1,))) > 16:
-        raise ImageError('TIFF image has more than 4 samples a pixel, or 16 bits a sample: convert it first')
+        raise ImageError(
+            'TIFF image has more than 4 samples a pixel, or more than 16 bits a sample: send another file'
+        )
     starts, lengths = (values[273], values[279]) if 273 in values else (values[324], values[325])
     if len(starts) != len(lengths) or any(a + b > data.nbytes for a, b in zip(starts, lengths, strict=True)):
         raise ImageError(f'TIFF image is truncated after {data.nbytes} bytes, or corrupt')

@@ -156,7 +156,9 @@ def _has_distances(samples: npt.NDArray[Any]) -> bool:
     low, high = _band(distances)
     if not _LEAST_DISTANCE <= low <= high < _MOST_DISTANCE:
         return False
-    return low >= high / _LARGEST_RANGE if n_holes == 0 else n_holes >= _MIN_HOLES * samples.size
+    if n_holes == 0:
+        return high / _LARGEST_RANGE <= low < high * _LEAVE_BAND
+    return n_holes >= _MIN_HOLES * samples.size
 
 
 def _shifted(samples: UInt16Array, bit_depth: int) -> UInt8Array:

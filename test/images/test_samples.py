@@ -117,6 +117,14 @@ def test_depth_is_known_by_the_name_of_its_frame():
     assert not reader.warning
 
 
+@pytest.mark.parametrize('value', [0, 200, 7000, 30000])
+def test_an_image_without_contrast_is_neither_stretched_nor_called_depth(value):
+    reader = ImageReader()
+    image = reader.read(message('16UC1', np.full((HEIGHT, WIDTH), value)))
+    assert np.ptp(image) == 0
+    assert not reader.warning
+
+
 @pytest.mark.parametrize('bit_depth', [10, 12, 14, 16])
 def test_grey_in_16uc1_is_not_called_depth(bit_depth):
     reader = ImageReader()

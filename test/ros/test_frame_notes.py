@@ -1,11 +1,15 @@
 """Diagnostics tell what is odd about frames that are segmented nevertheless."""
 
+import logging
+import sys
 from typing import Any
 
 import numpy as np
+import pytest
 from sensor_msgs.msg import Image
 
 from seg_ros.msg import SegmentCodeArray
+from seg_ros.ros.messages import label_info_type
 from seg_ros.segments.rules import MAX_SUPERPIXELS
 from seg_ros.srv import FindSimilar
 
@@ -55,3 +59,22 @@ def test_bounds_of_segments_are_told(robot: Any, coded_model_file: Any) -> None:
     request = FindSimilar.Request(segment_id=1, radius=0, max_count=1)
     answer = robot.call(FindSimilar, '/seg_ros/find_similar', request)
     assert answer.sightings[0].stamp.sec == 2**31 - 1, 'the stamp is beyond the largest one'
+
+
+def test_labels_of_a_model_without_classes_are_told(robot: Any) -> None:
+    robot.start_active(model='segments', input_height=96, input_width=128)
+    labels, camera = robot.listen(Image, '/seg_ros/labels'), robot.camera()
+    camera.publish(robot.message(np.zeros((90, 120, 3), np.uint8), 3 * SECOND))
+    robot.wait(lambda: labels and robot.says('no classes') and robot.says('~/labels'))
+    assert set(labels[0].data) == {255}
+
+
+def test_missing_label_messages_are_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, 'vision_msgs', None)
+    monkeypatch.setitem(sys.modules, 'vision_msgs.msg', None)
+    caplog.set_level(logging.INFO, 'seg_ros')
+    assert label_info_type() is None
+    assert 'vision_msgs is not installed' in caplog.text
+    assert '~/label_info' in caplog.text
