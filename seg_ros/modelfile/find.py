@@ -19,6 +19,16 @@ def find_model(name: str | Path) -> Path:
     return find_file(name, 'models', (SUFFIX,), 'model')
 
 
+def is_shipped_name(name: str | Path, path: Path) -> bool:
+    """Whether a model was asked for by the name of a shipped one, and not by its path.
+
+    Args:
+        name: Name or path, as for :func:`find_model`.
+        path: Path that :func:`find_model` found for it.
+    """
+    return '/' not in str(name) and path.parent == resource('models')
+
+
 def shipped_models() -> list[Path]:
     """Paths of the shipped model files, sorted by name."""
     return sorted(resource('models').glob(f'*{SUFFIX}'))

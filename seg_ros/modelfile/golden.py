@@ -13,7 +13,7 @@ class Golden:
     """Images and the labels that a working copy of the model gives for them.
 
     Attributes:
-        images: (N, H, W, 3) uint8 RGB, rendered scenes.
+        images: (N, H, W, 3) uint8 RGB, rendered scenes; seg_ros writes one or two.
         labels: (N, H, W) uint8; 255 everywhere for a model without classes.
         codes: (N, S, n_bits / 8) uint8, of blocks of the images (seg_ros.segments.code_pooling); or None.
         filtered: (N, H, W) uint8, labels with the model's own embedding filter; None without one.
@@ -32,5 +32,16 @@ class Golden:
                 f'golden images {self.images.shape} with labels {self.labels.shape}; '
                 'expected (N, H, W, 3) with (N, H, W)'
             )
-        if not 0 < n_bytes <= GOLDEN_LIMIT_BYTES:
-            raise ModelFileError(f'golden record of {n_bytes} bytes; expected 1..{GOLDEN_LIMIT_BYTES}')
+        if self.filtered is not None and self.filtered.shape != self.labels.shape:
+            raise ModelFileError(
+                f'golden labels with the filter {self.filtered.shape}; expected {self.labels.shape}'
+            )
+        if self.codes is not None and (self.codes.ndim != 3 or len(self.codes) != len(self.images)):
+            raise ModelFileError(
+                f'golden codes {self.codes.shape}; expected those of {len(self.images)} images'
+            )
+        if not self.images.nbytes or n_bytes > GOLDEN_LIMIT_BYTES:
+            raise ModelFileError(
+                f'golden images {self.images.shape}, golden record of {n_bytes} bytes; '
+                f'expected 1..{GOLDEN_LIMIT_BYTES}'
+            )

@@ -1,5 +1,6 @@
 """Metadata of a model file: one JSON object, checked before anything is built from it."""
 
+import math
 from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated, Any, Literal, TypedDict
 
@@ -8,7 +9,16 @@ from torch import nn
 
 from seg_ros import schema
 from seg_ros.classes import ClassSet
-from seg_ros.errors import DatasetError, ModelFileError, ParameterError, UnknownNameError, look_up
+from seg_ros.errors import (
+    DatasetError,
+    ModelFileError,
+    ParameterError,
+    UnavailableError,
+    UnknownNameError,
+    look_up,
+)
+from seg_ros.modelfile import strict_json
+from seg_ros.modelfile.bounds import check_argument_types, check_arguments
 from seg_ros.networks.binary_layer import BinaryLayer
 from seg_ros.networks.embedding_head import EmbeddingHead
 from seg_ros.networks.graph.blocks import remove_block
@@ -21,13 +31,21 @@ from seg_ros.segments.registry import SUPERPIXELS
 FORMAT = 1
 SIZE_LIMIT = 8192
 """Largest input height or width in a file, in pixels."""
+AREA_LIMIT = 2**23
+"""Largest input in a file, in pixels; 3840 x 2160 fits."""
 
 _MAY_LACK = ('pruned', 'codes', 'embeddings')
-"""Keys that the first files of format 1 do not have."""
+"""Keys that the first files of format 1 do not have. A new key goes here too, with a default in its class."""
+
+_N_TAPS_LIMIT, _N_REMOVED_LIMIT, _LICENCE_LIMIT = 64, 256, 1000
+_LARGEST = 1e30  # of a number that becomes float32 and is divided by
+_SMALLEST = 1e-30
 
 _InputSide = Annotated[int, Meta(ge=8, le=SIZE_LIMIT)]
-_Taps = Annotated[dict[str, Annotated[int, Meta(ge=1, le=65536)]], Meta(min_length=1)]
-_Range = Annotated[list[float], Meta(min_length=2, max_length=2)]
+_Channels = Annotated[int, Meta(ge=1, le=65536)]
+_Taps = Annotated[dict[str, _Channels], Meta(min_length=1, max_length=_N_TAPS_LIMIT)]
+_Bound = Annotated[float, Meta(ge=-_LARGEST, le=_LARGEST)]
+_Range = Annotated[list[_Bound], Meta(min_length=2, max_length=2)]
 
 
 @dataclass(frozen=True)
@@ -127,7 +145,8 @@ class ModelMetadata:
         embeddings: Settings of embeddings and of their filter; None for a model without embeddings.
 
     Raises:
-        ModelFileError: The record of calibration or of pruning is wrong.
+        ModelFileError: The record of calibration or of pruning is wrong, a text has control characters or
+            is too long, a number is out of range, or a measured fraction lies outside 0..1.
     """
 
     architecture: str
@@ -151,6 +170,31 @@ class ModelMetadata:
             object.__setattr__(self, name, record)
         for name, (low, high) in (self.calibration or {'ranges': {}})['ranges'].items():
             _require(low <= high, f'calibration.ranges.{name}', [low, high], 'the smaller value first')
+        removed = (self.pruned or {'removed': []})['removed']
+        _require(
+            len(set(removed)) == len(removed) <= _N_REMOVED_LIMIT,
+            'pruned.removed',
+            removed,
+            f'each block once, {_N_REMOVED_LIMIT} at most',
+        )
+        area = math.prod(self.input_size)
+        _require(area <= AREA_LIMIT, 'input_size', self.input_size, f'{AREA_LIMIT} pixels at most')
+        _check_normalisation(self.normalisation)
+        check_arguments(self.arguments)
+        self._check_texts()
+        for name in ('training', 'parent', 'figures'):
+            strict_json.check_record(getattr(self, name), name)
+        _check_fractions(self.figures, 'figures')
+
+    def _check_texts(self) -> None:
+        strict_json.check_name(self.architecture, 'architecture')
+        for name in self.classes.names:
+            strict_json.check_name(name, 'a class name')
+        object.__setattr__(self, 'licence', self.licence.strip())  # recipes end it with a line break
+        strict_json.check_name(self.licence, 'licence', _LICENCE_LIMIT)
+        data = self.training.get('data')
+        if isinstance(data, str):
+            strict_json.check_name(data, 'training.data', strict_json.TEXT_LIMIT)
 
     def build(self) -> nn.Module:
         """A network of this architecture with untrained weights, without removed blocks, with all channels.
@@ -161,18 +205,24 @@ class ModelMetadata:
         """
         try:
             if not len(self.classes):
-                network = look_up(ENCODERS, self.architecture, 'encoder')(**self.arguments)
+                encoder = look_up(ENCODERS, self.architecture, 'encoder')
+                check_argument_types(encoder, self.arguments)
+                network = encoder(**self.arguments)
             else:
                 table_entry = look_up(MODELS, self.architecture, 'architecture')
+                check_argument_types(table_entry, self.arguments)
                 network = table_entry(len(self.classes), **self.arguments)
-        except (ParameterError, TypeError, ValueError, OverflowError, RuntimeError) as err:
-            raise ModelFileError(f'{self.architecture} refuses arguments {self.arguments}: {err}') from err
+        except (ParameterError, TypeError, ValueError, ArithmeticError, RuntimeError) as err:
+            if isinstance(err, UnavailableError):
+                raise
+            arguments = schema.shown(self.arguments)
+            raise ModelFileError(f'{self.architecture} refuses arguments {arguments}: {err}') from err
         removed = (self.pruned or {}).get('removed', [])
         try:
             for name in removed:
                 remove_block(network, str(name))
         except (ParameterError, TypeError, ValueError, RuntimeError) as err:
-            raise ModelFileError(f'{self.architecture} without {removed}: {err}') from err
+            raise ModelFileError(f'{self.architecture} without {schema.shown(removed)}: {err}') from err
         return network
 
     def as_json(self) -> dict[str, Any]:
@@ -227,6 +277,23 @@ class ModelMetadata:
 def with_figures(metadata: ModelMetadata, **figures: Any) -> ModelMetadata:
     """The metadata with further measured figures."""
     return replace(metadata, figures={**metadata.figures, **figures})
+
+
+def _check_normalisation(normalisation: Normalisation) -> None:
+    """Refuse values that float32 cannot divide by."""
+    for name in ('mean', 'std'):
+        for value in getattr(normalisation, name):
+            fits = abs(value) <= _LARGEST and (name == 'mean' or value >= _SMALLEST)
+            _require(fits, f'normalisation.{name}', value, f'magnitudes {_SMALLEST:g} .. {_LARGEST:g}')
+
+
+def _check_fractions(figures: Any, where: str) -> None:
+    """Refuse measured figures outside 0..1; NaN and None stand for figures that could not be measured."""
+    for name, value in figures.items():
+        if isinstance(value, dict):
+            _check_fractions(value, f'{where}.{name}')
+        elif isinstance(value, (int, float)) and not math.isnan(value):
+            _require(0 <= value <= 1, f'{where}.{name}', value, 'a fraction, 0 .. 1')
 
 
 def _require(holds: bool, name: str, value: object, expected: str) -> None:

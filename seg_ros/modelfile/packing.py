@@ -49,6 +49,10 @@ _FORMATS = {1: torch.float16, 2: torch.bfloat16, 3: torch.float32}
 _DTYPES = {'float32': torch.float32, 'float16': torch.float16, 'bfloat16': torch.bfloat16}
 _DENSE, _SPARSE = 0, 1
 _CODEBOOK_LIMIT = 256
+_VALUES_PER_BYTE = 128
+_FREE_VALUES = 2**20
+"""Packed data of n bytes hold at most n * _VALUES_PER_BYTE + _FREE_VALUES values. One entry of sparse symbols
+covers 16 values and takes 4 bits or more; tensors of equal values take a few bytes."""
 
 
 @dataclass(frozen=True)
@@ -140,10 +144,12 @@ def unpack(data: bytes, largest: Mapping[str, torch.Size]) -> dict[str, Tensor]:
             f'packed weights have version {version}; this version of seg_ros reads {VERSION}'
         )
     state = {name: torch.zeros((), dtype=torch.int64) for name in largest}
+    n_left = len(data) * _VALUES_PER_BYTE + _FREE_VALUES
     for name in sorted(largest):
         if not _is_count(name):
             try:
-                state[name] = _read_tensor(reader, largest[name])
+                state[name] = _read_tensor(reader, largest[name], n_left)
+                n_left -= state[name].numel()
             except ModelFileError as err:
                 raise ModelFileError(f'packed {name}: {err}') from err
     if reader.n_left:
@@ -169,15 +175,18 @@ def _write_tensor(value: Tensor, form: Form) -> bytes:
     return b''.join(map(encode_number, value.shape)) + KINDS[form.kind](value, form)
 
 
-def _read_tensor(reader: ByteReader, limit: torch.Size) -> Tensor:
+def _read_tensor(reader: ByteReader, limit: torch.Size, n_left: int) -> Tensor:
+    """Read a tensor of at most ``limit`` along each axis and of at most ``n_left`` values."""
     shape = tuple(reader.number() for _ in limit)
     if not all(1 <= size <= most for size, most in zip(shape, limit, strict=True)):
         raise ModelFileError(f'shape {shape}; expected at most {tuple(limit)}')
+    if math.prod(shape) > n_left:
+        raise ModelFileError(f'shape {shape} in data for {n_left} further values: the file is hostile')
     kind = reader.byte()
     if kind not in _READERS:
         raise ModelFileError(f'kind {kind}; expected one of {list(_READERS)}')
     value = _READERS[kind](reader, shape)
-    _check_finite(value)
+    _check_finite(value)  # a step times its scale may overflow
     return value.reshape(shape)
 
 
@@ -220,6 +229,8 @@ def _read_steps(reader: ByteReader, shape: tuple[int, ...], n_bits: int) -> Tens
     if axis >= len(shape):
         raise ModelFileError(f'output channels on axis {axis} of {len(shape)}; expected a smaller axis')
     scale = _read_floats(reader, shape[axis])
+    if not (scale > 0).all():
+        raise ModelFileError(f'scales from {float(scale.min()):g}; expected values above 0')
     symbols = torch.from_numpy(_read_symbols(reader, math.prod(shape), n_bits)).float()
     half = 1 << (n_bits - 1)
     if (symbols == half).any():
@@ -278,16 +289,20 @@ def _is_constant(values: Tensor) -> bool:
 
 
 def _read_floats(reader: ByteReader, n: int) -> Tensor:
+    """Read n finite float32: values, scales or a codebook."""
     code = reader.byte()
     if code == _CONSTANT:
-        return torch.full((n,), float(np.frombuffer(reader.take(4), '<f4')[0]))
-    if code not in _FORMATS:
+        values = torch.full((n,), float(np.frombuffer(reader.take(4), '<f4')[0]))
+    elif code in _FORMATS:
+        dtype = _FORMATS[code]
+        planes = [_read_stream(reader, n, 8) for _ in range(dtype.itemsize)]
+        whole = np.stack(planes, axis=1).astype(np.uint8).view(f'<u{dtype.itemsize}')
+        native = whole.ravel().astype(f'=i{dtype.itemsize}')
+        values = torch.from_numpy(native).view(dtype).float()
+    else:
         raise ModelFileError(f'format {code} of floats; expected one of {[_CONSTANT, *_FORMATS]}')
-    dtype = _FORMATS[code]
-    planes = [_read_stream(reader, n, 8) for _ in range(dtype.itemsize)]
-    whole = np.stack(planes, axis=1).astype(np.uint8).view(f'<u{dtype.itemsize}')
-    native = whole.ravel().astype(f'=i{dtype.itemsize}')
-    return torch.from_numpy(native).view(dtype).float()
+    _check_finite(values)
+    return values
 
 
 def _write_bytes(values: Tensor) -> bytes:

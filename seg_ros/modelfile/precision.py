@@ -22,21 +22,27 @@ def choose_quantization(model: Model, level: str) -> str:
         level: Name of a level, or 'auto' for the level of the file.
 
     Raises:
-        UnavailableError: The level cannot be derived from the file; the message lists those that can.
+        UnavailableError: The level cannot be derived from the file; the message lists those that can, and
+            the command that makes a file of this level.
         UnknownNameError: The level does not exist.
     """
     stored = model.metadata.quantization
     if level == 'auto':
         return stored
     wanted = look_up(QUANTIZATIONS, level, 'quantization level')
-    possible = [name for name in QUANTIZATIONS if is_derivable(model, name)]
-    if level not in possible:
+    if not is_derivable(model, level):
         lacks = ' without a calibration record' if stored in wanted.derivable_from else ''
+        command = f'; {wanted.made_by} makes a file of that level' if wanted.made_by else ''
         raise UnavailableError(
             f'quantization {level} cannot be derived from {model.path}, which holds {stored}{lacks}; '
-            f'possible: auto, {", ".join(possible)}'
+            f'possible: auto, {", ".join(possible_levels(model))}{command}'
         )
     return level
+
+
+def possible_levels(model: Model) -> list[str]:
+    """Levels that a file can give, without 'auto'."""
+    return [name for name in QUANTIZATIONS if is_derivable(model, name)]
 
 
 def is_derivable(model: Model, level: str) -> bool:

@@ -19,12 +19,14 @@ class Quantization:
         derivable_from: Levels of a file from which this one can be derived without further data.
         packed_as: Kind of packing of the weights in a file (seg_ros.modelfile.packing); None = plain tensors.
         n_bits: Number of bits of a weight in a file.
+        made_by: Command that makes a file of this level; '' for fp32, which training makes.
     """
 
     computes_in: str
     derivable_from: tuple[str, ...]
     packed_as: str | None = None
     n_bits: int = 32
+    made_by: str = ''
 
     @property
     def dtype(self) -> torch.dtype:
@@ -36,14 +38,18 @@ class Quantization:
 
 
 _SHARED = {n_bits: f'shared-{n_bits}' for n_bits in range(2, 9)}
+_QUANTIZE = 'seg_ros quantize --level {}'
 _COARSE = ('int8', 'int4', *_SHARED.values())
 
 QUANTIZATIONS: dict[str, Quantization] = {
     'fp32': Quantization('float32', ('fp32', *_COARSE)),
-    'bf16': Quantization('bfloat16', ('fp32', 'bf16', *_COARSE), n_bits=16),
-    'fp16': Quantization('float16', ('fp32', 'fp16', *_COARSE), n_bits=16),
-    'int8': Quantization('int8', ('fp32', 'int8'), 'int8', 8),
-    'int4': Quantization('float32', ('int4',), 'int4', 4),
-    **{level: Quantization('float32', (level,), 'shared', n_bits) for n_bits, level in _SHARED.items()},
+    'bf16': Quantization('bfloat16', ('fp32', 'bf16', *_COARSE), n_bits=16, made_by=_QUANTIZE.format('bf16')),
+    'fp16': Quantization('float16', ('fp32', 'fp16', *_COARSE), n_bits=16, made_by=_QUANTIZE.format('fp16')),
+    'int8': Quantization('int8', ('fp32', 'int8'), 'int8', 8, _QUANTIZE.format('int8')),
+    'int4': Quantization('float32', ('int4',), 'int4', 4, _QUANTIZE.format('int4')),
+    **{
+        level: Quantization('float32', (level,), 'shared', n_bits, f'seg_ros share --bits {n_bits}')
+        for n_bits, level in _SHARED.items()
+    },
 }
 """Levels by name. int8 also needs a calibration record in the file."""
