@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import yaml
 from msgspec import Meta
 
 from seg_ros import schema
 from seg_ros.arrays import UNLABELLED, UInt8Array
 from seg_ros.errors import DatasetError
+from seg_ros.userfiles.reading import shown_path
+from seg_ros.userfiles.yaml import read_yaml
 
 Channel = Annotated[int, Meta(ge=0, le=255)]
+_Name = Annotated[str, Meta(min_length=1, max_length=100)]
 
 
 @dataclass(frozen=True)
@@ -22,19 +24,21 @@ class ClassInfo:
 
     Attributes:
         id: Value in label images.
-        name: Name, unique in its class set.
+        name: Name, unique in its class set: 1..100 characters, no control characters.
         colour: (r, g, b), 0..255 each.
 
     Raises:
-        DatasetError: A value has the wrong type, or the colour is out of range.
+        DatasetError: A value has the wrong type or is out of range, or the name is blank.
     """
 
-    id: int
-    name: str
+    id: Channel
+    name: _Name
     colour: tuple[Channel, Channel, Channel]
 
     def __post_init__(self) -> None:
         schema.check_fields(self, DatasetError)
+        is_name = schema.is_plain_text(self.name) and bool(self.name.strip())
+        schema.require(is_name, 'name', self.name, 'text without control characters', DatasetError)
 
     def as_json(self) -> dict[str, Any]:
         """The form in model files and JSON reports."""
@@ -74,14 +78,13 @@ class ClassSet:
     def from_yaml(cls, path: Path) -> 'ClassSet':
         """Read ``config/labels/*.yaml``: a mapping with the single key ``classes``.
 
+        Names are read as they are written: ``name: no`` is the name 'no'.
+
         Raises:
             DatasetError: The file cannot be read or does not hold a class set.
         """
-        try:
-            content = yaml.safe_load(path.read_text(encoding='utf-8'))
-        except (OSError, ValueError, yaml.YAMLError) as err:
-            raise DatasetError(f'class file {path} cannot be read: {err}') from err
-        return schema.build(cls, content, f'class file {path}', DatasetError)
+        content = read_yaml(path, 'class file', DatasetError, text_keys=('name',))
+        return schema.build(cls, content, f'class file {shown_path(path)}', DatasetError)
 
     def __len__(self) -> int:
         return len(self.classes)

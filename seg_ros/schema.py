@@ -10,6 +10,7 @@ import re
 import sys
 import types
 import typing
+import unicodedata
 from collections.abc import Collection
 from difflib import get_close_matches
 from functools import cache
@@ -37,6 +38,12 @@ _PLACE = re.compile(r'(?P<text>.*) - at (?P<key>`key` in )?`\$(?P<path>.*)`', re
 
 _STEP = re.compile(r'\.([^.\[]+)|\[([^\]]+)\]')
 """Step of such a path: ``.field``, ``[index]``, or ``[...]`` for any entry of a dict."""
+
+_CONTROLS = ('Cc', 'Cs', 'Zl', 'Zp')
+"""Categories of Unicode: control characters, halves of characters, separators of lines and paragraphs."""
+
+_DIRECTIONS = '\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069'
+"""Characters that change the direction of the text around them."""
 
 _SHORT = Repr()
 _SHORT.maxstring = _SHORT.maxother = 100
@@ -159,7 +166,7 @@ def _check_keys(kind: Any, content: dict[Any, Any], at: str, may_lack: Collectio
     known = list(field_types(kind))
     for key in content:
         if key not in known:
-            near = get_close_matches(str(key)[:100], known, 1)
+            near = get_close_matches(key[:100], known, 1) if isinstance(key, str) else []
             advice = f'did you mean {near[0]}?' if near else f'known: {", ".join(known)}'
             raise _MismatchError(_join(at, key), f' is not a known key; {advice}')
     for key in _required(kind, may_lack):
@@ -220,6 +227,8 @@ def _expected(hint: Any, text: str) -> str:
         *names, last = map(str, typing.get_args(core))
         return f'{", ".join(names)} or {last}' if names else last
     metas = bounds_of(hint)
+    if core is str and metas and ', got ' not in text:
+        return in_words(metas[0]).replace('entries', 'characters')
     if metas and ', got ' not in text:
         return in_words(metas[0])
     expected = text.removeprefix('Expected ').partition(', got ')[0]
@@ -230,6 +239,8 @@ def _expected(hint: Any, text: str) -> str:
 
 def in_words(bounds: Meta) -> str:
     """Bounds as an error message states them, for example '0 .. 1' or 'more than 0'."""
+    if bounds.max_length is not None and bounds.min_length != bounds.max_length:
+        return f'{bounds.min_length or 0} .. {bounds.max_length} entries'
     if bounds.min_length is not None:
         return f'{bounds.min_length} {"" if bounds.max_length == bounds.min_length else "or more "}entries'
     if bounds.ge is not None and bounds.le is not None:
@@ -272,6 +283,11 @@ def _part(hint: Any, index: int) -> Any:
 def _join(at: str, key: object) -> str:
     name = key if isinstance(key, str) and len(key) <= 100 else shown(key)
     return f'{at}.{name}' if at else str(name)
+
+
+def is_plain_text(text: str) -> bool:
+    """Whether a text has no control characters, line breaks, or changes of its direction."""
+    return not any(unicodedata.category(c) in _CONTROLS or c in _DIRECTIONS for c in text)
 
 
 def shown(value: object) -> str:

@@ -54,7 +54,7 @@ def test_a_file_that_is_none_is_named(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r'a\.yaml: colours is not a known key; known: classes'):
         ClassSet.from_yaml(tmp_path / 'a.yaml')
     (tmp_path / 'b.yaml').write_text('')
-    with pytest.raises(DatasetError, match=r'b\.yaml is None'):
+    with pytest.raises(DatasetError, match=r'b\.yaml is empty'):
         ClassSet.from_yaml(tmp_path / 'b.yaml')
     with pytest.raises(DatasetError, match=r'missing\.yaml'):
         ClassSet.from_yaml(tmp_path / 'missing.yaml')
@@ -63,3 +63,35 @@ def test_a_file_that_is_none_is_named(tmp_path: Path) -> None:
 def test_a_colour_out_of_range_is_refused() -> None:
     with pytest.raises(DatasetError, match=r'colour\[2\] is 300'):
         ClassInfo(0, 'sky', (0, 0, 300))
+
+
+@pytest.mark.parametrize('name', ['no', 'on', 'null', '1e3', '12:30', 'Straße'])
+@pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16', 'latin-1'])
+def test_names_are_read_as_written(tmp_path: Path, name: str, encoding: str) -> None:
+    text = f'classes:\r\n  - {{id: 0, name: {name}, colour: [1, 2, 3]}}\r\n'
+    (tmp_path / 'c.yaml').write_bytes(text.encode(encoding))
+    assert ClassSet.from_yaml(tmp_path / 'c.yaml').names == [name]
+
+
+@pytest.mark.parametrize(
+    ('row', 'complaint'),
+    [
+        ({'name': 'a\nERROR forged'}, 'control'),
+        ({'name': '\u202egnp'}, 'control'),
+        ({'name': ' '}, 'control'),
+        ({'name': ''}, r'1 \.\. 100 characters'),
+        ({'name': 'x' * 100_000}, r'1 \.\. 100 characters'),
+        ({'name': False}, 'False; expected str'),
+        ({'id': 0.9}, '0.9; expected int'),
+        ({'id': True}, 'True; expected int'),
+        ({'id': 10**5000}, r'expected 0 \.\. 255'),
+        ({'colour': [0.5, 0.5, 0.5]}, '0.5; expected int'),
+        ({'colour': [70.0, 70, 70]}, '70.0; expected int'),
+        ({'colour': '#ff0000'}, 'expected a list'),
+        ({16**5000: 1}, 'not a known key'),
+    ],
+)
+def test_values_of_another_type_are_refused(row: dict[object, object], complaint: str) -> None:
+    with pytest.raises(DatasetError, match=complaint) as caught:
+        ClassSet.from_json([{'id': 0, 'name': 'a', 'colour': [1, 2, 3], **row}])
+    assert len(str(caught.value)) < 400

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from seg_ros.datasets.registry import DATASETS
 from seg_ros.errors import ParameterError, RecipeError
 from seg_ros.inference.parameter import field_of
 from seg_ros.inference.settings import BY_NAME, MODEL_PARAMETERS, Settings, check
 from seg_ros.resources import find_file
+from seg_ros.schema import shown
+from seg_ros.userfiles.yaml import parse_yaml
 
 if TYPE_CHECKING:
     from seg_ros.datasets.dataset import Dataset
@@ -281,14 +281,9 @@ def mapping_from(text: str, option: str) -> dict[str, Any]:
     Raises:
         RecipeError: The text is not a mapping in YAML.
     """
-    from seg_ros.training.recipe import read_yaml
-
-    try:
-        content = read_yaml(text)
-    except yaml.YAMLError as err:
-        raise RecipeError(f'{option} is not YAML: {err}') from err
+    content = parse_yaml(text, option, RecipeError)
     if not isinstance(content, dict):
-        raise RecipeError(f'{option} is {content!r}; expected keys and values, such as "{{flip: 0.5}}"')
+        raise RecipeError(f'{option} is {shown(content)}; expected keys and values, such as "{{flip: 0.5}}"')
     return content
 
 

@@ -1,9 +1,10 @@
-"""Image files: RGB in memory, any format of OpenCV on disk.
+"""Image files: RGB in memory; PNG, JPEG, WebP, BMP, TIFF and PPM on disk.
 
-OpenCV keeps colours as BGR. It returns None for a file that it cannot read and False for one that it cannot
-write. These functions convert the colours and raise errors.
+A file is read and its header checked before OpenCV decodes it: OpenCV cannot open every name, ends the
+process for some sizes, and returns half an image for some files that end early.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,10 @@ import numpy.typing as npt
 
 from seg_ros.arrays import UInt8Array
 from seg_ros.errors import ImageError, UnavailableError
+from seg_ros.images import png
+from seg_ros.images.exif import turned
+from seg_ros.images.header import ImageHeader, read_header
+from seg_ros.userfiles.reading import read_bytes, shown_path
 
 IMAGE_SUFFIXES = ('.png', '.webp', '.jpg', '.jpeg', '.bmp', '.ppm', '.tif', '.tiff')
 """Suffixes of the files that are images, in lower case."""
@@ -20,8 +25,92 @@ IMAGE_SUFFIXES = ('.png', '.webp', '.jpg', '.jpeg', '.bmp', '.ppm', '.tif', '.ti
 _FULL_COLOUR = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)  # for thin lines
 
 
+FILE_LIMIT = 1 << 30
+"""Maximum size of an image file in bytes."""
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """An image file that is known to be complete, not yet decoded.
+
+    Attributes:
+        path: Path of the file.
+        header: Properties of the image.
+        content: Content of the file.
+    """
+
+    path: Path
+    header: ImageHeader
+    content: bytes
+
+    def colours(self, *, is_turned: bool = True) -> UInt8Array:
+        """Decode in colour.
+
+        Args:
+            is_turned: Whether to turn the image by its EXIF orientation, as viewers do.
+
+        Returns:
+            (H, W, 3) uint8 RGB.
+
+        Raises:
+            ImageError: OpenCV cannot decode the file.
+        """
+        bgr = self._decoded(self.content, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        rgb = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+        return turned(rgb, self.header.orientation) if is_turned else rgb
+
+    def values(self) -> npt.NDArray[Any]:
+        """Decode samples as they are stored, turned by the EXIF orientation.
+
+        A PNG file with a palette gives its indices. A grey PNG file of 1, 2 or 4 bits gives its samples: 0 to
+        1, 3 or 15.
+
+        Returns:
+            (H, W) or (H, W, C) array with the data type of the file; colours stay in OpenCV's order, BGR.
+
+        Raises:
+            ImageError: OpenCV cannot decode the file.
+        """
+        header = self.header
+        is_png = header.format == 'PNG'
+        content = png.as_indices(self.content) if is_png and header.has_palette else self.content
+        values = self._decoded(content, cv2.IMREAD_UNCHANGED)
+        if is_png and header.bits < 8 and values.ndim == 2:
+            values = values // (255 // ((1 << header.bits) - 1))  # OpenCV stretches them to 0..255
+        return turned(values, header.orientation)
+
+    def _decoded(self, content: bytes, flags: int) -> npt.NDArray[Any]:
+        try:
+            values = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+        except (cv2.error, MemoryError) as err:
+            raise ImageError(f'{shown_path(self.path)} cannot be decoded') from err
+        size = self.header.height, self.header.width
+        is_size = values is not None and (
+            values.shape[:2] == size or (self.header.format == 'TIFF' and values.shape[1::-1] == size)
+        )
+        if values is None or not is_size:
+            raise ImageError(f'{shown_path(self.path)} is a damaged {self.header.format} file')
+        return np.asarray(values)
+
+
+def open_image(path: Path) -> ImageFile:
+    """Read an image file without decoding it.
+
+    Args:
+        path: Path of the file.
+
+    Raises:
+        ImageError: The file is missing, is not an image, is damaged or ends early, or is too large.
+    """
+    content = read_bytes(path, ImageError, FILE_LIMIT)
+    try:
+        return ImageFile(path, read_header(content), content)
+    except ImageError as err:
+        raise ImageError(f'{shown_path(path)} {err}') from err
+
+
 def read_image(path: Path) -> UInt8Array:
-    """Read an image file in colour.
+    """Read an image file in colour, turned by its EXIF orientation.
 
     Args:
         path: Path of the file.
@@ -30,25 +119,21 @@ def read_image(path: Path) -> UInt8Array:
         (H, W, 3) uint8 RGB.
 
     Raises:
-        ImageError: The file is missing, or is not an image that OpenCV reads.
+        ImageError: As for :func:`open_image` and :meth:`ImageFile.colours`.
     """
-    bgr = _read(path, cv2.IMREAD_COLOR)
-    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+    return open_image(path).colours()
 
 
 def read_values(path: Path) -> npt.NDArray[Any]:
-    """Read an image file whose values are not colours, such as class ids, without converting anything.
+    """Read an image file whose values are not colours, such as class ids; see :meth:`ImageFile.values`.
 
     Args:
         path: Path of the file.
 
-    Returns:
-        (H, W) or (H, W, C) array with the data type of the file; colours stay in OpenCV's order, BGR.
-
     Raises:
-        ImageError: The file is missing, or is not an image that OpenCV reads.
+        ImageError: As for :func:`open_image` and :meth:`ImageFile.values`.
     """
-    return _read(path, cv2.IMREAD_UNCHANGED)
+    return open_image(path).values()
 
 
 def write_image(path: Path, picture: UInt8Array) -> None:
@@ -62,10 +147,24 @@ def write_image(path: Path, picture: UInt8Array) -> None:
         ImageError: The array has another shape or data type, or the file cannot be written.
         UnavailableError: OpenCV on this computer does not write this format.
     """
-    if not cv2.haveImageWriter(str(path)):
-        raise UnavailableError(f"OpenCV does not write '{path.suffix}' files ({path}); use .png or .jpg")
-    if not cv2.imwrite(str(path), _as_bgr(picture)):
-        raise ImageError(f'{path} cannot be written; check that its folder exists and allows new files')
+    suffix = path.suffix.encode('ascii', 'replace').decode()  # OpenCV dies of other names
+    if not cv2.haveImageWriter(f'a{suffix}'):
+        raise UnavailableError(
+            f"OpenCV does not write '{suffix}' files ({shown_path(path)}); use .png or .jpg"
+        )
+    try:
+        is_encoded, content = cv2.imencode(suffix, _as_bgr(picture))
+        if is_encoded:
+            path.write_bytes(content.tobytes())
+            return
+        reason = 'OpenCV cannot encode it'
+    except (OSError, ValueError, cv2.error) as err:
+        if isinstance(err, ImageError):
+            raise
+        reason = str(getattr(err, 'strerror', None) or 'OpenCV cannot encode it')
+    raise ImageError(
+        f'{shown_path(path)} cannot be written ({reason}); check that its folder exists and allows new files'
+    )
 
 
 def encode_jpeg(picture: UInt8Array, quality: int) -> bytes:
@@ -84,13 +183,6 @@ def encode_jpeg(picture: UInt8Array, quality: int) -> bytes:
     options = (cv2.IMWRITE_JPEG_QUALITY, quality, *_FULL_COLOUR)
     _, content = cv2.imencode('.jpg', _as_bgr(picture), options)
     return content.tobytes()
-
-
-def _read(path: Path, flags: int) -> npt.NDArray[Any]:
-    values = cv2.imread(str(path), flags)
-    if values is None:
-        raise ImageError(f'{path} is missing or is not an image that OpenCV reads')
-    return np.asarray(values)
 
 
 def _as_bgr(picture: UInt8Array) -> UInt8Array:

@@ -1,28 +1,29 @@
 """Training recipes: the content of ``config/train/*.yaml``, checked before training starts."""
 
 import dataclasses
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
-import yaml
 from msgspec import Meta
 
 from seg_ros import schema
 from seg_ros.datasets.wrappers import Relabel
 from seg_ros.errors import RecipeError, look_up
+from seg_ros.modelfile.metadata import SIZE_LIMIT
 from seg_ros.networks.image_network import Normalisation
 from seg_ros.quantization.levels import QUANTIZATIONS
 from seg_ros.schema import Count, CountOrZero, Fraction, NotNegative, Positive
 from seg_ros.training.augment import Augmentation
 from seg_ros.training.copy_paste import Paste
+from seg_ros.userfiles.reading import shown_path
+from seg_ros.userfiles.yaml import DEPTH_LIMIT, parse_yaml, read_yaml
 
 T = TypeVar('T')
 
-_Side = Annotated[int, Meta(ge=32)]
+_Side = Annotated[int, Meta(ge=32, le=SIZE_LIMIT)]
 _LessThanOne = Annotated[float, Meta(ge=0, lt=1)]
 
 
@@ -114,10 +115,10 @@ class EmbeddingRecipe:
 
     Attributes:
         taps: Names of the sub-modules whose results the head reads, beside the image.
-        dimensions: Number of dimensions of an embedding.
+        dimensions: Number of dimensions of an embedding, 1..256 as in model files.
         stride: Distance between embeddings, in pixels.
-        window: Width and height of the window of the filter and of the pair loss, in embeddings, odd.
-        iterations: Number of times that the filter is applied.
+        window: Width and height of the window of the filter and of the pair loss, in embeddings: odd, 3..99.
+        iterations: Number of times that the filter is applied, 1..100.
         hardness: Hardness of the filter at the start of training.
         pairs: Weight of seg_ros.training.losses.pair_loss.
         near: L1 distance up to which two pixels of one class cost nothing.
@@ -126,10 +127,10 @@ class EmbeddingRecipe:
     """
 
     taps: Annotated[tuple[str, ...], Meta(min_length=1)]
-    dimensions: Count = 12
+    dimensions: Annotated[int, Meta(ge=1, le=256)] = 12
     stride: Literal[1, 2, 4, 8] = 8
-    window: Annotated[int, Meta(ge=3)] = 9
-    iterations: Count = 4
+    window: Annotated[int, Meta(ge=3, le=99)] = 9
+    iterations: Annotated[int, Meta(ge=1, le=100)] = 4
     hardness: Positive = 4.0
     pairs: NotNegative = 1.0
     near: NotNegative = 0.5
@@ -272,29 +273,12 @@ def _require(holds: bool, name: str, value: object, expected: str) -> None:
     schema.require(holds, name, value, expected, RecipeError)
 
 
-class _RecipeLoader(yaml.SafeLoader):
-    """YAML 1.1, except that 1e-3 is a number, as in YAML 1.2."""
-
-
-_RecipeLoader.add_implicit_resolver(
-    'tag:yaml.org,2002:float', re.compile(r'[-+]?\d+(\.\d*)?[eE][-+]?\d{1,2}\Z'), list('-+0123456789')
-)
-
-
-def read_yaml(text: str) -> Any:
-    """Parse YAML as it is written in recipes; raises yaml.YAMLError or ValueError."""
-    return yaml.load(text, _RecipeLoader)
-
-
 def read_recipe(kind: type[T], path: Path, changes: Sequence[str]) -> T:
     """Read a recipe of any kind from a YAML file; see ``Recipe.from_yaml``."""
-    try:
-        content = read_yaml(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError, yaml.YAMLError) as err:
-        raise RecipeError(f'recipe {path} cannot be read: {err}') from err
+    content = read_yaml(path, 'recipe', RecipeError)
     for change in changes:
         _change(content, change)
-    return schema.build(kind, content, str(path), RecipeError)
+    return schema.build(kind, content, shown_path(path), RecipeError)
 
 
 def _change(content: Any, change: str) -> None:
@@ -303,11 +287,16 @@ def _change(content: Any, change: str) -> None:
     *parents, last = path.split('.')
     if not (equals and last):
         raise RecipeError(
-            f"'{change}' is not a change; expected key=value, such as epochs=5 or augment.flip=0"
+            f'{schema.shown(change)} is not a change; expected key=value, such as epochs=5 or augment.flip=0'
         )
+    where = f'change {schema.shown(change)}'
+    schema.require(
+        len(parents) < DEPTH_LIMIT, where, len(parents), f'at most {DEPTH_LIMIT} keys', RecipeError
+    )
+    value = parse_yaml(text, where, RecipeError)
     try:
         for key in parents:
             content = content[int(key)] if isinstance(content, list) else content.setdefault(key, {})
-        content[int(last) if isinstance(content, list) else last] = read_yaml(text)
-    except (AttributeError, LookupError, TypeError, ValueError, yaml.YAMLError) as err:
-        raise RecipeError(f"'{change}' does not fit the recipe: {err}") from err
+        content[int(last) if isinstance(content, list) else last] = value
+    except (AttributeError, LookupError, TypeError, ValueError) as err:
+        raise RecipeError(f'{where} does not fit the recipe: {err}') from err

@@ -6,9 +6,11 @@ import yaml
 
 from seg_ros.datasets.registry import DATASETS
 from seg_ros.errors import RecipeError
+from seg_ros.modelfile.metadata import EmbeddingMetadata
 from seg_ros.networks.registry import MODELS
 from seg_ros.resources import resource
-from seg_ros.training.recipe import Recipe
+from seg_ros.schema import bounds_of, field_types
+from seg_ros.training.recipe import EmbeddingRecipe, Recipe
 
 SHIPPED = sorted(resource('config/train').glob('*.yaml'))
 
@@ -88,7 +90,7 @@ def test_what_is_no_recipe_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / 'r.yaml').write_bytes(text.encode('latin-1'))
     with pytest.raises(RecipeError, match=r'r\.yaml'):
         Recipe.from_yaml(tmp_path / 'r.yaml')
-    with pytest.raises(RecipeError, match='cannot be read'):
+    with pytest.raises(RecipeError, match=r'absent\.yaml does not exist'):
         Recipe.from_yaml(tmp_path / 'absent.yaml')
 
 
@@ -115,3 +117,26 @@ def test_changes_apply(tiny: dict[str, Any], tmp_path: Path) -> None:
 def test_a_change_that_does_not_fit_is_named(tiny: dict[str, Any], tmp_path: Path, change: str) -> None:
     with pytest.raises(RecipeError, match=change.split('=')[0] or change):
         load(tiny, tmp_path, change)
+
+
+@pytest.mark.parametrize('key', ['dimensions', 'window', 'iterations'])
+def test_embeddings_are_bounded_as_in_model_files(key: str) -> None:
+    most, of_file = (bounds_of(field_types(kind)[key])[0].le for kind in (EmbeddingRecipe, EmbeddingMetadata))
+    assert isinstance(most, int)
+    assert most == of_file
+    settings: dict[str, Any] = {key: most + 2}
+    with pytest.raises(RecipeError, match=f'{key} is {most + 2}'):
+        EmbeddingRecipe(('a',), **settings)
+
+
+def test_changes_are_bounded(tiny_file: Path) -> None:
+    for change, words in (
+        ('arguments.' + 'a.' * 5000 + 'b=1', 'at most 32'),
+        ('epochs=' + '9' * 5000, 'number of'),
+        ('epochs=[', 'line 1'),
+        ('epochs=!!timestamp x', 'timestamp'),
+        ('input_size=[32, 100000]', '8192'),
+    ):
+        with pytest.raises(RecipeError, match=words) as caught:
+            Recipe.from_yaml(tiny_file, [change])
+        assert '\n' not in str(caught.value)

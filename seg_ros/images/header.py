@@ -1,0 +1,83 @@
+"""Headers of image files: format, size and kind of the samples, read before anything is decoded.
+
+The parsers also find files that end early. OpenCV fills the rest of some of them with grey.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from seg_ros.errors import ImageError
+from seg_ros.images import jpeg, other_formats, png
+from seg_ros.images.exif import UPRIGHT
+
+PIXEL_LIMIT = 1 << 28
+"""Maximum number of pixels; a colour image of this size takes 768 MB."""
+
+
+@dataclass(frozen=True)
+class ImageHeader:
+    """Properties of an image file.
+
+    Attributes:
+        format: 'PNG', 'JPEG', 'WebP', 'BMP', 'TIFF', or 'PNM' for PBM, PGM and PPM.
+        width: Width in pixels, as stored.
+        height: Height in pixels, as stored.
+        bits: Number of bits of a sample.
+        has_palette: Whether the samples are indices into a palette.
+        is_lossy: Whether the compression changes values.
+        orientation: EXIF orientation, 1..8; 1 = upright.
+    """
+
+    format: str
+    width: int
+    height: int
+    bits: int = 8
+    has_palette: bool = False
+    is_lossy: bool = False
+    orientation: int = UPRIGHT
+
+
+_PARSERS: tuple[tuple[bytes, str, Callable[[bytes], dict[str, int]]], ...] = (
+    (png.SIGNATURE, 'PNG', png.parse),
+    (b'\xff\xd8', 'JPEG', jpeg.parse),
+    (b'RIFF', 'WebP', other_formats.parse_webp),
+    (b'BM', 'BMP', other_formats.parse_bmp),
+    (b'II*\0', 'TIFF', other_formats.parse_tiff),
+    (b'MM\0*', 'TIFF', other_formats.parse_tiff),
+    *((b'P%d' % n, 'PNM', other_formats.parse_pnm) for n in range(1, 7)),
+)
+
+
+def read_header(content: bytes) -> ImageHeader:
+    """Header of an image file.
+
+    Args:
+        content: Content of the whole file.
+
+    Raises:
+        ImageError: The format is unknown, the file is damaged or ends early, or the image is too large.
+    """
+    for signature, name, parse in _PARSERS:
+        if content.startswith(signature):
+            header = _parsed(content, name, parse)
+            break
+    else:
+        raise ImageError('is not an image that seg_ros reads; expected PNG, JPEG, WebP, BMP, TIFF or PPM')
+    if not (header.width > 0 and header.height > 0):
+        raise ImageError(f'is a {header.format} file of {header.width} x {header.height} pixels')
+    if header.width * header.height > PIXEL_LIMIT:
+        raise ImageError(
+            f'has {header.width} x {header.height} pixels; expected at most {PIXEL_LIMIT:,} in total'
+        )
+    return header
+
+
+def _parsed(content: bytes, name: str, parse: Callable[[bytes], dict[str, int]]) -> ImageHeader:
+    try:
+        found = parse(content)
+    except (LookupError, ValueError, ArithmeticError) as err:
+        if isinstance(err, ImageError):
+            raise
+        raise ImageError(f'is a damaged {name} file') from err
+    has_palette, is_lossy = (bool(found.pop(key, 0)) for key in ('has_palette', 'is_lossy'))
+    return ImageHeader(name, **found, has_palette=has_palette, is_lossy=is_lossy)

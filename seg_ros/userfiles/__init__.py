@@ -1,0 +1,1 @@
+"""Files that users write: bounded reading of bytes and text, and YAML."""
