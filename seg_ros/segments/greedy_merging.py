@@ -17,10 +17,8 @@ import numpy.typing as npt
 from seg_ros._numba import compiled_where_possible, inlined_where_possible
 from seg_ros.arrays import Float32Array, Int32Array, UInt64Array
 from seg_ros.segments.bit_count import n_ones
+from seg_ros.segments.ranking import UNREACHED, DistanceRanking, nearest_pair, ranking_of, set_distance
 from seg_ros.segments.union_find import root_of, tree_numbers
-
-_UNREACHED = np.float32(np.inf)
-_BLOCK, _LAST = 32, np.int32(2**31 - 1)
 
 
 class RegionGraph(NamedTuple):
@@ -68,22 +66,6 @@ class DistanceWeights(NamedTuple):
 
     size_power: np.float32
     border_share: np.float32
-
-
-class DistanceRanking(NamedTuple):
-    """Distance of each region to its nearest neighbour, in blocks that make the minimum quick to find.
-
-    Attributes:
-        distances: (n rounded up to whole blocks,) float32, 0 or more; infinite = no neighbour.
-        bits: The same memory as int32. For numbers of 0 or more the order is the same and the search faster.
-        minima: (blocks rounded up to whole blocks of blocks,) int32, minimum of the bits of each block.
-        tops: (blocks of blocks,) int32, minimum of each block of ``minima``.
-    """
-
-    distances: Float32Array
-    bits: Int32Array
-    minima: Int32Array
-    tops: Int32Array
 
 
 class NearestNeighbours(NamedTuple):
@@ -140,20 +122,20 @@ def merge_most_similar(
     neighbour, is_bound, ranking = nearest
     visit = 0
     while True:
-        one = _nearest_pair(ranking)
+        one = nearest_pair(ranking)
         distance = ranking.distances[one]
-        if distance > limit or distance == _UNREACHED:
+        if distance > limit or distance == UNREACHED:
             return tree_numbers(graph.parent)
         visit += 1
         if is_bound[one]:
             _tidy_borders(graph, one, visit)
             neighbour[one], distance = _nearest_neighbour(graph, features, weights, one)
             is_bound[one] = False
-            _set_distance(ranking, one, distance)
+            set_distance(ranking, one, distance)
             continue
         other = neighbour[one]
         _merge(graph, features, sums, one, other)
-        _set_distance(ranking, other, _UNREACHED)
+        set_distance(ranking, other, UNREACHED)
         _tidy_borders(graph, one, visit)
         _update_neighbours(graph, features, weights, nearest, one, other)
 
@@ -253,17 +235,10 @@ def _graph_of(pairs: Int32Array, lengths: Int32Array, features: RegionFeatures) 
 def _nearest_of(graph: RegionGraph, features: RegionFeatures, weights: DistanceWeights) -> NearestNeighbours:
     """Nearest neighbour of every region."""
     n = graph.parent.size
-    n_blocks = n // _BLOCK + 1
-    n_tops = n_blocks // _BLOCK + 1
-    distances = np.full(n_blocks * _BLOCK, _UNREACHED, np.float32)
-    minima, tops = np.full(n_tops * _BLOCK, _LAST, np.int32), np.empty(n_tops, np.int32)
-    ranking = DistanceRanking(distances, distances.view(np.int32), minima, tops)
-    neighbour = np.empty(n, np.int32)
+    neighbour, distances = np.empty(n, np.int32), np.empty(n, np.float32)
     for region in range(n):
         neighbour[region], distances[region] = _nearest_neighbour(graph, features, weights, region)
-    for block in range(n_blocks):
-        _set_distance(ranking, block * _BLOCK, distances[block * _BLOCK])
-    return NearestNeighbours(neighbour, np.zeros(n, np.bool_), ranking)
+    return NearestNeighbours(neighbour, np.zeros(n, np.bool_), ranking_of(distances))
 
 
 @compiled_where_possible
@@ -272,7 +247,7 @@ def _nearest_neighbour(
 ) -> tuple[Any, np.float32]:
     """Nearest neighbour of a region, of equally near ones the lowest, and its distance."""
     pairs, borders, following = graph.pairs, graph.borders, graph.following
-    nearest, least = np.int32(-1), _UNREACHED
+    nearest, least = np.int32(-1), UNREACHED
     half = graph.first[one]
     while half >= 0:
         near = pairs[half // 2, 1 - half % 2]
@@ -281,42 +256,6 @@ def _nearest_neighbour(
             nearest, least = near, distance
         half = following[half]
     return nearest, least
-
-
-@compiled_where_possible
-def _set_distance(ranking: DistanceRanking, region: Any, distance: Any) -> None:
-    """Set the distance of a region to its nearest neighbour, and update the minimum of its block."""
-    ranking.distances[region] = distance
-    block = region // _BLOCK
-    top = block // _BLOCK
-    ranking.minima[block] = _lowest(ranking.bits[block * _BLOCK : block * _BLOCK + _BLOCK])
-    ranking.tops[top] = _lowest(ranking.minima[top * _BLOCK : top * _BLOCK + _BLOCK])
-
-
-@inlined_where_possible
-def _lowest(values: Int32Array) -> Any:
-    """Minimum of a block."""
-    lowest = _LAST
-    for value in values:
-        lowest = min(lowest, value)
-    return lowest
-
-
-@compiled_where_possible
-def _nearest_pair(ranking: DistanceRanking) -> int:
-    """Region with the smallest distance to its nearest neighbour, of equal ones the lowest."""
-    bits, minima, tops = ranking.bits, ranking.minima, ranking.tops
-    best = 0
-    for top in range(tops.size):
-        if tops[top] < tops[best]:
-            best = top
-    block = best * _BLOCK
-    while minima[block] != tops[best]:
-        block += 1
-    region = block * _BLOCK
-    while bits[region] != minima[block]:
-        region += 1
-    return region
 
 
 @compiled_where_possible
@@ -388,7 +327,7 @@ def _update_neighbours(
     neighbour, is_bound, ranking = nearest
     distances = ranking.distances
     pairs, borders, following = graph.pairs, graph.borders, graph.following
-    closest, least = np.int32(-1), _UNREACHED
+    closest, least = np.int32(-1), UNREACHED
     half = graph.first[one]
     while half >= 0:
         near = pairs[half // 2, 1 - half % 2]
@@ -399,9 +338,9 @@ def _update_neighbours(
         is_tie = distance == distances[near] and not is_bound[near] and one < neighbour[near]
         if distance < distances[near] or is_tie or (was_nearest and distance == distances[near]):
             neighbour[near], is_bound[near] = one, False
-            _set_distance(ranking, near, distance)
+            set_distance(ranking, near, distance)
         elif was_nearest:
             neighbour[near], is_bound[near] = -1, True
         half = following[half]
     neighbour[one] = closest
-    _set_distance(ranking, one, least)
+    set_distance(ranking, one, least)
