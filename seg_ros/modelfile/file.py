@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from seg_ros.errors import ModelFileError, UnknownNameError, look_up
+from seg_ros.modelfile import strict_json
 from seg_ros.modelfile.container import Container, read_container, write_container
 from seg_ros.modelfile.content import (
     METADATA_KEY,
@@ -192,7 +193,7 @@ def load_model(name: str | Path) -> Model:
     except UnknownNameError:
         raise
     except ModelFileError as err:
-        raise type(err)(f'model file {identity.path}: {err}') from err
+        raise type(err)(f'model file {identity.path}: {strict_json.one_line(str(err))}') from err
     except MemoryError as err:
         raise ModelFileError(f'model file {identity.path}: not enough memory: {err}') from err
     return Model(

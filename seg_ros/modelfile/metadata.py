@@ -188,6 +188,9 @@ class ModelMetadata:
 
     def _check_texts(self) -> None:
         strict_json.check_name(self.architecture, 'architecture')
+        strict_json.check_name(self.quantization, 'quantization')
+        if self.codes is not None:
+            strict_json.check_name(self.codes.superpixels, 'codes.superpixels')
         for name in self.classes.names:
             strict_json.check_name(name, 'a class name')
         object.__setattr__(self, 'licence', self.licence.strip())  # recipes end it with a line break

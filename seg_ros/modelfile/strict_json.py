@@ -80,6 +80,11 @@ def check_record(content: Any, where: str) -> None:
             raise ModelFileError(f'{where} contains {schema.shown(value)}; expected finite 64-bit numbers')
 
 
+def one_line(text: str) -> str:
+    """A text for a message, with hidden characters escaped."""
+    return ''.join(ascii(c)[1:-1] if unicodedata.category(c) in _HIDDEN else c for c in text)
+
+
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) < len(pairs):

@@ -58,5 +58,9 @@ class CodePooling:
 
     def golden(self, logits: torch.Tensor, image: UInt8Array) -> UInt8Array:
         """Codes for a golden record: (S, n_bits / 8) uint8 of the blocks of a (H, W, 3) image, 6 in a row."""
+        return pack(self.golden_means(logits, image) > 0)
+
+    def golden_means(self, logits: torch.Tensor, image: UInt8Array) -> Float32Array:
+        """(S, n_bits) float32 mean logits, whose signs are the codes of :meth:`golden`."""
         region_size = max(image.shape[1] // _GOLDEN_GRID, 2)
-        return pack(self.means(logits, lab_planes(image), blocks(image, region_size=region_size)) > 0)
+        return self.means(logits, lab_planes(image), blocks(image, region_size=region_size))

@@ -12,7 +12,8 @@ from seg_ros.errors import ModelFileError, SelfCheckError, UnavailableError
 from seg_ros.inference.backends.registry import BACKENDS
 from seg_ros.inference.segmenter import Segmenter
 from seg_ros.inference.settings import Settings
-from seg_ros.modelfile.file import METADATA_KEY, load_model
+from seg_ros.modelfile.content import METADATA_KEY
+from seg_ros.modelfile.file import load_model
 from seg_ros.segments.code_pooling import CodePooling
 from seg_ros.segments.colour import colour_moments, lab_planes
 from seg_ros.segments.hamming import unpack
