@@ -30,6 +30,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def summary(model: Model) -> str:
     """Summary of a model in about twelve lines."""
+    from seg_ros.modelfile.precision import possible_levels
+
     metadata = model.metadata
     height, width = metadata.input_size
     figures = {k: v for k, v in metadata.figures.items() if isinstance(v, (int, float, str))}
@@ -39,6 +41,7 @@ def summary(model: Model) -> str:
         'architecture': f'{metadata.architecture}, {model.n_parameters} parameters, {metadata.quantization}',
         'input': f'{width} x {height} pixels, {metadata.normalisation.channel_order}, '
         f'mean {metadata.normalisation.mean}, std {metadata.normalisation.std}',
+        'can run at': ', '.join(possible_levels(model)),
         'classes': ', '.join(metadata.classes.names) or 'none',
         'golden record': f'{len(model.golden.images)} images of {model.golden.images.shape[2]} x '
         f'{model.golden.images.shape[1]} pixels',

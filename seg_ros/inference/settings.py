@@ -46,7 +46,10 @@ class Settings:
     quantization: Annotated[
         str,
         Choices(('auto', *QUANTIZATIONS)),
-        Meta(description='Numerical precision; auto = the level of the model file.'),
+        Meta(
+            description='Numerical precision; auto = the level of the model file. '
+            'A file gives only some levels, which seg_ros info lists.'
+        ),
         RELOAD,
         MODEL,
     ] = 'auto'

@@ -25,6 +25,7 @@ TEXT_LIMIT = 16_384
 
 _DIGITS_LIMIT = 4000  # Python itself refuses integers of more than 4300 digits
 _LARGEST_INTEGER = 2**63
+_MESSAGE_LIMIT = 1000
 _HIDDEN = ('Cc', 'Cf', 'Cs', 'Zl', 'Zp')
 """Unicode categories of controls, formats such as reversed writing, lone surrogates, and line separators."""
 
@@ -81,8 +82,11 @@ def check_record(content: Any, where: str) -> None:
 
 
 def one_line(text: str) -> str:
-    """A text for a message, with hidden characters escaped."""
-    return ''.join(ascii(c)[1:-1] if unicodedata.category(c) in _HIDDEN else c for c in text)
+    """A text for a message: its first thousand characters, with hidden ones escaped."""
+    escaped = ''.join(
+        ascii(c)[1:-1] if unicodedata.category(c) in _HIDDEN else c for c in text[:_MESSAGE_LIMIT]
+    )
+    return f'{escaped}...' if len(text) > _MESSAGE_LIMIT else escaped
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

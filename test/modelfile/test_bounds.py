@@ -1,5 +1,6 @@
 """Hostile model files: small ones that ask for much, and metadata that lie."""
 
+import dataclasses
 import hashlib
 import json
 import resource as limits
@@ -21,7 +22,7 @@ from seg_ros.errors import ModelFileError, SegRosError
 from seg_ros.modelfile import strict_json
 from seg_ros.modelfile.file import load_model, model_bytes, save_model
 from seg_ros.modelfile.golden import Golden
-from seg_ros.modelfile.metadata import ModelMetadata
+from seg_ros.modelfile.metadata import CodeMetadata, ModelMetadata
 from seg_ros.modelfile.packing import pack, unpack
 from seg_ros.resources import resource
 
@@ -195,6 +196,7 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         ('arguments', {'width': [[4]]}, 'width'),
         ('arguments', {str(k): 1 for k in range(99)}, 'arguments'),
         ('normalisation.channel_order', 'rgb\nforged', 'channel'),
+        ('normalisation.channel_order', 'x' * 5000, 'channel'),
         ('normalisation.std', [1e-300, 1, 1], 'std'),
         ('normalisation.mean', [1e300, 0, 0], 'mean'),
         ('calibration', {'ranges': {'a': [-1e308, 1e308]}}, 'ranges'),
@@ -245,13 +247,17 @@ def test_a_network_that_does_not_run_without_a_block_is_refused(tmp_path: Path) 
 
 @pytest.mark.parametrize('taps', [{'nothing': 4}, {'encoder': 4}, {'encoder.0': 5}, {'': 4}])
 def test_taps_that_the_network_does_not_have_are_refused(tmp_path: Path, taps: dict[str, int]) -> None:
-    from seg_ros.modelfile.metadata import CodeMetadata
-
     codes = CodeMetadata(taps, 32)
     metadata = describe(codes=codes)
     record = Golden(golden().images, golden().labels, np.zeros((1, 24, 4), np.uint8))
     save_model(tmp_path / 'm', metadata.build(), metadata, record, codes.build())
     refused_cheaply(tmp_path / 'm', 'tap')
+
+
+@pytest.mark.parametrize('name', ['x' * 5000, 'slic\n', 'none'])
+def test_unknown_superpixels_are_told_in_one_line(forge: Callable[..., Path], name: str) -> None:
+    codes = {**dataclasses.asdict(CodeMetadata({'encoder.0': 4}, 32)), 'superpixels': name}
+    refused_cheaply(forge({'codes': codes}), 'superpixel')
 
 
 @pytest.mark.parametrize(
