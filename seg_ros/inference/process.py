@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -63,12 +64,22 @@ def limit_thread_spinning() -> None:
 _FLUSH_S = 0.2
 _SWITCH_S = 0.001
 _NEVER = 1 << 30
+_LOOK_S = 0.02
+_PORTION = 6
+"""Number of collections of young garbage, each of some 7,000 objects, after which the rest is collected."""
 
 
 class _Collection:
-    """Whether all garbage is collected from time to time, which Python does, or young garbage alone."""
+    """State of garbage collection.
+
+    Attributes:
+        usual: Thresholds of Python.
+        is_exempting: Whether objects are being exempted from it, and a thread does that.
+        has_exempted: Whether :func:`exempt_from_collection` has been called.
+    """
 
     usual = gc.get_threshold()
+    is_exempting = False
     has_exempted = False
 
 
@@ -77,30 +88,44 @@ def short_pauses() -> Iterator[None]:
     """Keep the pauses of other threads short while this thread loads a model.
 
     A collection of all garbage stops every thread for half a second once torch and compilers are imported.
-    Within this context only young objects are collected, which takes milliseconds, until
-    :func:`exempt_from_collection` is called. Threads that wait get their turn after a millisecond. One thread
-    at a time may use it.
+    While libraries are imported and loops compiled, garbage is therefore collected in small portions, and the
+    objects that survive are exempt from then on, see :func:`exempt_from_collection`. Threads that wait get
+    their turn after a millisecond. One thread at a time may use this context.
     """
-    _Collection.usual, interval = gc.get_threshold(), sys.getswitchinterval()
-    gc.set_threshold(*_Collection.usual[:2], _NEVER)
+    interval = sys.getswitchinterval()
     sys.setswitchinterval(_SWITCH_S)
+    if not _Collection.has_exempted:
+        _Collection.usual, _Collection.is_exempting = gc.get_threshold(), True
+        gc.set_threshold(*_Collection.usual[:2], _NEVER)
+        threading.Thread(target=_collect_portions, name='garbage', daemon=True).start()
     try:
         yield
     finally:
+        _Collection.is_exempting = False
         gc.set_threshold(*_Collection.usual)
         sys.setswitchinterval(interval)
 
 
 def exempt_from_collection() -> None:
-    """Exempt all objects that exist at the first call from garbage collection, for good.
+    """Exempt all objects that exist at the first call within :func:`short_pauses` from garbage collection.
 
     To be called by a program when its libraries are imported and no backend is built yet: the objects of
     modules live as long as the process, and looking through them takes most of the time of a collection.
     """
-    if not _Collection.has_exempted:
+    if _Collection.is_exempting:
+        _Collection.is_exempting, _Collection.has_exempted = False, True
         gc.freeze()
-        _Collection.has_exempted = True
-    gc.set_threshold(*_Collection.usual)
+        gc.set_threshold(*_Collection.usual)
+
+
+def _collect_portions() -> None:
+    """Collect garbage in portions that take some 20 ms, until :func:`exempt_from_collection` is called."""
+    gc.freeze()
+    while _Collection.is_exempting:
+        time.sleep(_LOOK_S)
+        if _Collection.is_exempting and gc.get_count()[2] > _PORTION:
+            gc.collect()
+            gc.freeze()
 
 
 def end_now(code: int) -> NoReturn:

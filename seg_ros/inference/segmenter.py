@@ -108,7 +108,7 @@ class Segmenter:
         if settings.segments_refinement > 0 and code_pooling is None:
             raise UnavailableError(f'segments.refinement is set, but {_no_codes(model)}')
         chosen = load_filter(model, size, settings) if settings.embedding_filter_enabled else None
-        report('backend')
+        warm_up(code_pooling=code_pooling, with_filter=chosen is not None, report=report)
         name, backend = choose_backend(
             model,
             settings.backend,
@@ -132,7 +132,6 @@ class Segmenter:
             code_pooling=code_pooling,
             codebook=model.codebook(size),
         )
-        warm_up(unchecked, report)
         report('self-check')
         return replace(unchecked, agreement=check_golden(unchecked))
 

@@ -22,7 +22,18 @@ from seg_ros.inference.backends.torch_eager import TorchBackend
 from seg_ros.networks.frame_network import FrameNetwork
 from seg_ros.quantization.int8_layers import has_float_work
 
-_LIBRARIES = ('torch._dynamo', 'torch._inductor.compile_fx', 'torch._inductor.codecache')
+_LIBRARIES = (
+    'torch._dynamo',
+    'torch._inductor.compile_fx',
+    'torch._inductor.codecache',
+    'torch._inductor.lowering',
+    'torch._inductor.freezing',
+    'torch._inductor.codegen.cpp',
+    'torch._inductor.codegen.cpp_wrapper_cpu',
+    'torch._inductor.fx_passes.joint_graph',
+    'torch._inductor.fx_passes.post_grad',
+    'torch._inductor.fx_passes.quantization',
+)
 
 COMPILERS = ('g++', 'clang++', 'c++')
 
@@ -72,7 +83,8 @@ class CompiledBackend(TorchBackend):
     def import_libraries() -> None:
         _set_folders()
         for name in _LIBRARIES:
-            importlib.import_module(name)
+            with contextlib.suppress(ImportError):  # names depend on the version of torch
+                importlib.import_module(name)
 
 
 @contextlib.contextmanager
