@@ -1,18 +1,20 @@
-"""Starts the node for a camera: ros2 launch seg_ros segmentation.launch.py image:=/camera/image_raw."""
+"""Starts the node for a camera: ros2 launch seg_ros segmentation.launch.py image:=/camera/image_raw.
+
+The launch ends when the node ends, with an exit code other than 0 if the node had one.
+"""
 
 import os
+from pathlib import Path
 
-from launch.actions import DeclareLaunchArgument, EmitEvent, RegisterEventHandler
+import yaml
+from launch.actions import DeclareLaunchArgument, Shutdown
 from launch.conditions import IfCondition
-from launch.events import matches_action
-from launch.substitutions import LaunchConfiguration, PythonExpression
+from launch.events.process import ProcessExited
+from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
-from launch_ros.event_handlers import OnStateTransition
-from launch_ros.events.lifecycle import ChangeState
 from launch_ros.parameter_descriptions import ParameterValue
-from lifecycle_msgs.msg import Transition
 
-from launch import LaunchDescription
+from launch import LaunchContext, LaunchDescription, Substitution
 from seg_ros.resources import resource
 from seg_ros.ros.dds import large_image_transport
 
@@ -41,26 +43,29 @@ def generate_launch_description() -> LaunchDescription:
         namespace=given['namespace'],
         name=given['name'],
         parameters=[
-            given['params_file'],
             {
                 'use_sim_time': ParameterValue(given['use_sim_time'], value_type=bool),
-                'autostart': False,  # events of this launch file start it
+                # Event handlers of a launch would activate it after every configure, by whomever.
+                'autostart': ParameterValue(given['autostart'], value_type=bool),
             },
         ],
         remappings=[('image', given['image'])],
-        ros_arguments=['--log-level', given['log_level']],
+        # launch_ros drops a parameter file that does not exist; the node refuses to start without it.
+        ros_arguments=['--params-file', given['params_file'], '--log-level', given['log_level']],
+        on_exit=end_with_node,
         additional_env=transport,
         output='screen',
     )
-    prefix = topic_prefix(given['namespace'], given['name'])
+    rviz_config = resource('config/segmentation.rviz')
     rviz = Node(
         package='rviz2',
         executable='rviz2',
-        arguments=['-d', str(resource('config/segmentation.rviz'))],
+        namespace=given['namespace'],  # relative image topics are then the same as the node's
+        arguments=['-d', str(rviz_config)],
         parameters=[{'use_sim_time': ParameterValue(given['use_sim_time'], value_type=bool)}],
         remappings=[
             ('/camera/image_raw', given['image']),
-            *((f'/seg_ros/{topic}', [prefix, topic]) for topic in ('overlay', 'confidence', 'labels')),
+            *((f'/seg_ros/{topic}', [FullName(node), f'/{topic}']) for topic in displayed(rviz_config)),
         ],
         additional_env=transport,
         condition=IfCondition(given['use_rviz']),
@@ -71,35 +76,37 @@ def generate_launch_description() -> LaunchDescription:
                 DeclareLaunchArgument(name, default_value=default, description=text)
                 for name, (default, text) in ARGUMENTS.items()
             ),
-            *autostart(node, IfCondition(given['autostart'])),
             node,
             rviz,
         ]
     )
 
 
-def autostart(node: LifecycleNode, condition: IfCondition) -> list[RegisterEventHandler | EmitEvent]:
-    """Configure and activate the node by events: older releases lack LifecycleNode(autostart=True)."""
-
-    def request(transition: int, **options: object) -> EmitEvent:
-        matcher = matches_action(node)
-        event = ChangeState(lifecycle_node_matcher=matcher, transition_id=transition)
-        return EmitEvent(event=event, **options)
-
-    activate = OnStateTransition(
-        target_lifecycle_node=node,
-        start_state='configuring',
-        goal_state='inactive',
-        entities=[request(Transition.TRANSITION_ACTIVATE)],
-    )
-    return [
-        RegisterEventHandler(activate, condition=condition),
-        request(Transition.TRANSITION_CONFIGURE, condition=condition),
-    ]
+def end_with_node(event: ProcessExited, context: LaunchContext) -> list[Shutdown]:
+    """End the launch when the node has ended; an exception is the only way to an exit code other than 0."""
+    if context.is_shutdown:
+        return []
+    if event.returncode:
+        raise RuntimeError(f'{event.process_name} has ended with exit code {event.returncode}')
+    return [Shutdown(reason='the node has ended')]
 
 
-def topic_prefix(namespace: LaunchConfiguration, name: LaunchConfiguration) -> PythonExpression:
-    """Prefix of the node's topics: '/<name>/' or '/<namespace>/<name>/'."""
-    return PythonExpression(
-        ["('/' + '", namespace, "'.strip('/') + '/' + '", name, "' + '/').replace('//', '/')"]
-    )
+def displayed(rviz_config: Path) -> list[str]:
+    """Topics of the node that an RViz configuration shows, without the prefix /seg_ros/."""
+    displays = yaml.safe_load(rviz_config.read_text())['Visualization Manager']['Displays']
+    topics = [display['Topic']['Value'] for display in displays if 'Topic' in display]
+    return [topic.removeprefix('/seg_ros/') for topic in topics if topic.startswith('/seg_ros/')]
+
+
+class FullName(Substitution):
+    """Name of a node with its namespace, once the node has been started: '/<namespace>/<name>'."""
+
+    def __init__(self, node: Node) -> None:
+        super().__init__()
+        self._node = node
+
+    def describe(self) -> str:
+        return 'FullName()'
+
+    def perform(self, context: LaunchContext) -> str:
+        return str(self._node.node_name)
