@@ -1,6 +1,7 @@
 """The launch file, run by the real launch where it is installed."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,7 +13,8 @@ from typing import Any
 import pytest
 import rclpy
 import yaml
-from lifecycle_msgs.srv import GetState
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.srv import GetParameters
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -23,6 +25,7 @@ from seg_ros.ros.dds import profile_variable
 
 pytest.importorskip('launch_ros', reason='needs launch and launch_ros, which come with a ROS distribution')
 
+SCRIPT = Path(__file__).parents[1] / 'scripts/seg_node'
 PROFILE = profile_variable(os.environ)
 RUN = """
 import sys
@@ -73,12 +76,16 @@ class Launched:
     def state(self, node: str) -> str:
         return str(self._ask(GetState, f'{node}/get_state', GetState.Request()).current_state.label)
 
+    def change_state(self, node: str, transition: int) -> bool:
+        request = ChangeState.Request(transition=Transition(id=transition))
+        return bool(self._ask(ChangeState, f'{node}/change_state', request, once=True).success)
+
     def parameters(self, node: str, names: list[str]) -> list[Any]:
         request = GetParameters.Request(names=names)
         values = self._ask(GetParameters, f'{node}/get_parameters', request).values
         return [rclpy.parameter.parameter_value_to_python(value) for value in values]
 
-    def _ask(self, kind: Any, service: str, request: Any) -> Any:
+    def _ask(self, kind: Any, service: str, request: Any, *, once: bool = False) -> Any:
         """Answer of a service. The request is repeated: an answer sent before discovery ends is lost."""
         client = self.peer.create_client(kind, service)
         self.wait(client.service_is_ready)
@@ -87,7 +94,7 @@ class Launched:
 
         def is_answered() -> bool:
             nonlocal asked_at
-            if time.monotonic() > asked_at + 2:
+            if time.monotonic() > asked_at + (60 if once else 2):
                 asked_at = time.monotonic()
                 answers.append(client.call_async(request))
             return any(answer.done() for answer in answers)
@@ -99,6 +106,17 @@ class Launched:
         children = Path(f'/proc/{self.process.pid}/task/{self.process.pid}/children').read_text().split()
         content = Path(f'/proc/{children[0]}/environ').read_text()
         return dict(entry.split('=', 1) for entry in content.split('\0') if '=' in entry)
+
+    def child(self, name: str) -> int:
+        """Process id of a process that the launch has started."""
+        children = Path(f'/proc/{self.process.pid}/task/{self.process.pid}/children')
+
+        def found() -> list[int]:
+            pids = [int(word) for word in children.read_text().split()]
+            return [pid for pid in pids if name in Path(f'/proc/{pid}/cmdline').read_text()]
+
+        self.wait(found)
+        return found()[0]
 
     def stop(self) -> int:
         os.killpg(self.process.pid, signal.SIGINT)
@@ -119,14 +137,14 @@ def launch(tmp_path: Path) -> Iterator[Callable[..., Launched]]:
     index.mkdir(parents=True)
     (index / 'seg_ros').touch()
     (tmp_path / 'lib/seg_ros').mkdir(parents=True)
-    executable = tmp_path / 'lib/seg_ros/seg_node'
-    executable.write_text(f'#!{sys.executable}\nfrom seg_ros.ros.main import main\nmain()\n')
-    executable.chmod(0o755)
+    (tmp_path / 'lib/seg_ros/seg_node').symlink_to(SCRIPT)
     started: list[Launched] = []
 
     def launch(environment: dict[str, str] | None = None, **arguments: object) -> Launched:
         prefixes = os.pathsep.join([str(tmp_path), os.environ.get('AMENT_PREFIX_PATH', '')])
-        environment = {'AMENT_PREFIX_PATH': prefixes.rstrip(os.pathsep), **(environment or {})}
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ['PATH']])  # of python3
+        given = {'AMENT_PREFIX_PATH': prefixes.rstrip(os.pathsep), 'PATH': path}
+        environment = {**given, **(environment or {})}
         started.append(Launched(tmp_path, environment, arguments))
         return started[-1]
 
@@ -156,6 +174,129 @@ def test_it_brings_up_the_node_as_told(
     assert launched.stop() == 0
     assert 'process has finished cleanly' in launched.log
     assert 'Traceback' not in launched.log
+
+
+BAD_FILES = {
+    'wrong type': ('/**:\n  ros__parameters:\n    max_rate_hz: fast\n', 'line 3', "max_rate_hz is 'fast'"),
+    'out of range': ('/a:\n  b:\n    ros__parameters:\n      n_threads: 7\n/**:\n  ros__parameters:\n'
+                     '    confidence_threshold: 1.5\n', 'line 7', 'expected 0 .. 1'),
+    'not YAML': ('/**:\n  ros__parameters: [1,\n', 'line 3', "expected"),
+    'no section': ('max_rate_hz: 1.0\n', 'line 1', 'ros__parameters'),
+    'missing': (None, 'does not exist', ''),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(('text', 'place', 'reason'), BAD_FILES.values(), ids=list(BAD_FILES))
+def test_a_bad_parameter_file_ends_the_launch_with_a_code_and_one_line(
+    launch: Callable[..., Launched], tmp_path: Path, text: str | None, place: str, reason: str
+) -> None:
+    path = tmp_path / 'bad.param.yaml'
+    if text is not None:
+        path.write_text(text)
+    launched = launch(params_file=path)
+    assert launched.process.wait(60) == 1
+    (line,) = [line for line in launched.log.splitlines() if line.startswith('[seg_node-1]')]
+    assert str(path) in line
+    assert place in line
+    assert reason in line
+    assert 'Traceback' not in launched.log
+    assert '[seg_node-1]: process has died' in launched.log
+    assert launched.log.count('exit code 1') == 2
+
+
+def test_a_node_that_dies_ends_the_launch_with_a_code(launch: Callable[..., Launched]) -> None:
+    launched = launch(autostart='false')
+    assert launched.state('/seg_ros') == 'unconfigured'
+    os.kill(launched.child('seg_node'), signal.SIGKILL)
+    assert launched.process.wait(30) == 1
+    assert 'exit code -9' in launched.log
+
+
+def test_a_node_that_was_told_to_end_ends_the_launch(launch: Callable[..., Launched]) -> None:
+    launched = launch(autostart='false')
+    assert launched.state('/seg_ros') == 'unconfigured'
+    os.kill(launched.child('seg_node'), signal.SIGTERM)
+    assert launched.process.wait(30) == 0
+    assert 'Caught exception' not in launched.log
+
+
+def test_a_file_for_another_node_is_told(launch: Callable[..., Launched], tmp_path: Path) -> None:
+    path = tmp_path / 'other.param.yaml'
+    path.write_text('/seg_ros:\n  ros__parameters:\n    max_rate_hz: 5.0\n')
+    launched = launch(autostart='false', namespace='front', name='eyes', params_file=path)
+    launched.wait(lambda: 'gives nothing' in launched.log)
+    (line,) = [line for line in launched.log.splitlines() if 'gives nothing' in line]
+    assert '[WARN]' in line
+    assert str(path) in line
+    assert '/front/eyes' in line
+    assert '/seg_ros' in line
+
+
+def test_it_activates_once_and_a_person_decides_later(
+    launch: Callable[..., Launched], model_file: Path, tmp_path: Path
+) -> None:
+    parameters = {'model': str(model_file), 'backend': 'torch', 'device': 'cpu'}
+    path = tmp_path / 'robot.param.yaml'
+    path.write_text(yaml.safe_dump({'/**': {'ros__parameters': parameters}}))
+    launched = launch(params_file=path)
+    launched.wait(lambda: 'segmenting' in launched.log)
+    for transition in (
+        Transition.TRANSITION_DEACTIVATE,
+        Transition.TRANSITION_CLEANUP,
+        Transition.TRANSITION_CONFIGURE,
+    ):
+        assert launched.change_state('/seg_ros', transition)
+    until = time.monotonic() + 1.5
+    launched.wait(lambda: time.monotonic() > until)
+    assert launched.state('/seg_ros') == 'inactive'
+    assert launched.change_state('/seg_ros', Transition.TRANSITION_ACTIVATE)
+
+
+def test_after_a_failed_start_a_person_decides(
+    launch: Callable[..., Launched], model_file: Path, tmp_path: Path
+) -> None:
+    link = tmp_path / 'later.safetensors'
+    parameters = {'model': str(link), 'backend': 'torch', 'device': 'cpu'}
+    path = tmp_path / 'robot.param.yaml'
+    path.write_text(yaml.safe_dump({'/**': {'ros__parameters': parameters}}))
+    launched = launch(params_file=path)
+    launched.wait(lambda: 'cannot configure' in launched.log)
+    assert launched.state('/seg_ros') == 'unconfigured'
+    link.write_bytes(model_file.read_bytes())
+    assert launched.change_state('/seg_ros', Transition.TRANSITION_CONFIGURE)
+    until = time.monotonic() + 1.5
+    launched.wait(lambda: time.monotonic() > until)
+    assert launched.state('/seg_ros') == 'inactive'
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'prefix', 'camera'),
+    [
+        ({}, '/seg_ros', '/camera/image_raw'),
+        ({'name': 'eyes', 'image': '/cam/left'}, '/eyes', '/cam/left'),
+        ({'namespace': '/a/b', 'name': 'eyes', 'image': 'left'}, '/a/b/eyes', 'left'),
+    ],
+)
+def test_all_displays_of_rviz_follow(
+    launch: Callable[..., Launched], tmp_path: Path, arguments: dict[str, str], prefix: str, camera: str
+) -> None:
+    """An executable in place of rviz2 writes its arguments down."""
+    (tmp_path / 'share/ament_index/resource_index/packages/rviz2').touch()
+    rviz, words = tmp_path / 'lib/rviz2/rviz2', tmp_path / 'words'
+    rviz.parent.mkdir(parents=True)
+    rviz.write_text(
+        f'#!/bin/sh\nprintf "%s\\n" "$@" > {words}.new && mv {words}.new {words}\nexec sleep 60\n'
+    )
+    rviz.chmod(0o755)
+    launched = launch(autostart='false', use_rviz='true', **arguments)
+    launched.wait(words.exists)
+    rules = dict(word.split(':=') for word in words.read_text().splitlines() if ':=' in word)
+    shown = re.findall(r'Value: (/\S+)', resource('config/segmentation.rviz').read_text())
+    assert len(shown) >= 6
+    for topic in shown:
+        expected = camera if topic == '/camera/image_raw' else topic.replace('/seg_ros', prefix, 1)
+        assert rules[topic] == expected
+    assert rules['__ns'] == '/' + arguments.get('namespace', '').strip('/')
 
 
 def test_it_leaves_to_others_what_they_want_to_do(launch: Callable[..., Launched]) -> None:
