@@ -48,7 +48,7 @@ def test_units_are_compared_with_8_bit_models(name: str, parent: str, tmp_path: 
 
 
 RENDERED = ['--dataset', 'rendered', '--limit', '1']
-STREETS = ['--options', '{n_drives: 1, n_frames: 1}']
+STREETS = ['--options', '{{n_drives: 1, n_frames: 1}}']
 COMMANDS = {
     'segment': ['segment', '{scenes}', '--model', '{name}', '-o', '{out}'],
     'evaluate': ['evaluate', 'rendered', '--model', '{name}'],
