@@ -5,6 +5,7 @@ from pathlib import Path
 
 from seg_ros.cli.options import MODEL_FILE, add_output, add_split
 from seg_ros.datasets.registry import SEGMENTED
+from seg_ros.datasets.segmented import ImagesAlone, SegmentedImages
 from seg_ros.errors import ParameterError
 from seg_ros.modelfile.file import load_model
 from seg_ros.modelfile.metadata import CodeMetadata
@@ -91,8 +92,10 @@ def _open_data(arguments: argparse.Namespace) -> CodeData:
     """
     if arguments.data is None or len(arguments.data) != len(arguments.dataset):
         raise ParameterError('give --data DIR once for each data set, in their order')
-    sources = [
-        SEGMENTED[name](root, arguments.split)
+    sources: list[SegmentedImages] = [
+        ImagesAlone(root, arguments.split)
+        if name == 'folder' and arguments.epochs == 0  # ITQ needs no segments
+        else SEGMENTED[name](root, arguments.split)
         for name, root in zip(arguments.dataset, arguments.data, strict=True)
     ]
     return CodeData(sources, [f'{name} {arguments.split}' for name in arguments.dataset])

@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Count, print, draw and copy; 1 if an image cannot be read."""
+    """Count, print, draw and copy; 1 if an image cannot be read, or the labels are of no use."""
     from tqdm import tqdm
 
     from seg_ros.datasets.folder_writer import FolderWriter
@@ -49,4 +49,4 @@ def run(arguments: argparse.Namespace) -> int:
     write_json(arguments.json, {**inventory.as_json(), 'n_bad': n_bad})
     if sheet and sheet.write(arguments.sheet):
         print(f'sheet: {arguments.sheet}')
-    return 1 if n_bad else 0
+    return 1 if n_bad or inventory.problem else 0

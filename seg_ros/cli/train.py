@@ -97,13 +97,16 @@ def _report(setup: TrainingSetup) -> None:
 
 def _table(figures: dict[str, Any]) -> str:
     """Table of the IoU of each class and the averages, in percent."""
+    n_classes = sum(value is not None for value in figures['class_iou'].values())
+    is_mean = n_classes > 1  # with one class, every answer of that class is perfect
     rows = {
         **figures['class_iou'],
-        'mean IoU': figures['mean_iou'],
-        'class average': figures['class_average'],
+        'mean IoU': figures['mean_iou'] if is_mean else None,
+        'class average': figures['class_average'] if is_mean else None,
     }
     width = max(map(len, rows))
-    return '\n'.join(
+    table = '\n'.join(
         f'  {name:{width}}  ' + ('    -' if value is None else f'{100 * value:6.2f}')
         for name, value in rows.items()
     )
+    return table if is_mean else f'{table}\n  no mean: {n_classes} class occurs in these data'

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from seg_ros.arrays import UInt8Array
 from seg_ros.datasets.dataset import Dataset
+from seg_ros.datasets.walk import walk
 from seg_ros.errors import CalibrationError, RecipeError
 from seg_ros.images.resize import resize_image
 from seg_ros.modelfile.file import Model
@@ -68,7 +69,24 @@ class CompressionContext:
         if n_samples < MINIMUM_IMAGES:
             raise CalibrationError(f'{n_samples} images to measure on; expected {MINIMUM_IMAGES} or more')
         chosen = [images[k * len(images) // n_images] for k in range(n_samples)]
-        return [_sample(*dataset[index], size or metadata.input_size) for dataset, index in chosen]
+        found = [item for _, item in walk(_Chosen(chosen))]
+        if len(found) < MINIMUM_IMAGES:
+            raise CalibrationError(f'{len(found)} readable images; expected {MINIMUM_IMAGES} or more')
+        return [_sample(*pair, size or metadata.input_size) for pair in found]
+
+
+class _Chosen:
+    """Some images of several data sets."""
+
+    def __init__(self, chosen: list[tuple[Dataset, int]]) -> None:
+        self._chosen = chosen
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def __getitem__(self, index: int) -> tuple[UInt8Array, UInt8Array]:
+        dataset, position = self._chosen[index]
+        return dataset[position]
 
 
 class CompressionStep(Protocol):

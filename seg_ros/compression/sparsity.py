@@ -4,44 +4,11 @@ S. Han, H. Mao, W. Dally, "Deep compression: compressing deep neural networks wi
 quantization and Huffman coding", ICLR 2016, section 2.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
 from seg_ros.errors import ParameterError, UnknownNameError
-
-
-@dataclass(frozen=True)
-class Sparsity:
-    """Masks of the weights that stay zero.
-
-    Attributes:
-        masks: Name of a kernel -> bool mask of its shape, False where weights are zero.
-    """
-
-    masks: dict[str, Tensor]
-
-    @property
-    def fraction(self) -> float:
-        """Fraction of the masked weights that are zero, 0..1."""
-        n_all = sum(mask.numel() for mask in self.masks.values())
-        return 1 - sum(int(mask.sum()) for mask in self.masks.values()) / max(n_all, 1)
-
-    def apply(self, network: nn.Module) -> None:
-        """Set the masked weights to zero, in place."""
-        with torch.no_grad():
-            for name, mask in self.masks.items():
-                network.get_parameter(name).mul_(mask)
-
-    def follow(self, optimizer: torch.optim.Optimizer, network: nn.Module) -> Callable[[], None]:
-        """Apply the masks after each step of an optimizer; averages of the weights stay sparse, too.
-
-        Returns:
-            A function that ends this.
-        """
-        return optimizer.register_step_post_hook(lambda *_: self.apply(network)).remove
+from seg_ros.training.sparsity import Sparsity
 
 
 def sparsify(network: nn.Module, fraction: float, *, scope: str = 'layer') -> Sparsity:

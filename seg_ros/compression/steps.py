@@ -27,6 +27,7 @@ from seg_ros.quantization.int8 import calibrate
 from seg_ros.quantization.levels import QUANTIZATIONS
 from seg_ros.training.export import export_model
 from seg_ros.training.initial_network import EMBEDDINGS_LEFT_OUT
+from seg_ros.training.sparsity import SPARSITY_KEY
 
 log = logging.getLogger(__name__)
 
@@ -198,7 +199,7 @@ class Rebuild(_LearnsAfterwards):
 
 @dataclass(frozen=True)
 class Sparsify:
-    """Set the smallest weights to zero; a later :class:`Share` keeps the zeros.
+    """Set the smallest weights to zero; later steps that learn or share weights keep the zeros.
 
     Attributes:
         share: Fraction of the weights that become zero, 0..1.
@@ -217,7 +218,9 @@ class Sparsify:
         """Set weights to zero and write the network."""
         network = float_copy(model)
         sparsify(network, self.share, scope=self.scope)
-        export_model(path, network, _derived(model))
+        metadata = _derived(model)
+        record = {SPARSITY_KEY: {'share': self.share, 'scope': self.scope}}
+        export_model(path, network, replace(metadata, training={**metadata.training, **record}))
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ G. Brostow, J. Fauqueur, R. Cipolla, "Semantic object classes in video", 2009; p
 al., 2017.
 """
 
+import re
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
@@ -11,11 +12,15 @@ from pathlib import Path, PurePosixPath
 from seg_ros.arrays import UInt8Array
 from seg_ros.classes import ClassSet
 from seg_ros.datasets.label_images import read_pair
-from seg_ros.datasets.pairs import existing_folder, images_by_stem, pair_by_stem
+from seg_ros.datasets.lists import find_listed, read_list
+from seg_ros.datasets.pairs import existing_folder, files_in, names_of, pair_by_stem
 from seg_ros.errors import DatasetError
 from seg_ros.resources import resource
+from seg_ros.schema import shown
+from seg_ros.userfiles.reading import is_file, is_folder, shown_path
 
 VOID_ID = 11
+_BLANKS = re.compile(r'\s+')
 
 
 class CamVid:
@@ -46,7 +51,7 @@ class CamVid:
         root = existing_folder(root)
         self.classes = ClassSet.from_yaml(resource('config/labels/camvid11.yaml'))
         listing = root / f'{split}.txt'
-        if listing.is_file():
+        if is_file(listing):
             pairs = _listed_pairs(root, listing)
         else:
             pairs = pair_by_stem(root / split, root / f'{split}annot')
@@ -57,8 +62,11 @@ class CamVid:
             and not any(fnmatch(pair[0].stem, pattern) for pattern in exclude)
         ]
         if not self._pairs:
-            raise DatasetError(f'split {split} of {root} is empty with include {include}, exclude {exclude}')
-        self.names = [image.stem for image, _ in self._pairs]
+            raise DatasetError(
+                f'split {shown(split)} of {shown_path(root)} is empty with include {shown(include)}, '
+                f'exclude {shown(exclude)}'
+            )
+        self.names = names_of([image for image, _ in self._pairs])
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -68,23 +76,52 @@ class CamVid:
 
 
 def _listed_pairs(root: Path, listing: Path) -> list[tuple[Path, Path]]:
-    """Pairs of a list; the folders are found below ``root``."""
+    """Pairs of a list; the folders are found below ``root``.
+
+    A pair whose files are missing has the paths where they should be; reading the pair tells.
+    """
     folders: dict[Path, dict[str, Path]] = {}
 
-    def find(text: str) -> Path:
-        listed = PurePosixPath(text)
-        folder = root / listed.parent.name
+    def find(text: str) -> Path | None:
+        folder = root / PurePosixPath(text).parent.name
         if folder not in folders:
-            folders[folder] = images_by_stem(folder)
-        if listed.stem not in folders[folder]:
-            raise DatasetError(f'{listing} names {text}, but {folder} has no image {listed.stem}')
-        return folders[folder][listed.stem]
+            folders[folder] = _images_in(folder)
+        return find_listed(folders[folder], text)
 
-    pairs = []
-    for number, line in enumerate(listing.read_text().splitlines(), start=1):
-        words = line.split()
-        if words and len(words) != 2:
-            raise DatasetError(f"{listing}:{number} is '{line}'; expected an image and a label image")
-        if words:
-            pairs.append((find(words[0]), find(words[1])))
+    pairs, n_found = [], 0
+    for number, line in enumerate(read_list(listing), start=1):
+        found, expected = None, None
+        for image, labels in _splits(line):
+            expected = expected or (root / _below(image), root / _below(labels))
+            pair = find(image), find(labels)
+            if pair[0] and pair[1]:
+                found = pair[0], pair[1]
+                break
+        if expected is None:
+            raise DatasetError(
+                f'{shown_path(listing)}:{number} is {shown(line)}; expected an image and a label image'
+            )
+        n_found += found is not None
+        pairs.append(found or expected)
+    if not n_found:
+        raise DatasetError(
+            f'{shown_path(listing)} names {shown_path(pairs[0][0])} and its labels, but '
+            f'{shown_path(root)} has none of the pairs of the list'
+        )
     return pairs
+
+
+def _images_in(folder: Path) -> dict[str, Path]:
+    """Images of a folder by stem; none if it is not a folder, or has none."""
+    return {path.stem: path for path in files_in(folder)} if is_folder(folder) else {}
+
+
+def _splits(line: str) -> list[tuple[str, str]]:
+    """Ways to divide a line into two paths at a blank; names may have blanks themselves."""
+    places = [match.span() for match in _BLANKS.finditer(line)]
+    return [(line[:start], line[end:]) for start, end in places]
+
+
+def _below(text: str) -> Path:
+    """The last two parts of a listed path."""
+    return Path(*PurePosixPath(text).parts[-2:])

@@ -6,8 +6,34 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from seg_ros.arrays import UNLABELLED, UInt8Array
+from seg_ros.arrays import UNLABELLED, Int64Array, UInt8Array
 from seg_ros.classes import ClassSet
+
+
+def problem_of(pixels: Int64Array, classes: ClassSet) -> str | None:
+    """Reason for which labels can neither be learnt from nor measured on; None = they can.
+
+    Args:
+        pixels: (256,) int64 number of pixels with each value; 255 = void.
+        classes: Classes of the labels.
+    """
+    present = np.flatnonzero(pixels[: len(classes)])
+    if not len(present):
+        return 'not one pixel has a class; are the labels those of this class set?'
+    if len(present) > 1:
+        return None
+    name = classes.names[present[0]]
+    if not pixels[UNLABELLED] or len(classes) < 2:
+        return f'only class {name} has pixels; expected two classes or more'
+    return (
+        f'only class {name} has pixels, and all others are void (255); if 255 is the foreground of masks, '
+        f'read them with the option values: {{{present[0]}: {name}, 255: NAME}}'
+    )
+
+
+def absent_classes(pixels: Int64Array, classes: ClassSet) -> list[str]:
+    """Names of the classes without a pixel; ``pixels`` as for :func:`problem_of`."""
+    return [name for name, count in zip(classes.names, pixels, strict=False) if not count]
 
 
 class Inventory:
@@ -35,6 +61,11 @@ class Inventory:
         self.images += counts > 0
         self.sizes[labels.shape[0], labels.shape[1]] += 1
 
+    @property
+    def problem(self) -> str | None:
+        """Reason for which the labels are of no use; None = they are."""
+        return problem_of(self.pixels, self._classes)
+
     def as_json(self) -> dict[str, Any]:
         """Sizes, and for each class its fraction of all pixels, 0..1, and its number of images."""
         fractions = self.pixels / max(int(self.pixels.sum()), 1)
@@ -45,6 +76,7 @@ class Inventory:
             'class_shares': {name: float(fractions[k]) for k, name in enumerate(names)},
             'class_images': {name: int(self.images[k]) for k, name in enumerate(names)},
             'unlabelled': float(fractions[UNLABELLED]),
+            'problem': self.problem,
         }
 
     def as_text(self) -> str:
@@ -56,4 +88,9 @@ class Inventory:
         rows = {**figures['class_shares'], 'unlabelled': figures['unlabelled']}
         counts = {**figures['class_images'], 'unlabelled': int(self.images[UNLABELLED])}
         lines += [f'{name:{width}}  {100 * value:8.3f}  {counts[name]:6}' for name, value in rows.items()]
+        absent = absent_classes(self.pixels, self._classes)
+        if absent:
+            lines.append(f'classes without pixels: {", ".join(absent)}')
+        if self.problem:
+            lines.append(f'the labels are of no use: {self.problem}')
         return '\n'.join(lines)

@@ -9,11 +9,11 @@ import numpy as np
 
 from seg_ros.arrays import UInt8Array
 from seg_ros.classes import ClassSet
-from seg_ros.datasets.label_images import check_sizes, read_ids
-from seg_ros.datasets.pairs import existing_folder, pairs_of_split
+from seg_ros.datasets.label_images import read_both, read_ids
+from seg_ros.datasets.pairs import existing_folder, names_of, pairs_of_split
 from seg_ros.errors import DatasetError
-from seg_ros.images.files import read_image
 from seg_ros.resources import resource
+from seg_ros.userfiles.reading import shown_path
 
 
 class MSRC:
@@ -30,15 +30,16 @@ class MSRC:
     def __init__(self, root: Path | None, split: str) -> None:
         self.classes = ClassSet.from_yaml(resource('config/labels/msrc23.yaml'))
         self._pairs = pairs_of_split(existing_folder(root), split, 'classes')
-        self.names = [image.stem for image, _ in self._pairs]
+        self.names = names_of([image for image, _ in self._pairs])
 
     def __len__(self) -> int:
         return len(self._pairs)
 
     def __getitem__(self, index: int) -> tuple[UInt8Array, UInt8Array]:
         image_path, label_path = self._pairs[index]
-        image, ids = read_image(image_path), read_ids(label_path)
-        check_sizes(image_path, image, label_path, ids)
+        image, ids = read_both(image_path, label_path, read_ids)
         if ids.max() > len(self.classes):
-            raise DatasetError(f'{label_path} holds {ids.max()}; expected 0 (void) to {len(self.classes)}')
+            raise DatasetError(
+                f'{shown_path(label_path)} holds {ids.max()}; expected 0 (void) to {len(self.classes)}'
+            )
         return image, ids - np.uint8(1)  # 0 becomes 255

@@ -3,13 +3,14 @@
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from seg_ros.datasets.dataset import Dataset
 from seg_ros.datasets.folder import UnlabelledFolder
 from seg_ros.datasets.registry import DATASETS
 from seg_ros.datasets.wrappers import Relabel, Relabelled, Resized
 from seg_ros.errors import DatasetError, look_up
+from seg_ros.schema import check_value, shown
 
 
 def open_dataset(
@@ -44,9 +45,12 @@ def open_dataset(
     except TypeError as err:
         known = ', '.join(list(signature.parameters)[2:]) or 'none'
         raise DatasetError(
-            f'data set {name} does not take options {given}: {err}; known options: {known}. Give them with '
-            '--classes or --options, or as options in a recipe'
+            f'data set {name} does not take options {shown(given)}: {err}; known options: {known}. Give them '
+            'with --classes or --options, or as options in a recipe'
         ) from err
+    hints = get_type_hints(build.__init__, include_extras=True)
+    for key, value in given.items():
+        given[key] = check_value(hints[key], value, f'option {key} of data set {name}', DatasetError)
     dataset = build(root, split, **given)
     if relabel is not None:
         dataset = Relabelled.by(relabel, dataset)

@@ -9,9 +9,11 @@ import numpy.typing as npt
 from seg_ros.arrays import UNLABELLED, Int32Array, UInt8Array
 from seg_ros.datasets.camvid import CamVid
 from seg_ros.datasets.dataset import Dataset
-from seg_ros.datasets.pairs import existing_folder, images_by_stem, pairs_of_split
+from seg_ros.datasets.folder import UnlabelledFolder
+from seg_ros.datasets.pairs import existing_folder, images_by_stem, names_of, pairs_of_split
 from seg_ros.errors import DatasetError, UnavailableError
-from seg_ros.images.files import read_image, read_values
+from seg_ros.images.files import open_image, read_image
+from seg_ros.userfiles.reading import is_folder, shown_path
 
 VOID = -1
 """Value of pixels that belong to no segment and are not counted."""
@@ -36,6 +38,10 @@ class SegmentedImages(Protocol):
         """
         ...
 
+    def image(self, index: int) -> UInt8Array:
+        """Read an image without its annotations, (H, W, 3) uint8 RGB."""
+        ...
+
 
 class BSDS500:
     """The Berkeley segmentation data set, with 4 to 9 annotations for each image.
@@ -56,14 +62,19 @@ class BSDS500:
         root = existing_folder(root)
         self._images = images_by_stem(root / 'images' / split)
         self._truth = root / 'groundTruth' / split
-        self.names = sorted(self._images)
+        self._stems = sorted(self._images)
+        self.names = [shown_path(stem) for stem in self._stems]
 
     def __len__(self) -> int:
         return len(self.names)
 
     def __getitem__(self, index: int) -> tuple[UInt8Array, list[Int32Array]]:
-        name = self.names[index]
-        return read_image(self._images[name]), _read_mat(self._truth / f'{name}.mat')
+        annotations = _read_mat(self._truth / f'{self._stems[index]}.mat')
+        return self.image(index), annotations
+
+    def image(self, index: int) -> UInt8Array:
+        """Read an image without its annotations."""
+        return read_image(self._images[self._stems[index]])
 
 
 class SegmentFolder:
@@ -85,12 +96,12 @@ class SegmentFolder:
         root = existing_folder(root)
         self._classes = root / classes if classes else None
         has_regions, has_labels = (
-            any((folder / kind).is_dir() for folder in (root, root / split)) for kind in ('regions', 'labels')
+            any(is_folder(folder / kind) for folder in (root, root / split)) for kind in ('regions', 'labels')
         )
         has_labels_alone = has_labels and not has_regions
         self._void = UNLABELLED if has_labels_alone else 0
         self._pairs = pairs_of_split(root, split, 'labels' if has_labels_alone else 'regions')
-        self.names = [image.stem for image, _ in self._pairs]
+        self.names = names_of([image for image, _ in self._pairs])
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -101,6 +112,10 @@ class SegmentFolder:
         if self._classes:
             values[_read_grey(self._classes / regions.name) == 0] = self._void
         return read_image(image), [_numbered(values, void=self._void)]
+
+    def image(self, index: int) -> UInt8Array:
+        """Read an image without its annotations."""
+        return read_image(self._pairs[index][0])
 
 
 class MSRCv2(SegmentFolder):
@@ -133,6 +148,33 @@ class LabelledAsSegments:
         image, labels = self._dataset[index]
         return image, [_numbered(labels, void=UNLABELLED)]
 
+    def image(self, index: int) -> UInt8Array:
+        """Read an image without its annotations."""
+        return self._dataset[index][0]
+
+
+class ImagesAlone:
+    """Images without annotations, for learning that needs none; see seg_ros.datasets.folder.UnlabelledFolder.
+
+    Args:
+        root: Folder with the images.
+        split: Name of the split.
+    """
+
+    def __init__(self, root: Path | None, split: str) -> None:
+        self._dataset = UnlabelledFolder(root, split)
+        self.names = self._dataset.names
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, index: int) -> tuple[UInt8Array, list[Int32Array]]:
+        return self.image(index), []
+
+    def image(self, index: int) -> UInt8Array:
+        """Read an image."""
+        return self._dataset[index][0]
+
 
 class CamVidSegments(LabelledAsSegments):
     """CamVid, with the pixels of each class as one segment.
@@ -160,9 +202,14 @@ def _numbered(values: npt.NDArray[np.integer], void: int | None = None) -> Int32
 
 def _read_grey(path: Path) -> Int32Array:
     """Values of an image with one channel, (H, W) int32."""
-    values = read_values(path)
-    if values.ndim != 2:
-        raise DatasetError(f'{path} has {values.shape[2]} channels; expected one')
+    file = open_image(path)
+    if file.header.is_lossy:
+        raise DatasetError(f'{shown_path(path)} is lossy; save segments as PNG')
+    values = file.values()
+    if values.ndim != 2 or values.dtype.kind not in 'iu':
+        raise DatasetError(
+            f'{shown_path(path)} has shape {values.shape}, type {values.dtype}; expected one channel'
+        )
     return values.astype(np.int32)
 
 
@@ -178,4 +225,6 @@ def _read_mat(path: Path) -> list[Int32Array]:
         cells = loadmat(path)['groundTruth'].ravel()
         return [_numbered(cell['Segmentation'][0, 0]) for cell in cells]
     except Exception as err:  # SciPy raises many kinds for a damaged file
-        raise DatasetError(f'{path} is missing or has no groundTruth with Segmentation: {err}') from err
+        raise DatasetError(
+            f'{shown_path(path)} is missing or has no groundTruth with Segmentation: {shown_path(err)[:200]}'
+        ) from err

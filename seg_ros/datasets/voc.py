@@ -7,11 +7,12 @@ from pathlib import Path
 
 from seg_ros.arrays import UInt8Array
 from seg_ros.classes import ClassSet
-from seg_ros.datasets.label_images import check_sizes, read_coloured_labels
+from seg_ros.datasets.label_images import read_both, read_coloured_labels
+from seg_ros.datasets.lists import find_listed, read_list
 from seg_ros.datasets.pairs import existing_folder, images_by_stem
 from seg_ros.errors import DatasetError
-from seg_ros.images.files import read_image
 from seg_ros.resources import resource
+from seg_ros.userfiles.reading import is_file, is_folder, shown_path
 
 BORDER = (224, 224, 192)
 """Colour of void pixels: index 255 of the palette."""
@@ -26,39 +27,48 @@ class PascalVOC:
         labels: Folder of the label images; ``SegmentationClassAug`` for those of Hariharan et al., 2011.
 
     Raises:
-        DatasetError: A folder or the list is missing or empty, or the list names a missing image.
+        DatasetError: A folder or the list is missing or empty, or not one listed image is there.
     """
 
     def __init__(self, root: Path | None, split: str, *, labels: str = 'SegmentationClass') -> None:
         root = _voc_folder(existing_folder(root))
         self.classes = ClassSet.from_yaml(resource('config/labels/voc21.yaml'))
         listing = root / 'ImageSets' / 'Segmentation' / f'{split}.txt'
-        if not listing.is_file():
+        if not is_file(listing):
             known = sorted(path.stem for path in listing.parent.glob('*.txt'))
-            raise DatasetError(f'{listing} is missing; splits there: {", ".join(known) or "none"}')
-        self.names = listing.read_text().split()
-        if not self.names:
-            raise DatasetError(f'{listing} is empty; expected names of images')
+            raise DatasetError(
+                f'{shown_path(listing)} is missing; splits there: {", ".join(known) or "none"}'
+            )
+        listed = read_list(listing)
+        self.names = [shown_path(name) for name in listed]
         images, truth = images_by_stem(root / 'JPEGImages'), images_by_stem(root / labels)
-        for name in self.names:
-            if name not in images or name not in truth:
-                lacking = 'image' if name not in images else 'label image'
-                raise DatasetError(f'{listing} names {name}, but {root} has no {lacking} of that name')
-        self._pairs = [(images[name], truth[name]) for name in self.names]
+        found = [(find_listed(images, name), find_listed(truth, name)) for name in listed]
+        if not any(image and label for image, label in found):
+            lacking = 'label image' if found[0][0] else 'image'
+            raise DatasetError(
+                f'{shown_path(listing)} names {self.names[0]}, but {shown_path(root)} has no {lacking} of '
+                'that name, and none of the other pairs'
+            )
+        self._pairs = [
+            (image or root / 'JPEGImages' / f'{name}.jpg', label or root / labels / f'{name}.png')
+            for name, (image, label) in zip(listed, found, strict=True)
+        ]
 
     def __len__(self) -> int:
         return len(self._pairs)
 
     def __getitem__(self, index: int) -> tuple[UInt8Array, UInt8Array]:
         image_path, label_path = self._pairs[index]
-        image, labels = read_image(image_path), read_coloured_labels(label_path, self.classes, BORDER)
-        check_sizes(image_path, image, label_path, labels)
-        return image, labels
+        return read_both(
+            image_path, label_path, lambda path: read_coloured_labels(path, self.classes, BORDER)
+        )
 
 
 def _voc_folder(root: Path) -> Path:
     """Find the folder that has ``JPEGImages``: ``root`` or one below it."""
     for below in ('.', 'VOC2012', 'VOCdevkit/VOC2012'):
-        if (root / below / 'JPEGImages').is_dir():
+        if is_folder(root / below / 'JPEGImages'):
             return root / below
-    raise DatasetError(f'{root} has neither JPEGImages nor VOC2012/JPEGImages; expected PASCAL VOC 2012')
+    raise DatasetError(
+        f'{shown_path(root)} has neither JPEGImages nor VOC2012/JPEGImages; expected PASCAL VOC 2012'
+    )

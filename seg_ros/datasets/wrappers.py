@@ -8,13 +8,13 @@ from typing import Annotated
 import cv2
 import numpy as np
 from msgspec import Meta
-from tqdm import tqdm
 
 from seg_ros import schema
 from seg_ros.arrays import UNLABELLED, UInt8Array
 from seg_ros.classes import ClassSet
 from seg_ros.datasets.dataset import Dataset
 from seg_ros.datasets.folder import class_file
+from seg_ros.datasets.walk import BAD_FILE, walk
 from seg_ros.errors import ParameterError, RecipeError, UnknownNameError
 from seg_ros.schema import Fraction
 
@@ -87,8 +87,12 @@ class Relabelled:
         return image, self._table[labels]
 
     def _fraction(self, index: int) -> float:
-        """Fraction of pixels that the translation labels."""
-        return float((self._table[self._dataset[index][1]] != UNLABELLED).mean())
+        """Fraction of pixels that the translation labels; 1 for a bad file, which reading reports."""
+        try:
+            labels = self._dataset[index][1]
+        except BAD_FILE:
+            return 1.0
+        return float((self._table[labels] != UNLABELLED).mean())
 
 
 class Resized:
@@ -149,9 +153,9 @@ class EvenSample:
         return self._dataset[self._indices[index]]
 
     def with_progress(self, label: str) -> Iterator[tuple[UInt8Array, UInt8Array]]:
-        """Read all images and labels in order, with a progress bar."""
-        for index in tqdm(range(len(self)), desc=label, unit='image', disable=None):
-            yield self[index]
+        """Read all images and labels in order, with a progress bar; see seg_ros.datasets.walk."""
+        for _, pair in walk(self, label):
+            yield pair
 
 
 def _id(name: str, classes: ClassSet) -> int:

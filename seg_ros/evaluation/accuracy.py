@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from seg_ros.arrays import UInt8Array
 from seg_ros.classes import ClassSet
 from seg_ros.datasets.dataset import Dataset
+from seg_ros.datasets.walk import walk
 from seg_ros.errors import DatasetError
 from seg_ros.evaluation.figures import percentiles
 from seg_ros.inference.segmenter import Segmenter
@@ -51,6 +51,7 @@ class Accuracy:
     def as_text(self) -> str:
         """Tables: IoU of each class, averages, and the confusion matrix in percent of each true class."""
         names = self.classes.names
+        n_classes = int(np.isfinite(iou(self.matrix)).sum())
         averages = {
             'mean IoU': mean_iou(self.matrix),
             'class average': class_average(self.matrix),
@@ -60,7 +61,10 @@ class Accuracy:
         lines = [f'{"class":{width}}  IoU %']
         by_name = zip(names, iou(self.matrix), strict=True)
         lines += [f'{name:{width}}  {100 * value:5.1f}' for name, value in by_name]
-        lines += [f'{name:{width}}  {100 * value:5.2f}' for name, value in averages.items()]
+        if n_classes > 1:
+            lines += [f'{name:{width}}  {100 * value:5.2f}' for name, value in averages.items()]
+        else:  # with one class, every answer of that class is perfect
+            lines.append(f'no mean: {n_classes} class occurs in these data')
         lines += [
             '',
             'confusion: rows true, columns predicted, percent of the row; last column unlabelled',
@@ -73,7 +77,7 @@ class Accuracy:
 
 
 def measure_accuracy(segmenter: Segmenter, dataset: Dataset, watch: Watch | None = None) -> Accuracy:
-    """Compute one confusion matrix over all images of a data set, without void pixels.
+    """Compute one confusion matrix over all readable images of a data set, without void pixels.
 
     Args:
         segmenter: Segmenter to measure.
@@ -90,13 +94,12 @@ def measure_accuracy(segmenter: Segmenter, dataset: Dataset, watch: Watch | None
         )
     n_classes = len(dataset.classes)
     matrix = np.zeros((n_classes, n_classes + 1), np.int64)
-    latency_ms = np.zeros(len(dataset))
-    for index in tqdm(range(len(dataset)), desc='evaluating', unit='image', disable=None):
-        image, truth = dataset[index]
+    latency_ms = []
+    for index, (image, truth) in walk(dataset, 'evaluating'):
         started = time.perf_counter()
         prediction = segmenter(image)
-        latency_ms[index] = 1e3 * (time.perf_counter() - started)
+        latency_ms.append(1e3 * (time.perf_counter() - started))
         matrix += confusion_matrix(truth, prediction.labels, n_classes)
         if watch is not None:
             watch(index, truth, prediction.labels)
-    return Accuracy(dataset.classes, matrix, latency_ms)
+    return Accuracy(dataset.classes, matrix, np.array(latency_ms))

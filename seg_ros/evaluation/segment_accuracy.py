@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from seg_ros import schema
+from seg_ros.arrays import Int32Array, UInt8Array
 from seg_ros.datasets.segmented import SegmentedImages
+from seg_ros.datasets.walk import walk
 from seg_ros.errors import ParameterError, UnavailableError
 from seg_ros.evaluation.segment_baselines import GRIDS, Cutter, cut
 from seg_ros.inference.backends.backend import choose_device
@@ -92,8 +93,7 @@ def tune(
         limit: Maximum number of images, spread evenly; None = all.
     """
     scores: dict[tuple[str, int], SegmentScores] = {}
-    for index in _progress(images, limit, 'tuning'):
-        image, annotations = images[index]
+    for _, (image, annotations) in _read(images, limit, 'tuning'):
         cutter = Cutter(image, frames)
         for method in methods:
             for position, settings in enumerate(GRIDS.get(method, ())):
@@ -138,8 +138,7 @@ def measure_methods(
     if unknown:
         raise ParameterError(f'no settings for {", ".join(unknown)}; choose some with --tune')
     scores = {(method, measure): SegmentScores() for method in methods for measure in MEASURES}
-    for index in _progress(images, limit, 'segments'):
-        image, annotations = images[index]
+    for _, (image, annotations) in _read(images, limit, 'segments'):
         cutter = Cutter(image, frames)
         for method, measure in scores:
             scores[method, measure].add(cut(cutter, method, tuned[method][measure]), annotations)
@@ -169,8 +168,7 @@ def sweep_sizes(
     """
     counts = dict.fromkeys(_SWEEP_SIZES, 0)
     scores: dict[tuple[str, str, int], SegmentScores] = {}
-    for index in _progress(images, limit, 'sweep'):
-        image, annotations = images[index]
+    for _, (image, annotations) in _read(images, limit, 'sweep'):
         cutter = Cutter(image, frames)
         for size in _SWEEP_SIZES:
             counts[size] += int(cutter.slic({'region_size': size}).max()) + 1
@@ -193,9 +191,11 @@ def n_chosen(images: SegmentedImages, limit: int | None) -> int:
     return len(_chosen(images, limit))
 
 
-def _progress(images: SegmentedImages, limit: int | None, label: str) -> Iterator[int]:
-    """Go through the positions of the chosen images with a progress bar."""
-    yield from tqdm(_chosen(images, limit), desc=label, unit='image', disable=None)
+def _read(
+    images: SegmentedImages, limit: int | None, label: str
+) -> Iterator[tuple[int, tuple[UInt8Array, list[Int32Array]]]]:
+    """Read the chosen images and annotations with a progress bar; bad files are logged and left out."""
+    yield from walk(images, label, indices=_chosen(images, limit))
 
 
 def _chosen(images: SegmentedImages, limit: int | None) -> list[int]:

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from seg_ros.arrays import UNLABELLED
 from seg_ros.compression.importance import importance
 from seg_ros.datasets.dataset import Dataset
+from seg_ros.datasets.walk import walk
 from seg_ros.errors import ParameterError, UnavailableError
 from seg_ros.evaluation.figures import format_table
 from seg_ros.images.resize import resize_image
@@ -150,8 +151,7 @@ class _Bench:
         self._metadata, self._device = model.metadata, device
         self._pairs: list[tuple[Tensor, Tensor]] = []
         size = model.metadata.input_size
-        for index in range(len(dataset)):
-            image, labels = dataset[index]
+        for _, (image, labels) in walk(dataset):
             near = F.interpolate(torch.from_numpy(labels)[None, None].float(), size, mode='nearest-exact')
             resized = torch.from_numpy(np.array(resize_image(image, *size)))
             self._pairs.append((resized[None], near[0].to(torch.uint8)))

@@ -75,6 +75,8 @@ class FCN(nn.Module):
     """
 
     stride = 32
+    grown = ('skips.', 'upsampling.')
+    """Beginnings of the parameters that a network with coarser maps lacks; untrained, they add nothing."""
 
     def __init__(self, n_classes: int, *, encoder: str = 'vgg16', finest: int = 8, width: int = 64) -> None:
         super().__init__()

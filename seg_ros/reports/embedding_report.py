@@ -8,6 +8,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from seg_ros.datasets.walk import walk
 from seg_ros.datasets.wrappers import EvenSample
 from seg_ros.evaluation.embedding_pictures import EmbeddingColours, Spot, choose_spots
 from seg_ros.evaluation.embedding_views import EmbeddedModel, LabelChanges, View
@@ -43,8 +44,8 @@ def report_embeddings(
     classes = model.model.metadata.classes
     is_judged = classes.names == images.classes.names
     views = [
-        model.look(name, image, truth if is_judged else None)
-        for name, (image, truth) in zip(images.names, images.with_progress('looking'), strict=True)
+        model.look(images.names[index], image, truth if is_judged else None)
+        for index, (image, truth) in walk(images, 'looking')
     ]
     stride = model.embedding_metadata.stride
     chosen = [list(spots) or choose_spots(view, model.filter.window, stride) for view in views]

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from seg_ros.arrays import UInt8Array
 from seg_ros.drawing.overlay import Overlay
-from seg_ros.errors import ImageError
+from seg_ros.errors import DatasetError, ImageError
 from seg_ros.evaluation.figures import (
     LabelCounter,
     format_milliseconds,
@@ -21,6 +21,7 @@ from seg_ros.images.files import IMAGE_SUFFIXES, read_image, write_image
 from seg_ros.images.video import VIDEO_SUFFIXES, VideoReader, VideoWriter
 from seg_ros.inference.prediction import Prediction
 from seg_ros.inference.segmenter import Segmenter
+from seg_ros.userfiles.reading import shown_path
 
 
 class FileSegmenter:
@@ -132,12 +133,26 @@ def find_files(inputs: Iterable[Path], output: Path) -> Iterator[tuple[Path, Pat
 
     Yields:
         Path of a file, and the beginning of the paths of its results.
+
+    Raises:
+        DatasetError: A folder has no image and no video.
     """
     for path in inputs:
         if not path.is_dir():
             yield path, output / path.stem
             continue
-        for file in sorted(path.rglob('*')):
-            is_result = output.resolve() in file.resolve().parents
-            if file.suffix.lower() in (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES) and not is_result:
-                yield file, output / file.relative_to(path).with_suffix('')
+        files = [file for file in sorted(path.rglob('*')) if _is_input(file, path, output)]
+        if not files:
+            raise DatasetError(f'{shown_path(path)} has no image and no video')
+        for file in files:
+            yield file, output / file.relative_to(path).with_suffix('')
+
+
+def _is_input(file: Path, folder: Path, output: Path) -> bool:
+    """Whether a path in a folder is that of an image or video: not hidden, and not a result."""
+    if file.suffix.lower() not in (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES):
+        return False
+    if any(part.startswith('.') for part in file.relative_to(folder).parts):
+        return False
+    parent = file.parent.resolve()
+    return output.resolve() not in (parent, *parent.parents)

@@ -13,6 +13,7 @@ from torch import nn
 from seg_ros.arrays import UInt8Array
 from seg_ros.classes import ClassSet
 from seg_ros.datasets.segmented import SegmentedImages
+from seg_ros.datasets.walk import walk
 from seg_ros.errors import ModelFileError, ParameterError, UnavailableError
 from seg_ros.modelfile.file import Model, save_model
 from seg_ros.modelfile.metadata import CodeMetadata, ModelMetadata
@@ -24,6 +25,7 @@ from seg_ros.quantization.levels import QUANTIZATIONS
 from seg_ros.training.fit_codes import CodeTuner, FineTuning, fit_itq
 from seg_ros.training.golden_record import make_code_golden
 from seg_ros.training.initial_network import EMBEDDINGS_LEFT_OUT
+from seg_ros.training.sparsity import sparsity_of
 
 log = logging.getLogger(__name__)
 
@@ -170,7 +172,9 @@ def make_coded_model(
         parent={'digest': parent.digest, 'figures': parent.metadata.figures} if parent else None,
     )
     _write(path, frames, _with_record(metadata, data, settings, losses), parent)
-    for loss in CodeTuner(frames, data.sources, settings).run() if settings.epochs else ():
+    zeros = sparsity_of(parent)
+    sparsity = zeros.within(start.network, frames) if zeros else None
+    for loss in CodeTuner(frames, data.sources, settings, sparsity).run() if settings.epochs else ():
         losses.append(round(loss, 5))
         _write(path, frames, _with_record(metadata, data, settings, losses), parent)
         yield loss
@@ -208,12 +212,25 @@ def _tap_channels(start: CodeStart, names: Sequence[str]) -> dict[str, int]:
     return {name: features.shape[1] for name, features in zip(names, maps, strict=True)}
 
 
+class _Images:
+    """The images of a data set, without their annotations."""
+
+    def __init__(self, source: SegmentedImages) -> None:
+        self._source = source
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> UInt8Array:
+        return self._source.image(index)
+
+
 def _itq_images(sources: Sequence[SegmentedImages]) -> list[UInt8Array]:
     """Images for ITQ, spread evenly over each data set."""
     images = []
     for source in sources:
         step = max(len(source) // _MAX_ITQ_IMAGES, 1)
-        images += [source[index][0] for index in range(0, len(source), step)]
+        images += [image for _, image in walk(_Images(source), indices=range(0, len(source), step))]
     return images
 
 

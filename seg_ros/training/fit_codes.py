@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from seg_ros.arrays import Float64Array, Int32Array, UInt8Array
 from seg_ros.datasets.segmented import SegmentedImages
+from seg_ros.datasets.walk import walk
 from seg_ros.errors import ParameterError
 from seg_ros.images.interpolation import neighbours_1d
 from seg_ros.metrics.segments import overlaps
@@ -28,6 +29,7 @@ from seg_ros.segments.colour import colour_moments, lab_planes
 from seg_ros.segments.itq import ITQ
 from seg_ros.segments.regions import Regions, find_borders
 from seg_ros.segments.slic import slic
+from seg_ros.training.sparsity import Sparsity
 
 log = logging.getLogger(__name__)
 
@@ -116,13 +118,18 @@ class CodeTuner:
         sources: Images with segments that people drew. Sources may differ in their idea of a segment, so each
             has a threshold of its own.
         settings: Settings of fine-tuning.
+        sparsity: Weights of ``frames`` that stay zero; None = all learn.
 
     Raises:
         ParameterError: There are no images to learn from.
     """
 
     def __init__(
-        self, frames: FrameNetwork, sources: Sequence[SegmentedImages], settings: FineTuning
+        self,
+        frames: FrameNetwork,
+        sources: Sequence[SegmentedImages],
+        settings: FineTuning,
+        sparsity: Sparsity | None = None,
     ) -> None:
         assert frames.codes is not None
         if not any(len(source) for source in sources):
@@ -141,6 +148,8 @@ class CodeTuner:
         else:
             frames.network.requires_grad_(False)
         self._optimizer = torch.optim.Adam(groups)
+        if sparsity is not None:
+            sparsity.follow(self._optimizer, frames)
 
     def run(self) -> Iterator[float]:
         """Train for ``epochs`` passes over all images; yields the mean loss of each epoch."""
@@ -153,11 +162,11 @@ class CodeTuner:
         for epoch in range(self.settings.epochs):
             losses = []
             order = self._rng.permutation(len(items))
-            for position in tqdm(order, desc=f'epoch {epoch + 1}', unit='image', disable=None):
-                source, index = items[position]
+            for position, drawn in walk(_Drawn(self, items), f'epoch {epoch + 1}', indices=order.tolist()):
+                source = items[position][0]
                 done = (epoch + 1) / (0.7 * self.settings.epochs)
                 slope = 1 + (self.settings.sharpness - 1) * min(done, 1)
-                loss = self._loss(source, slope, *self._draw(source, index))
+                loss = self._loss(source, slope, *drawn)
                 self._optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 nn.utils.clip_grad_norm_(self.layer.parameters(), 5.0)
@@ -166,7 +175,7 @@ class CodeTuner:
                 losses.append(loss.item())
             yield float(np.mean(losses))
 
-    def _draw(self, source: int, index: int) -> tuple[UInt8Array, list[Int32Array]]:
+    def draw(self, source: int, index: int) -> tuple[UInt8Array, list[Int32Array]]:
         """An image and its annotations with random flip, size and brightness."""
         image, annotations = self.sources[source][index]
         if self._rng.random() < 0.5:
@@ -208,6 +217,19 @@ class CodeTuner:
         weights = pooling_matrix(regions, height, width)
         means: Tensor = torch.sparse.mm(weights, logits.reshape(height * width, -1))
         return means + self.layer.colour_logits(torch.from_numpy(colour_moments(lab_planes(image), regions)))
+
+
+class _Drawn:
+    """Images with random changes, by their positions in a list of sources and indices."""
+
+    def __init__(self, tuner: CodeTuner, items: list[tuple[int, int]]) -> None:
+        self._tuner, self._items = tuner, items
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, position: int) -> tuple[UInt8Array, list[Int32Array]]:
+        return self._tuner.draw(*self._items[position])
 
 
 def pooling_matrix(regions: Regions, height: int, width: int) -> Tensor:

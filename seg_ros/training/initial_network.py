@@ -1,11 +1,13 @@
 """The network that a training run starts with, and the teacher that it learns from."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from seg_ros import schema
 from seg_ros.errors import CalibrationError, RecipeError
 from seg_ros.modelfile.file import Model, load_model
 from seg_ros.modelfile.metadata import EmbeddingMetadata, ModelMetadata
@@ -20,6 +22,8 @@ from seg_ros.quantization.int8 import fake_quantize
 from seg_ros.quantization.levels import QUANTIZATIONS
 from seg_ros.quantization.weight_sharing import share_network
 from seg_ros.training.recipe import Recipe
+
+log = logging.getLogger(__name__)
 
 EMBEDDINGS_LEFT_OUT = (
     'the embeddings are left out: they belong to the network before this change; '
@@ -53,11 +57,30 @@ def make_network(recipe: Recipe, metadata: ModelMetadata, parent: Model | None) 
     if parent is None:
         return network
     own, learned = network.state_dict(), parent.network.state_dict()
-    if own.keys() != learned.keys():
-        raise RecipeError(f'init: {parent.path} is a {parent.metadata.architecture}, not {recipe.model}')
-    # A head for other classes keeps its random weights.
-    network.load_state_dict({k: v if v.shape == own[k].shape else own[k] for k, v in learned.items()})
+    _check_fit(recipe, network, parent)
+    # A head for other classes keeps its random weights, and the finer maps of FCN their untrained ones.
+    kept = {k: v for k, v in learned.items() if v.shape == own[k].shape}
+    network.load_state_dict(own | kept)
+    log.info('init: %d of %d tensors are from %s', len(kept), len(own), parent.path)
     return network
+
+
+def _check_fit(recipe: Recipe, network: nn.Module, parent: Model) -> None:
+    """Refuse weights of another network.
+
+    A stage may continue a coarser one: FCN-16s FCN-32s, and FCN-8s FCN-16s (Long et al. 2015, section 4.2).
+    """
+    own, learned = network.state_dict().keys(), parent.network.state_dict().keys()
+    grown = getattr(network, 'grown', ())
+    if learned <= own and all(name.startswith(tuple(grown)) for name in own - learned):
+        return
+    original = parent.metadata
+    if original.architecture != recipe.model:
+        raise RecipeError(f'init: {parent.path} is a {original.architecture}, not {recipe.model}')
+    raise RecipeError(
+        f'init: {parent.path} is a {recipe.model} with arguments {schema.shown(original.arguments)}, '
+        f'which do not fit {schema.shown(recipe.arguments)}'
+    )
 
 
 def _load_encoder(network: nn.Module, architecture: str, weights: str) -> None:

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
-from tqdm import tqdm
 
 from seg_ros.arrays import UInt8Array
 from seg_ros.datasets.dataset import Dataset
+from seg_ros.datasets.walk import walk
 from seg_ros.training.augment import Augmentation
 from seg_ros.training.copy_paste import Paste, paste
 
@@ -31,16 +31,22 @@ class Draw(NamedTuple):
 class InMemory:
     """A decoded data set in memory, 4 bytes per pixel. Forked loader processes share it.
 
+    Images that cannot be read are logged and left out.
+
     Args:
         dataset: Data set to read.
         label: Text of the progress bar; '' shows no bar.
+        is_quiet: Log nothing, because another process does.
+
+    Raises:
+        DatasetError: Not one image can be read.
     """
 
-    def __init__(self, dataset: Dataset, label: str = '') -> None:
+    def __init__(self, dataset: Dataset, label: str = '', *, is_quiet: bool = False) -> None:
         self.classes = dataset.classes
-        self.names = dataset.names
-        indices = tqdm(range(len(dataset)), desc=label, unit='image', leave=False, disable=not label)
-        self._pairs = [dataset[index] for index in indices]
+        found = list(walk(dataset, label, is_quiet=is_quiet))
+        self.names = [dataset.names[index] for index, _ in found]
+        self._pairs = [pair for _, pair in found]
 
     def __len__(self) -> int:
         return len(self._pairs)

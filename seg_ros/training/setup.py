@@ -26,6 +26,7 @@ from seg_ros.training.initial_network import (
     make_network,
     prepare_quantization,
 )
+from seg_ros.training.label_check import check_labels
 from seg_ros.training.loader import Augmented, EpochSampler, make_loader
 from seg_ros.training.losses import SegmentationLoss, class_counts, class_weights
 from seg_ros.training.pixel_pretraining import pretrain_classifier
@@ -34,6 +35,7 @@ from seg_ros.training.recipe import Recipe
 from seg_ros.training.run_state import STATE_FILE, resume
 from seg_ros.training.schedule import parameter_groups
 from seg_ros.training.sources import TrainingData, describe_sources, open_data
+from seg_ros.training.sparsity import Sparsity, sparsity_of, sparsity_record
 from seg_ros.training.training_step import TrainingStep
 from seg_ros.training.workarounds import use_float32_where_needed
 
@@ -61,6 +63,7 @@ class TrainingSetup:
         sampler: Order of the training images.
         loader: Batches of training images, in the order of ``sampler``.
         progress: Progress at the start: that of the run in ``folder``, or epoch 0.
+        sparsity: Weights that stay zero; None = all weights learn.
     """
 
     recipe: Recipe
@@ -75,6 +78,7 @@ class TrainingSetup:
     sampler: EpochSampler
     loader: Loader
     progress: Progress
+    sparsity: Sparsity | None = None
 
     @property
     def modules(self) -> dict[str, nn.Module]:
@@ -107,6 +111,7 @@ def set_up(
     _check_batch_size(recipe, processes)
     is_quiet, device = not processes.is_main, processes.device
     datasets = open_data(recipe, data, is_quiet=is_quiet)
+    check_labels(datasets, is_quiet=is_quiet)
     if parent is None:
         parent = load_parent(recipe)
     metadata = _describe(recipe, datasets, parent, commit)
@@ -121,6 +126,7 @@ def set_up(
             pretrain_classifier(plain, images, recipe, device, is_quiet=is_quiet)
         network, embeddings = add_embeddings(recipe, ImageNetwork(plain, recipe.normalisation), parent)
     metadata = replace(metadata, embeddings=embeddings)
+    zeros = sparsity_of(parent)
     network = _place(network, device)
     average = WeightAverage(network, recipe.ema)
     optimizer = optim.AdamW(parameter_groups(network, recipe.weight_decay), lr=0.0)
@@ -139,6 +145,7 @@ def set_up(
         sampler=sampler,
         loader=loader,
         progress=Progress() if is_new else resume(folder, recipe, modules, optimizer),
+        sparsity=zeros.within(plain, network) if zeros else None,
     )
 
 
@@ -164,6 +171,7 @@ def _describe(recipe: Recipe, data: TrainingData, parent: Model | None, commit: 
         'recipe': recipe.without_folders().as_json(),
         'seed': recipe.seed,
         'commit': commit,
+        **sparsity_record(parent),
     }
     return ModelMetadata(
         architecture=recipe.model,

@@ -47,7 +47,7 @@ def open_data(recipe: Recipe, data: Path | None, *, is_quiet: bool = False) -> T
 
     def read(source: Source) -> InMemory:
         label = '' if is_quiet else f'reading {source.dataset} {source.split}'
-        return InMemory(open_source(source, data), label)
+        return InMemory(open_source(source, data), label, is_quiet=is_quiet)
 
     train = tuple(read(source) for source in recipe.train)
     validation = read(recipe.validation) if recipe.validation else None

@@ -138,6 +138,8 @@ class Trainer:
         loss = self._step(images, labels)
         loss.backward()  # type: ignore[no-untyped-call]
         setup.optimizer.step()
+        if setup.sparsity:
+            setup.sparsity.apply(setup.network)
         setup.average.update(setup.network, epoch * len(setup.loader) + position)
         return loss.detach()
 

@@ -8,6 +8,7 @@ from torch import distributed
 
 from seg_ros.classes import ClassSet
 from seg_ros.datasets.dataset import Dataset
+from seg_ros.datasets.walk import walk
 from seg_ros.metrics.labels import Counts, class_average, confusion_matrix, iou, mean_iou
 from seg_ros.networks.filtered_network import FilteredNetwork
 from seg_ros.networks.image_network import ImageNetwork
@@ -37,8 +38,8 @@ def measure(
     if processes.world_size > 1:
         for buffer in network.buffers():  # batch normalisation has seen different images in each process
             distributed.broadcast(buffer, 0)
-    for index in range(processes.rank, len(dataset), processes.world_size):
-        image, truth = dataset[index]
+    indices = range(processes.rank, len(dataset), processes.world_size)
+    for _, (image, truth) in walk(dataset, indices=indices):
         matrix += confusion_matrix(truth, label_image(network, image, input_size), n_classes)
     if processes.world_size > 1:
         total = torch.from_numpy(matrix).to(processes.device)

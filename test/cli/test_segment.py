@@ -84,7 +84,12 @@ def test_bad_files_are_skipped_and_told(
     output = folder.parent / 'out'
     assert segment(model_file, folder, folder / 'missing.png', folder / 'deep/a.png', '-o', output) == 1
     told = capsys.readouterr()
-    for words in ('c.png is missing or', 'd.mp4 is missing or is not a', 'missing.png is', 'both become'):
+    for words in (
+        'c.png is not an',
+        'd.mp4 is missing or is not a',
+        'missing.png does not exist',
+        'both become',
+    ):
         assert words in told.err
     assert 'frames         3' in told.out
     assert 'bad files      4 of 7' in told.out
@@ -102,3 +107,12 @@ def test_pixels_below_the_threshold_are_unlabelled(model_file: Path, folder: Pat
     assert segment(model_file, folder, '-o', output, '--labels', '--confidence-threshold', '1.0') == 0
     assert (read(output / 'a_labels.png') == 255).mean() > 0.5
     assert not list(output.rglob('*_overlay.png'))
+
+
+def test_an_empty_folder_is_an_error(
+    model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / 'in').mkdir()
+    (tmp_path / 'in/._a.png').write_bytes(b'junk')
+    assert segment(model_file, tmp_path / 'in', '-o', tmp_path / 'out') == 1
+    assert 'in has no image and no video' in capsys.readouterr().err

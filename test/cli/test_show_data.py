@@ -41,7 +41,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_counted(
     assert main(['show-data', 'folder', '--data', str(tmp_path), '--classes', 'squares']) == 1
     output = capsys.readouterr()
     assert 'b.png holds values [7]' in output.err
-    assert 'c.png is missing or is not an image' in output.err
+    assert 'c.png is not an image' in output.err
     assert 'bad images: 2 of 3' in output.out
     assert '1 of 4 x 4' in output.out
 
@@ -68,3 +68,31 @@ def test_missing_options_are_explained(tmp_path: Path, capsys: pytest.CaptureFix
     assert "'classes'" in capsys.readouterr().err
     assert main(['show-data', 'soccer', '--options', '{n_drives: 3}']) == 1
     assert 'n_drives' in capsys.readouterr().err
+
+
+def test_masks_of_0_and_255_are_told_and_can_be_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for stem in 'ab':
+        write_pair(tmp_path, stem, [[0, 255], [255, 0]])
+    words = ['show-data', 'folder', '--data', str(tmp_path), '--classes', 'squares']
+    assert main(words) == 1
+    output = capsys.readouterr().out
+    assert 'only class background has pixels' in output
+    assert 'values: {0: background, 255: NAME}' in output
+    assert 'classes without pixels: square' in output
+    assert main([*words, '--options', '{values: {0: background, 255: square}}']) == 0
+    output = capsys.readouterr().out
+    assert 'of no use' not in output
+    assert 'square        50.000       2' in output
+
+
+@pytest.mark.parametrize('value', [0, 255])
+def test_one_class_and_no_class_are_of_no_use(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], value: int
+) -> None:
+    write_pair(tmp_path, 'a', [[value] * 4] * 4)
+    words = ['show-data', 'folder', '--data', str(tmp_path), '--classes', 'squares']
+    assert main([*words, '--json', str(tmp_path / 'a.json')]) == 1
+    assert 'of no use' in capsys.readouterr().out
+    assert json.loads((tmp_path / 'a.json').read_text())['problem']

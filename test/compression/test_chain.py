@@ -289,3 +289,27 @@ def test_rounding_keeps_embeddings_and_pruning_says_that_it_does_not(
     take(Prune(CostTarget(share=0.9), 'l1', images=4), model, tmp_path / 'pruned.safetensors', context)
     assert 'the embeddings are left out' in caplog.text
     assert load_model(tmp_path / 'pruned.safetensors').embeddings is None
+
+
+@pytest.mark.parametrize('level', ['fp32', 'int4', 'shared-4'])
+def test_zeros_survive_learning(tmp_path: Path, parent: Path, level: str) -> None:
+    chain = recipe(
+        tmp_path,
+        parent,
+        {'sparsify': {'share': 0.8}},
+        {'learn': {'recipe': {'epochs': 2, 'learning_rate': 0.01, 'ema': 0.5}}},
+        {'quantize': {'level': level, 'learn': {'epochs': 1, 'learning_rate': 0.01}}},
+    )
+    compress(chain, None, tmp_path / 'run', ALONE)
+    files = [tmp_path / f'run/{name}.safetensors' for name in ('1-sparsify', '2-learn', '3-quantize')]
+    sparse, learned, rounded = (
+        {name: p.detach() for name, p in load_model(path).network.named_parameters() if p.ndim > 1}
+        for path in files
+    )
+    for name, before in sparse.items():
+        assert float((before == 0).float().mean()) == pytest.approx(0.8, abs=0.05)
+        assert torch.equal(before == 0, learned[name] == 0)
+        assert not torch.equal(before, learned[name])
+        assert not rounded[name][before == 0].any()
+    for path in files:
+        assert load_model(path).metadata.training['sparsity'] == {'share': 0.8, 'scope': 'layer'}

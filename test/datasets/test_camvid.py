@@ -70,7 +70,7 @@ def test_what_is_missing_is_named(root: Path) -> None:
     (root / 'train.txt').unlink()
     (root / 'trainannot' / f'{STEMS[1]}.png').unlink()
     with pytest.raises(DatasetError, match=rf'{STEMS[1]}\.webp has no label image'):
-        CamVid(root, 'train')
+        CamVid(root, 'train')[1]
     with pytest.raises(DatasetError, match='testannot is not a folder'):
         CamVid(root, 'test')
     with pytest.raises(DatasetError, match='--data'):
@@ -83,8 +83,8 @@ def test_what_is_missing_is_named(root: Path) -> None:
     ('labels', 'message'),
     [
         (np.full((24, 32), 12, np.uint8), r'values \[12\]'),
-        (np.zeros((24, 32, 3), np.uint8), 'one 8-bit channel'),
-        (np.zeros((24, 32), np.uint16), 'one 8-bit channel'),
+        (np.full((24, 32, 3), (1, 2, 3), np.uint8), 'holds colours'),
+        (np.full((24, 32), 300, np.uint16), 'values up to 300'),
         (np.zeros((12, 16), np.uint8), r'\(12, 16\)'),
     ],
 )

@@ -46,5 +46,5 @@ def test_what_is_missing_is_told(root: Path) -> None:
     with pytest.raises(DatasetError, match='expected a split of Cityscapes'):
         Cityscapes(root, 'val')
     next((root / 'gtFine' / 'train' / 'zurich').iterdir()).unlink()
-    with pytest.raises(DatasetError, match=r'has no labels; expected .*_gtFine_labelIds\.png'):
-        Cityscapes(root, 'train')
+    with pytest.raises(DatasetError, match=r'has no label image; expected .*_gtFine_labelIds\.png'):
+        [*Cityscapes(root, 'train')]

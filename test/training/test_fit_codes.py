@@ -194,3 +194,14 @@ def test_what_cannot_be_is_refused(
     import re
 
     assert re.search(message, capsys.readouterr().err)
+
+
+def test_itq_needs_images_alone(folder: Path, tmp_path: Path, model_file: Path) -> None:
+    for name, images in (('flat', folder / 'images'), ('whole', folder)):
+        words = ['fit-codes', 'folder', '--data', str(images), '--model', str(model_file), '--bits', '16']
+        assert main([*words, '--epochs', '0', '-o', str(tmp_path / f'{name}.safetensors')]) == 0
+    flat, whole = (load_model(tmp_path / f'{name}.safetensors').codes for name in ('flat', 'whole'))
+    assert flat is not None
+    assert whole is not None
+    for one, other in zip(flat.parameters(), whole.parameters(), strict=True):
+        assert torch.equal(one, other)
