@@ -42,6 +42,6 @@ def _row(parameter: Parameter) -> str:
     shown = str(parameter.default).lower() if type(parameter.default) is bool else parameter.default
     name = f'  {parameter.name} = {shown}'.ljust(_INDENT)
     text = parameter.doc
-    if len(name) + len(text) > _WIDTH:
-        text = text[: _WIDTH - len(name) - 4].rpartition(' ')[0].rstrip(',;:') + ' ...'
+    if len(name) + 1 + len(text) > _WIDTH:
+        text = text[: _WIDTH - len(name) - 5].rpartition(' ')[0].rstrip(',;:') + ' ...'
     return f'{name} {text}\n'

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,8 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from seg_ros.inference.settings import BY_NAME, PARAMETERS
+from seg_ros.ros.arguments import parse_arguments
 from seg_ros.synthetic import RenderedDrive
 
+SCRIPT = Path(__file__).parents[2] / 'scripts/seg_node'
 LISTENER = Path(__file__).with_name('cyclone_listener.py')
 CYCLONE_ON_THIS_COMPUTER = """
 <CycloneDDS><Domain id="any">
@@ -28,6 +32,25 @@ CYCLONE_ON_THIS_COMPUTER = """
 """
 
 
+def environment() -> dict[str, str]:
+    """With the Python of this process as python3."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ['PATH']])
+    return {**os.environ, 'PATH': path}
+
+
+def run(*words: str, **variables: str) -> tuple[int, list[str]]:
+    """Exit code and lines of the program, which ends by itself."""
+    done = subprocess.run(
+        [SCRIPT, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+        env={**environment(), **variables},
+    )
+    return done.returncode, done.stdout.splitlines()
+
+
 class Process:
     """A node whose log can be read while it runs."""
 
@@ -36,11 +59,11 @@ class Process:
         words = (*words, *(word for name, value in parameters.items() for word in ('-p', f'{name}:={value}')))
         with log.open('wb') as output:
             self.process = subprocess.Popen(
-                [sys.executable, '-m', 'seg_ros.ros.main', '--ros-args', *words],
+                [SCRIPT, '--ros-args', *words],
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                env={**os.environ, 'PYTHONUNBUFFERED': '1'},
+                env={**environment(), 'PYTHONUNBUFFERED': '1'},
             )
 
     @property
@@ -96,17 +119,123 @@ def test_a_signal_ends_it_quietly_at_any_moment(
     node = start(**given(model_file))
     node.wait_for(words)
     time.sleep(delay_s)
+    begun = time.monotonic()
     code = node.stop(number)
+    assert time.monotonic() - begun < 2
     assert 'Traceback' not in node.log
     assert 'rror' not in node.log
     assert code == 0, node.log
 
 
-def test_a_refused_parameter_ends_it_with_one_line(start: Callable[..., Process]) -> None:
-    node = start(confidence_threshold=1.5)
-    assert node.process.wait(60) == 1
-    assert len(node.log.splitlines()) == 1
-    assert 'confidence_threshold is 1.5; expected 0 .. 1' in node.log
+def test_a_signal_in_the_first_instructions_is_quiet(start: Callable[..., Process]) -> None:
+    """Python starts with signals held back; before that, the shell ends of the signal itself."""
+    for number in range(15):
+        node = start()
+        time.sleep(0.004 * number)
+        code = node.stop(signal.SIGINT)
+        assert node.log == ''
+        assert code == 0 or (code == -signal.SIGINT and number < 8)
+
+
+def test_a_second_signal_changes_nothing(start: Callable[..., Process], model_file: Path) -> None:
+    node = start(**given(model_file))
+    node.wait_for('loading model')
+    for _ in range(3):
+        os.killpg(node.process.pid, signal.SIGINT)
+        time.sleep(0.01)
+    assert node.process.wait(2) == 0
+    assert 'Traceback' not in node.log
+
+
+def test_it_ends_soon_while_a_model_compiles_on_a_loaded_machine(
+    start: Callable[..., Process], model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))  # nothing is compiled yet
+    busy = [subprocess.Popen([sys.executable, '-c', 'while True: pass']) for _ in range(4)]
+    try:
+        node = start(**{**given(model_file), 'backend': 'torch_compile'})
+        node.wait_for('backend torch_compile')
+        time.sleep(3)
+        begun = time.monotonic()
+        code = node.stop(signal.SIGINT)
+        seconds = time.monotonic() - begun
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+    assert seconds < 2
+    assert code == 0
+    assert 'Traceback' not in node.log
+    alive = subprocess.run(['ps', '-o', 'stat=', '-s', str(node.process.pid)], capture_output=True, text=True)
+    assert not [state for state in alive.stdout.split() if not state.startswith('Z')]  # no compiler is left
+
+
+REFUSED = {
+    'parameter': (('-p', 'confidence_threshold:=1.5'), 'confidence_threshold is 1.5; expected 0 .. 1'),
+    "rclpy's own parameter": (('-p', 'use_sim_time:=3'), 'use_sim_time is 3; expected bool'),
+    'rule without value': (('-p', 'max_rate_hz'), 'expected -p NAME:=VALUE'),
+    'log level': (('--log-level', 'loud'), 'expected debug'),
+    'remap rule': (('-r', 'a b'), 'expected -r FROM:=TO'),
+    'name': (('-r', '__node:=x-y'), '__node:=x-y'),
+    'namespace': (('-r', '__ns:=/a b'), '__ns:=/a b'),
+    'unknown option': (('--nonsense',), '--nonsense'),
+    'missing path': (('--params-file',), '--params-file'),
+    'missing file': (('--params-file', '/nowhere.yaml'), "'/nowhere.yaml' does not exist"),
+    'enclave': (('--enclave', 'a b'), 'nclave'),
+}
+
+
+@pytest.mark.parametrize(('words', 'expected'), REFUSED.values(), ids=list(REFUSED))
+def test_what_is_refused_at_start_ends_it_with_one_line(words: tuple[str, ...], expected: str) -> None:
+    code, lines = run('--ros-args', *words)
+    assert code == 1
+    (line,) = [line for line in lines if '[WARN]' not in line]
+    assert expected in line
+
+
+def test_a_domain_that_does_not_exist_ends_it_with_one_line() -> None:
+    code, (line,) = run(ROS_DOMAIN_ID='999')
+    assert code == 1
+    assert 'ROS_DOMAIN_ID' in line
+
+
+def test_the_line_of_a_parameter_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / 'robot.yaml'
+    path.write_text('/**:\n  ros__parameters:\n    model: x\n    segments:\n      region_size: 1000\n')
+    code, (line,) = run('--ros-args', '--params-file', str(path))
+    assert code == 1
+    assert f'{path}, line 5: segments.region_size' in line
+
+
+@pytest.mark.parametrize('words', [('junk',), ('model:=x',), ('-p', 'max_rate_hz:=1.0'), ('--verbose',)])
+def test_unknown_words_are_told(words: tuple[str, ...]) -> None:
+    code, (line,) = run(*words)
+    assert code == 2
+    assert f"'{words[0]}'" in line
+    assert '--ros-args' in line
+
+
+def test_help_needs_neither_torch_nor_ros(tmp_path: Path) -> None:
+    for name in ('torch', 'rclpy', 'numba'):
+        (tmp_path / f'{name}.py').write_text('raise ImportError')
+    code, lines = run('--help', PYTHONPATH=str(tmp_path))
+    assert code == 0
+    for parameter in PARAMETERS:
+        assert any(line.split()[:1] == [parameter.name] for line in lines), parameter.name
+    assert any('ros2 run seg_ros seg_node --ros-args' in line for line in lines)
+    assert max(map(len, lines)) <= 110
+
+
+def test_examples_in_the_help_are_read() -> None:
+    _, lines = run('--help')
+    examples = [shlex.split(line) for line in lines if line.startswith('  ros2 run')]
+    assert len(examples) >= 3
+    for words in examples:
+        assert words[:4] == ['ros2', 'run', 'seg_ros', 'seg_node']
+        rules = [word for word in words[4:] if not word.endswith('.yaml') and word != '--params-file']
+        assert parse_arguments(rules).unknown == []
+        for word in rules:
+            assert ':=' not in word or word[0] in '_i' or word.partition(':=')[0] in BY_NAME
 
 
 def test_log_level(start: Callable[..., Process]) -> None:
