@@ -5,11 +5,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
+from seg_ros.arrays import UInt8Array
 from seg_ros.bags.writer import BagWriter
 from seg_ros.cli.options import add_output, add_overwrite
 from seg_ros.datasets.pairs import images_by_stem
+from seg_ros.datasets.walk import walk
 from seg_ros.errors import DatasetError, ParameterError
 from seg_ros.images.files import read_image
 
@@ -33,16 +33,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the bag and print its content."""
+    """Write the bag and print its content; 1 if an image cannot be read, after all others."""
     paths = find_images(arguments.folder, arguments.match)
     if not 0 < arguments.rate_hz <= 1000:
         raise ParameterError(f'--rate-hz is {arguments.rate_hz}; expected above 0, up to 1000')
+    n_images = 0
     with BagWriter(arguments.output, overwrite=arguments.overwrite) as bag:
-        for index, path in enumerate(tqdm(paths, desc='writing', unit='frame', disable=None)):
+        for index, image in walk(_Images(paths), 'writing'):
             stamp_ns = stamp_of(index, arguments.rate_hz)
-            bag.write_image(arguments.topic, read_image(path), stamp_ns, frame_id=arguments.frame_id)
-    print(f'{arguments.output}: {len(paths)} images on {arguments.topic} at {arguments.rate_hz:g} Hz')
-    return 0
+            bag.write_image(arguments.topic, image, stamp_ns, frame_id=arguments.frame_id)
+            n_images += 1
+    print(f'{arguments.output}: {n_images} images on {arguments.topic} at {arguments.rate_hz:g} Hz')
+    return 0 if n_images == len(paths) else 1
+
+
+class _Images:
+    """Image files, read when they are asked for."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = paths
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, index: int) -> UInt8Array:
+        return read_image(self._paths[index])
 
 
 def find_images(folder: Path, match: str = '*') -> Sequence[Path]:

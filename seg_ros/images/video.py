@@ -9,6 +9,7 @@ import numpy as np
 
 from seg_ros.arrays import UInt8Array
 from seg_ros.errors import ImageError
+from seg_ros.userfiles.reading import is_file, shown_path
 
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mkv', '.mov', '.webm', '.m4v', '.mpg', '.mpeg')
 """Suffixes of the files that are videos, in lower case."""
@@ -29,7 +30,7 @@ class VideoReader:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._video = cv2.VideoCapture(str(path))
+        self._video = cv2.VideoCapture(_name(path) if is_file(path) else '')
         self.rate_hz = self._video.get(cv2.CAP_PROP_FPS) or _DEFAULT_RATE_HZ
         self.n_frames = int(max(self._video.get(cv2.CAP_PROP_FRAME_COUNT), 0))
 
@@ -49,7 +50,7 @@ class VideoReader:
         """
         is_read, frame = self._video.read()
         if not is_read:
-            raise ImageError(f'{self._path} is missing or is not a video that OpenCV reads')
+            raise ImageError(f'{shown_path(self._path)} is missing or is not a video that OpenCV reads')
         while is_read:
             yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
             is_read, frame = self._video.read()
@@ -88,9 +89,22 @@ class VideoWriter:
         if self._video is None:
             height, width = picture.shape[:2]
             code = cv2.VideoWriter.fourcc(*'mp4v')
-            self._video = cv2.VideoWriter(str(self._path), code, self._rate_hz, (width, height))
+            self._video = cv2.VideoWriter(_name(self._path), code, self._rate_hz, (width, height))
             if not self._video.isOpened():
                 raise ImageError(
-                    f'{self._path} cannot be written as a video; check that its folder allows new files'
+                    f'{shown_path(self._path)} cannot be written as a video; check that its folder allows files'
                 )
         self._video.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+
+
+def _name(path: Path) -> str:
+    """Name of a file for OpenCV, which ends the process if the name is not UTF-8.
+
+    Raises:
+        ImageError: The name is not UTF-8.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as err:
+        raise ImageError(f'{shown_path(path)} has a name that is not UTF-8; rename the video') from err
+    return str(path)

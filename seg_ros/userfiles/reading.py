@@ -21,6 +21,10 @@ _MARKS = (
 )
 """Byte-order marks and their encodings."""
 
+_SHOWN = 400
+_UNDECODED = 0xDC00
+"""Python reads a byte of a file name that is not UTF-8 as this character plus the byte."""
+
 _REASONS = {
     errno.ENOENT: 'does not exist',
     errno.ENOTDIR: 'does not exist',
@@ -110,9 +114,19 @@ def decode(content: bytes) -> tuple[str, str]:
 
 
 def shown_path(path: object) -> str:
-    """A path for a message, in one line of valid Unicode; other bytes are written as numbers."""
-    text = os.fsencode(str(path)).decode('utf-8', 'backslashreplace')
-    return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in text)
+    """A path for a message, in one line of valid Unicode; other bytes are written as numbers.
+
+    The middle of a path of more than 400 characters is left out.
+    """
+    text = str(path)
+    if len(text) > _SHOWN:
+        text = f'{text[: _SHOWN // 2]}...{text[-_SHOWN // 2 :]}'
+    return ''.join(c if c.isprintable() else _as_number(c) for c in text)
+
+
+def _as_number(character: str) -> str:
+    byte = ord(character) - _UNDECODED
+    return f'\\x{byte:02x}' if 0x80 <= byte <= 0xFF else character.encode('unicode_escape').decode()
 
 
 def is_folder(path: Path) -> bool:

@@ -109,13 +109,23 @@ def parse_yaml(text: str, where: str, error: type[Exception], *, text_keys: Coll
 def _parse(text: str, text_keys: Collection[str]) -> Any:
     loader = _PlainLoader(text, text_keys)
     try:
-        root = loader.get_single_node()
+        root = _composed(loader)
         if root is None:
             return None
         _count(root, {}, set())
         return loader.construct_document(root)
     finally:
         loader.dispose()
+
+
+def _composed(loader: _PlainLoader) -> _Node | None:
+    """Root of the document; PyYAML itself fails with other errors at numbers that are not characters."""
+    try:
+        root: _Node | None = loader.get_single_node()
+    except (ValueError, OverflowError) as err:
+        problem = 'an escaped character is beyond those of Unicode'
+        raise yaml.MarkedYAMLError(problem=problem, problem_mark=loader.get_mark()) from err
+    return root
 
 
 def _count(node: _Node, counts: dict[int, int], open_nodes: set[int], name: str = '') -> int:

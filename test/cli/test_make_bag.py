@@ -31,11 +31,22 @@ def test_images_go_in_by_number_at_the_rate_asked_for(tmp_path: Path) -> None:
 
 
 def test_bad_input_leaves_no_bag(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_images(tmp_path / 'in', ['1.png', '2.png'])
+    write_images(tmp_path / 'in', ['2.png'])
     (tmp_path / 'in/2.png').write_bytes(b'no image')
     command = ['make-bag', str(tmp_path / 'in'), '-o', str(tmp_path / 'out.mcap')]
     assert main(command) == main([*command, '--match', 'x*']) == main([*command, '--rate-hz', '0']) == 1
     assert not list(tmp_path.glob('out*'))
     errors = capsys.readouterr().err
-    for words in ('2.png is missing or is not an image', "no image that matches 'x*'", '--rate-hz is 0'):
+    for words in ('2.png is not an image', "no image that matches 'x*'", '--rate-hz is 0'):
         assert words in errors
+
+
+def test_a_bad_image_is_told_and_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_images(tmp_path / 'in', ['1.png', '2.png', '3.png'])
+    (tmp_path / 'in/2.png').write_bytes(b'no image')
+    (tmp_path / 'in/._1.png').write_bytes(b'junk')
+    assert main(['make-bag', str(tmp_path / 'in'), '-o', str(tmp_path / 'out.mcap')]) == 1
+    with BagReader(tmp_path / 'out.mcap') as bag:
+        assert len(list(bag.messages('/camera/image_raw'))) == 2
+    assert '2.png is not an image' in caplog.text
+    assert '1 of 3 images' in caplog.text

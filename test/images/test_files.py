@@ -10,6 +10,7 @@ import pytest
 
 from seg_ros.errors import ImageError, UnavailableError
 from seg_ros.images.files import encode_jpeg, open_image, read_image, read_values, write_image
+from seg_ros.images.video import VideoReader, VideoWriter
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
 
@@ -173,4 +174,17 @@ def test_any_name_of_a_file_is_read_and_written(tmp_path: Path) -> None:
         path.write_bytes(b'')
         with pytest.raises(ImageError, match='empty') as caught:
             read_image(path)
+        assert str(caught.value).isprintable()
+
+
+def test_videos_of_any_name_and_kind_are_opened_or_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / 'pipe.mp4')
+    for name in (b'caf\xe9.mp4', b'pipe.mp4', b'absent.mp4', b'.'):
+        path = tmp_path / os.fsdecode(name)
+        if b'caf' in name:
+            path.write_bytes(b'no video')
+            with pytest.raises(ImageError, match='not UTF-8'), VideoWriter(path, 10) as video:
+                video.write(PICTURE)
+        with pytest.raises(ImageError) as caught, VideoReader(path) as reader:
+            list(reader)
         assert str(caught.value).isprintable()

@@ -62,3 +62,5 @@ def test_only_regular_files_are_read(tmp_path: Path) -> None:
 def test_paths_are_shown_in_one_line_of_valid_unicode() -> None:
     assert shown_path(os.fsdecode(b'caf\xe9\n.png')) == 'caf\\xe9\\n.png'
     assert shown_path(Path('ä b.png')) == 'ä b.png'
+    assert shown_path('\ud800') == '\\ud800'
+    assert len(shown_path('x' * 5000)) < 410
