@@ -92,7 +92,8 @@ class VideoWriter:
             self._video = cv2.VideoWriter(_name(self._path), code, self._rate_hz, (width, height))
             if not self._video.isOpened():
                 raise ImageError(
-                    f'{shown_path(self._path)} cannot be written as a video; check that its folder allows files'
+                    f'{shown_path(self._path)} cannot be written as a video; '
+                    'check that its folder allows new files'
                 )
         self._video.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
 
