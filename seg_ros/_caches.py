@@ -21,6 +21,7 @@ _LEAST_FREE_BYTES = 64 << 20
 """Compiled graphs and kernels of one model take about half of this."""
 _TRIAL = b'\0' * (1 << 16)
 _MOST_LINKS = 40
+_NO_FOLDER = Path('/proc/no_temporary_folder')
 
 _lock = threading.RLock()
 
@@ -60,6 +61,21 @@ def library_folder(variable: str, name: str) -> Path | None:
         given = os.environ.get(variable, '')
         folder = _folder_of_user(variable, given) if given else None
         return folder or cache_folder(name)
+
+
+def provide_temporary_folder() -> None:
+    """Give Python a folder for temporary files where it finds none, as on a read-only system.
+
+    Libraries ask for that folder when they are imported, and would fail. With a cache folder, a folder in it
+    serves. Otherwise a folder serves that does not exist: a library fails when it really writes a file.
+    """
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        folder = cache_folder('tmp')
+        tempfile.tempdir = str(folder or _NO_FOLDER)
+        if folder is not None:
+            os.environ['TMPDIR'] = str(folder)  # for compilers
 
 
 def remove_temporary_folder() -> None:

@@ -7,7 +7,6 @@ import contextlib
 import importlib
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FunctionType
@@ -16,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seg_ros._caches import cache_folder, library_folder
+from seg_ros._caches import cache_folder, library_folder, provide_temporary_folder
 from seg_ros.errors import BackendError, ImageError
 from seg_ros.inference.backends.torch_eager import TorchBackend
 from seg_ros.networks.frame_network import FrameNetwork
@@ -119,13 +118,7 @@ def _set_folders() -> None:
                 'there is no folder for compiled code; set XDG_CACHE_HOME to a folder of yours'
             )
         os.environ[variable] = str(folder)
-    try:
-        tempfile.gettempdir()
-    except FileNotFoundError:  # a read-only system with one writable folder
-        temporary = cache_folder('tmp')
-        if temporary is None:
-            raise BackendError('there is no temporary folder; set TMPDIR to a folder of yours') from None
-        tempfile.tempdir = os.environ['TMPDIR'] = str(temporary)
+    provide_temporary_folder()
 
 
 def computes_bfloat16() -> bool:
