@@ -281,7 +281,8 @@ def _part(hint: Any, index: int) -> Any:
 
 
 def _join(at: str, key: object) -> str:
-    name = key if isinstance(key, str) and len(key) <= 100 else shown(key)
+    is_short = isinstance(key, str) and len(key) <= 100 and is_plain_text(key)
+    name = key if is_short else shown(key)
     return f'{at}.{name}' if at else str(name)
 
 

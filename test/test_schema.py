@@ -164,6 +164,13 @@ def test_hostile_values_give_short_messages() -> None:
         assert len(str(refused.value)) < 400
 
 
+@pytest.mark.parametrize('key', ['a\nb', '\x1b[31m', '\u202e', '\n' * 300])
+def test_keys_cannot_forge_lines_of_a_log(key: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        build(Wood, {key: 1}, 'w', RecipeError)
+    assert str(caught.value).isprintable()
+
+
 def test_bounds_in_words() -> None:
     assert in_words(Meta(ge=0, le=1)) == '0 .. 1'
     assert in_words(Meta(ge=0, lt=1)) == '0 or more, less than 1'

@@ -65,7 +65,8 @@ def _decoded(data: memoryview, size: tuple[int, int]) -> npt.NDArray[Any]:
     try:
         values: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except (cv2.error, MemoryError) as err:
-        raise ImageError(f'compressed image of {data.nbytes} bytes cannot be decoded: {err}') from err
+        reason = ' '.join(str(err).split())  # OpenCV's has several lines
+        raise ImageError(f'compressed image of {data.nbytes} bytes cannot be decoded: {reason}') from err
     if values is None or values.shape[:2] != size or values.dtype not in (np.uint8, np.uint16):
         raise ImageError(
             f'compressed image of {data.nbytes} bytes is corrupt: its header states {size[1]}x{size[0]} '

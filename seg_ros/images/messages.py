@@ -127,7 +127,8 @@ def _to_rgb(found: list[npt.NDArray[Any]], encoding: str, what: str) -> UInt8Arr
     try:
         return ENCODINGS[encoding].to_rgb(*found)
     except cv2.error as err:
-        raise ImageError(f'{what} cannot be converted by OpenCV: {err}') from err
+        reason = ' '.join(str(err).split())  # it has several lines
+        raise ImageError(f'{what} cannot be converted by OpenCV: {reason}') from err
 
 
 def _image_by_cv_bridge(msg: 'Image') -> UInt8Array:

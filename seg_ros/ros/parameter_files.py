@@ -59,6 +59,10 @@ def read_parameter_file(path: str) -> list[Given]:
     except yaml.reader.ReaderError as err:
         line = content[: err.position].count(b'\n') + 1
         raise ParameterError(f"parameter file '{path}', line {line}: not a text; {err.reason}") from err
+    except (OverflowError, ValueError) as err:
+        if isinstance(err, ParameterError):
+            raise
+        raise ParameterError(f"parameter file '{path}' has an escaped character beyond Unicode") from err
     except RecursionError as err:
         raise ParameterError(f"parameter file '{path}' is nested too deeply") from err
 

@@ -236,6 +236,12 @@ def test_hostile_files_are_refused_without_memory(content):
     assert most < 30 * len(content) + 3_000_000
 
 
+def test_errors_of_opencv_are_told_in_one_line():
+    with pytest.raises(ImageError, match='decoded') as caught:
+        image_of(compressed(bmp(2**24, 1), 'png'))
+    assert str(caught.value).isprintable()
+
+
 def test_the_limit_is_named():
     with pytest.raises(ImageError, match=str(MAX_PIXELS)):
         image_of(compressed(tiff(**{'256': 10_000_000}), 'tiff'))

@@ -100,6 +100,8 @@ def test_origin_is_the_place_that_holds() -> None:
         (b'a: 1\nb: "\n\n', 4, 'end of stream'),
         (b'a: 1\nb: \xff\xfe\n', 2, 'not a text'),
         (b'a: 1\n\n\x00', 3, 'not a text'),
+        (b'a: "\\UFFFFFFFF"\n', None, 'beyond Unicode'),
+        (b'a: "\\U00110000"\n', None, 'beyond Unicode'),
         (b'{' * 100_000, None, 'nested too deeply'),
         (b' ' * (1 << 21), None, 'bytes'),
     ],

@@ -86,6 +86,8 @@ BOMB = 'a: &a [x,x,x,x,x,x,x,x,x]\n' + ''.join(
         ('a: 1\na: 2', "repeats the key 'a'"),
         ('? [1]\n: 2', 'key'),
         ('"\\ud800"', 'half a character'),
+        ('- "\\UFFFFFFFF"', 'line 1, column .*beyond'),
+        ('- "\\U00110000"', 'line 1, column .*beyond'),
         ('a: b: c', 'line 1'),
         ('*a', 'undefined alias'),
         ('---\na\n---\nb', 'another document'),
