@@ -110,12 +110,8 @@ class ModelSlot:
             elif not self._node.context.ok():
                 raise KeyboardInterrupt
 
-    def release(self, *, at_exit: bool = False) -> None:
-        """Free the running model, and stop the one that loads.
-
-        Args:
-            at_exit: Whether to interrupt it; else it ends in the background, at its next stage.
-        """
+    def release(self) -> None:
+        """Free the running model; the one that loads ends in the background, at its next stage."""
         self._wanted = None
         self.mailbox.clear()
         if self._running:
@@ -123,10 +119,7 @@ class ModelSlot:
             self._running = None
         if self._loading:
             self._loading[0].is_wanted = False
-            if at_exit:
-                self._loading[1].close()
-            else:
-                self._loading[1].retire()
+            self._loading[1].retire()
         self._free()
 
     def is_busy(self) -> bool:

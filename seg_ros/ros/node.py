@@ -147,7 +147,7 @@ class SegmentationNode(BackgroundLifecycleNode):
 
     def destroy_node(self) -> None:
         """Release everything; waits for the frame in work."""
-        self._release(at_exit=True)
+        self._release()
         self._to_undo.close()
         super().destroy_node()
 
@@ -297,11 +297,11 @@ class SegmentationNode(BackgroundLifecycleNode):
         self._models.mailbox.clear()
         super().on_deactivate(state)
 
-    def _release(self, *, at_exit: bool = False) -> None:
+    def _release(self) -> None:
         """Free everything made by configure and activate; may be called at any time."""
         self._close_camera()
         if hasattr(self, '_models'):  # else the node is half built
-            self._models.release(at_exit=at_exit)  # first, since it publishes
+            self._models.release()  # first, since it publishes
         self._introduced = None
         self._budget.reset()
         if self._find_similar:

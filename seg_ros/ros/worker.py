@@ -1,14 +1,11 @@
 """Worker threads for the newest item: a slow network lowers the rate, but never raises the age."""
 
-import ctypes
 import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
 Item = TypeVar('Item')
 _MOST_LATE_S = 1.0
-_AT_EXIT_S = 0.5
-"""Longest wait for a preparation that was interrupted; it may be within compiled code."""
 
 
 class Mailbox(Generic[Item]):
@@ -102,22 +99,14 @@ class Worker(Generic[Item]):
         self._mailbox.wake()
 
     def close(self) -> None:
-        """End the thread, and wait for the item in work; a preparation is interrupted."""
+        """End the thread, and wait for the item in work, but not for a preparation."""
         self.retire()
         if self.is_prepared:
             self._thread.join()
-        else:
-            self._interrupt()
 
     def is_alive(self) -> bool:
         """Whether the thread runs."""
         return self._thread.is_alive()
-
-    def _interrupt(self) -> None:
-        """End the preparation as a signal would."""
-        thread = ctypes.c_ulong(self._thread.ident or 0)
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(SystemExit))
-        self._thread.join(_AT_EXIT_S)
 
     def _run(self) -> None:
         handle: Callable[[Item], None] | None = None

@@ -125,7 +125,7 @@ def test_the_last_of_many_changes_wins(robot: Any, slow: SlowLoading) -> None:
         robot.spin_for(0.15)
     slow.may_go_on.release(5)
     robot.wait(lambda: node.segmenter.n_threads == 1 and not node._models.progress)
-    assert sum(thread.name == 'seg_ros worker' for thread in threading.enumerate()) == 1
+    robot.wait(lambda: sum(thread.name == 'seg_ros worker' for thread in threading.enumerate()) == 1)
 
 
 def test_cleanup_gives_up_a_model_that_loads(robot: Any, slow: SlowLoading) -> None:
