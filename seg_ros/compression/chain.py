@@ -131,7 +131,7 @@ def _link(number: int, content: dict[str, Any]) -> tuple[str, CompressionStep]:
 def _read_done(folder: Path) -> dict[str, str]:
     try:
         return dict(json.loads((folder / DONE_FILE).read_text()))
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError):
         return {}
 
 

@@ -13,6 +13,7 @@ SPLITS = ('train', 'val', 'test')
 SEEDS_APART = 1_000_000
 """Distance between the first seeds of two splits."""
 _FRAMES_A_DRIVE = 60
+_SMALLEST, _LARGEST = 16, 4096
 
 
 class RenderedDataset:
@@ -23,8 +24,8 @@ class RenderedDataset:
         split: 'train', 'val' or 'test', which have different streets.
         n_drives: Number of drives, 1..1,000,000.
         n_frames: Number of frames of each drive, 1..60, spread evenly over it.
-        height: Height of the images in pixels.
-        width: Width of the images in pixels.
+        height: Height of the images in pixels, 16..4096.
+        width: Width of the images in pixels, 16..4096.
 
     Raises:
         DatasetError: The split is unknown, or a number is out of its range.
@@ -46,6 +47,7 @@ class RenderedDataset:
                 f'{n_drives} rendered drives of {n_frames} frames; '
                 f'expected 1..{SEEDS_APART} drives of 1..{_FRAMES_A_DRIVE} frames'
             )
+        check_render_size(height, width)
         self.classes = ClassSet.from_yaml(resource('config/labels/camvid11.yaml'))
         step = _FRAMES_A_DRIVE // n_frames
         self._where = [
@@ -66,6 +68,16 @@ class RenderedDataset:
 def _drive(seed: int, height: int, width: int) -> RenderedDrive:
     """Drive of a seed, cached: building a street takes far longer than rendering a frame of it."""
     return RenderedDrive(seed, _FRAMES_A_DRIVE, height, width)
+
+
+def check_render_size(height: int, width: int) -> None:
+    """Refuse sizes that are too small to render, or take too much memory.
+
+    Raises:
+        DatasetError: A side is out of its range.
+    """
+    if not (_SMALLEST <= height <= _LARGEST and _SMALLEST <= width <= _LARGEST):
+        raise DatasetError(f'height {height}, width {width}; expected {_SMALLEST}..{_LARGEST} pixels each')
 
 
 def first_seed(split: str) -> int:

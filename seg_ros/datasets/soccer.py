@@ -4,7 +4,7 @@ from pathlib import Path
 
 from seg_ros.arrays import UInt8Array
 from seg_ros.classes import ClassSet
-from seg_ros.datasets.rendered import SEEDS_APART, first_seed
+from seg_ros.datasets.rendered import SEEDS_APART, check_render_size, first_seed
 from seg_ros.errors import DatasetError
 from seg_ros.resources import resource
 from seg_ros.synthetic import SoccerScene
@@ -17,8 +17,8 @@ class SoccerDataset:
         root: Not used; the images are rendered.
         split: 'train', 'val' or 'test', which have different scenes.
         n_images: Number of images in the split, 1..1,000,000.
-        height: Height of the images in pixels.
-        width: Width of the images in pixels.
+        height: Height of the images in pixels, 16..4096.
+        width: Width of the images in pixels, 16..4096.
 
     Raises:
         DatasetError: The split is unknown, or a number is out of its range.
@@ -30,6 +30,7 @@ class SoccerDataset:
         self._first = first_seed(split)
         if not 1 <= n_images <= SEEDS_APART:
             raise DatasetError(f'{n_images} soccer scenes; expected 1..{SEEDS_APART}')
+        check_render_size(height, width)
         self.classes = ClassSet.from_yaml(resource('config/labels/soccer.yaml'))
         self.names = [f'{split}_{index:05}' for index in range(n_images)]
         self._size = height, width

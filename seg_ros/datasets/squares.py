@@ -13,6 +13,7 @@ SPLITS = ('train', 'validation', 'test')
 SIZE = (240, 320)
 SMALLEST, LARGEST = 90, 100
 _CONTRAST = 40
+_MOST_IMAGES = 1_000_000
 _NOISE = 12.0
 
 
@@ -25,16 +26,17 @@ class SquaresDataset:
     Args:
         root: Not used; the images are drawn.
         split: 'train', 'validation' or 'test', which have different images.
-        n_images: Number of images in the split, 1 or more.
+        n_images: Number of images in the split, 1..1,000,000.
 
     Raises:
-        DatasetError: The split is unknown, or the number of images is below 1.
+        DatasetError: The split is unknown, or the number of images is out of its range.
     """
 
     def __init__(self, root: Path | None, split: str, *, n_images: int = 100) -> None:
-        if split not in SPLITS or n_images < 1:
+        if split not in SPLITS or not 1 <= n_images <= _MOST_IMAGES:
             raise DatasetError(
-                f"split '{split}' of {n_images} squares; expected {', '.join(SPLITS)}, and 1 image or more"
+                f"split '{split}' of {n_images} squares; "
+                f'expected {", ".join(SPLITS)}, and 1..{_MOST_IMAGES} images'
             )
         self.classes = ClassSet.from_yaml(resource('config/labels/squares.yaml'))
         self.names = [f'{split}_{index:03}' for index in range(n_images)]

@@ -10,9 +10,11 @@ from msgspec import Meta
 from seg_ros import schema
 from seg_ros.arrays import UNLABELLED, UInt8Array
 from seg_ros.errors import RecipeError
-from seg_ros.schema import Fraction, NotNegative, Positive
+from seg_ros.schema import Fraction
 
-_Side = Annotated[int, Meta(ge=8)]
+_Side = Annotated[int, Meta(ge=8, le=8192)]
+_Zoom = Annotated[float, Meta(gt=0, le=64)]
+_Change = Annotated[float, Meta(ge=0, le=10)]
 
 
 @dataclass(frozen=True)
@@ -37,17 +39,17 @@ class Augmentation:
     """
 
     crop: tuple[_Side, _Side]
-    scale: tuple[Positive, Positive] = (1.0, 1.0)
-    stretch: NotNegative = 0.0
-    rotate: NotNegative = 0.0
+    scale: tuple[_Zoom, _Zoom] = (1.0, 1.0)
+    stretch: _Change = 0.0
+    rotate: Annotated[float, Meta(ge=0, le=360)] = 0.0
     flip: Fraction = 0.0
     brightness: Fraction = 0.0
     contrast: Fraction = 0.0
     saturation: Fraction = 0.0
     white_balance: Fraction = 0.0
-    gamma: NotNegative = 0.0
-    blur: NotNegative = 0.0
-    noise: NotNegative = 0.0
+    gamma: _Change = 0.0
+    blur: Annotated[float, Meta(ge=0, le=100)] = 0.0
+    noise: Annotated[float, Meta(ge=0, le=255)] = 0.0
     shadow: Fraction = 0.0
 
     def __post_init__(self) -> None:

@@ -45,9 +45,9 @@ class Source:
     split: str = 'train'
     root: str = '.'
     options: dict[str, Any] = field(default_factory=dict)
-    repeat: Count = 1
+    repeat: Annotated[int, Meta(ge=1, le=10_000)] = 1
     relabel: Relabel | None = None
-    scale: Positive = 1.0
+    scale: Annotated[float, Meta(gt=0, le=64)] = 1.0
 
     def __post_init__(self) -> None:
         schema.check_fields(self, RecipeError)
@@ -206,8 +206,8 @@ class Recipe:
     validation: Source | None = None
     test: Source | None = None
     loss: LossRecipe = field(default_factory=LossRecipe)
-    epochs: Count = 100
-    batch_size: Count = 8
+    epochs: Annotated[int, Meta(ge=1, le=1_000_000)] = 100
+    batch_size: Annotated[int, Meta(ge=1, le=65_536)] = 8
     learning_rate: Positive = 1e-3
     warmup: _LessThanOne = 0.05
     weight_decay: NotNegative = 1e-2
@@ -223,8 +223,8 @@ class Recipe:
     normalisation: Normalisation = field(default_factory=Normalisation)
     validate_every: Count = 5
     stop_after: CountOrZero = 0
-    workers: CountOrZero = 1
-    seed: CountOrZero = 0
+    workers: Annotated[int, Meta(ge=0, le=256)] = 1
+    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
     licence: str = ''
 
     def __post_init__(self) -> None:

@@ -50,14 +50,18 @@ def resume(
     path = folder / STATE_FILE
     record, tensors = read_state(path)
     wanted = recipe.as_json()
-    changed = [key for key in wanted if record['recipe'].get(key) != wanted[key]]
+    try:
+        before, progress = dict(record['recipe']), Progress(**record['progress'])
+    except (KeyError, TypeError, ValueError) as err:
+        raise _cannot_resume(path, err) from err
+    changed = [key for key in wanted if before.get(key) != wanted[key]]
     if changed:
         raise RecipeError(
             f'{folder} holds a run whose {", ".join(changed)} differ from the recipe; '
             'remove the folder or choose another'
         )
     restore_state(path, tensors, modules, optimizer)
-    return Progress(**record['progress'])
+    return progress
 
 
 def save_state(

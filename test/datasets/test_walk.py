@@ -123,6 +123,9 @@ def test_nothing_to_read_is_an_error(tmp_path: Path) -> None:
         ('squares', {'n_images': 'many'}, 'n_images'),
         ('squares', {'n_images': True}, 'n_images'),
         ('rendered', {'height': 1e9}, 'height'),
+        ('rendered', {'height': 10**9}, 'height'),
+        ('soccer', {'width': -5}, 'width'),
+        ('squares', {'n_images': 10**12}, 'squares'),
         ('voc', {'labels': None}, 'labels'),
     ],
 )
