@@ -71,7 +71,8 @@ class UnknownNameError(SegRosError, LookupError):
     """A name is not in its table; the message lists the known names."""
 
     def __init__(self, kind: str, name: str, known: list[str]) -> None:
-        super().__init__(f"unknown {kind} '{name}'; known: {', '.join(known) or 'none'}")
+        shown = name if name.isprintable() and len(name) <= 100 else ascii(name[:100])[1:-1]
+        super().__init__(f"unknown {kind} '{shown}'; known: {', '.join(known) or 'none'}")
 
 
 class BackendError(SegRosError, RuntimeError):

@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from seg_ros.datasets.registry import DATASETS
-from seg_ros.errors import RecipeError
+from seg_ros.errors import RecipeError, UnknownNameError
 from seg_ros.modelfile.metadata import EmbeddingMetadata
 from seg_ros.networks.registry import MODELS
 from seg_ros.resources import resource
@@ -45,7 +45,7 @@ def test_shipped_recipes_load(path: Path) -> None:
         ({'input_size': [4, 4]}, 'input_size'),
         ({'train': []}, 'train'),
         ({'train': {'dataset': 'squares'}}, 'train'),
-        ({'train': [{'dataset': 'squares', 'repeat': 0}]}, r'train\[0\].repeat is 0; expected 1 or more'),
+        ({'train': [{'dataset': 'squares', 'repeat': 0}]}, r'train\[0\].repeat is 0; expected 1 '),
         ({'train': [{'split': 'train'}]}, r'train\[0\].dataset is missing'),
         ({'augment': {'crop': [32, 40], 'flip': 2.0}}, r'augment.flip is 2.0; expected 0 \.\. 1'),
         ({'augment': {'crop': [32, 40], 'noise': -1}}, 'augment.noise'),
@@ -57,7 +57,7 @@ def test_shipped_recipes_load(path: Path) -> None:
         ({'ema': 1}, 'ema is 1; expected 0 or more, less than 1'),
         ({'paste': {'classes': ['car'], 'probability': 2}}, 'paste.probability'),
         ({'augment': {'crop': [32, 40], 'scale': [2.0, 1.0]}}, r'augment.scale is \(2.0, 1.0\)'),
-        ({'augment': {'crop': [4, 40]}}, r'augment.crop\[0\] is 4; expected 8 or more'),
+        ({'augment': {'crop': [4, 40]}}, r'augment.crop\[0\] is 4; expected 8 '),
         ({'train': [{'dataset': 'squares', 'splt': 'val'}]}, r'train\[0\].splt .*did you mean split'),
         ({'init': 'a', 'columns': {}}, 'init is .*columns'),
         (
@@ -136,7 +136,17 @@ def test_changes_are_bounded(tiny_file: Path) -> None:
         ('epochs=[', 'line 1'),
         ('epochs=!!timestamp x', 'timestamp'),
         ('input_size=[32, 100000]', '8192'),
+        ('workers=100000', '256'),
+        ('seed=10000000000000000000000', 'seed'),
     ):
         with pytest.raises(RecipeError, match=words) as caught:
             Recipe.from_yaml(tiny_file, [change])
         assert '\n' not in str(caught.value)
+
+
+def test_an_unknown_name_is_shown_in_one_short_line(tiny_file: Path) -> None:
+    for name in ('x' * 5000, '"a\\nb"'):
+        with pytest.raises(UnknownNameError) as caught:
+            Recipe.from_yaml(tiny_file, [f'quantization={name}', 'init=a'])
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) < 400
