@@ -36,7 +36,7 @@ TRANSITIONS = {
     'activate': Transition.TRANSITION_ACTIVATE,
     'deactivate': Transition.TRANSITION_DEACTIVATE,
 }
-_ANSWER_S = 60.0
+_ANSWER_S = 240.0
 
 
 class Sample(NamedTuple):

@@ -47,8 +47,10 @@ class _Loading:
         """Take note of a stage; raises LoadingStoppedError if the model is not wanted any more."""
         if not self.is_wanted:
             raise LoadingStoppedError(self.settings.model)
+        # Many small stages have a name of the form "group: detail"; the log tells each group once.
+        group, before = stage.partition(':')[0], self.stage.partition(':')[0]
+        log.log(logging.DEBUG if group == before else logging.INFO, 'loading: %s', stage)
         self.stage = stage
-        log.info('loading: %s', stage)
 
     @property
     def text(self) -> str:

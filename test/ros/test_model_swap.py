@@ -3,7 +3,7 @@
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +41,10 @@ class SlowLoading:
 
 
 @pytest.fixture
-def slow(monkeypatch: pytest.MonkeyPatch) -> SlowLoading:
-    return SlowLoading(monkeypatch)
+def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowLoading]:
+    made = SlowLoading(monkeypatch)
+    yield made
+    made.may_go_on.release(100)  # a thread that is held would keep its node alive
 
 
 def test_everything_is_answered_while_the_node_configures(robot: Any, slow: SlowLoading) -> None:
