@@ -21,7 +21,7 @@ _LEAST_FREE_BYTES = 64 << 20
 """Compiled graphs and kernels of one model take about half of this."""
 _TRIAL = b'\0' * (1 << 16)
 _MOST_LINKS = 40
-_NO_FOLDER = Path('/proc/no_temporary_folder')
+_NO_FOLDER = Path('/')
 
 _lock = threading.RLock()
 
@@ -59,23 +59,27 @@ def library_folder(variable: str, name: str) -> Path | None:
     """
     with _lock:
         given = os.environ.get(variable, '')
-        folder = _folder_of_user(variable, given) if given else None
+        folder = _folder_of_user(variable, given) if given not in ('', str(_NO_FOLDER)) else None
         return folder or cache_folder(name)
 
 
-def provide_temporary_folder() -> None:
-    """Give Python a folder for temporary files where it finds none, as on a read-only system.
+def provide_folders() -> None:
+    """Give torch and compilers private folders, by the variables that they and their child processes read.
 
-    Libraries ask for that folder when they are imported, and would fail. With a cache folder, a folder in it
-    serves. Otherwise a folder serves that does not exist: a library fails when it really writes a file.
+    To be called before torch runs a network: even plain torch makes Inductor's folder then, by default in the
+    shared temporary folder under a name that others can guess. Where nothing can be written, the variables
+    name a folder that exists, since torch could not be used otherwise.
     """
-    try:
-        tempfile.gettempdir()
-    except FileNotFoundError:
-        folder = cache_folder('tmp')
-        tempfile.tempdir = str(folder or _NO_FOLDER)
-        if folder is not None:
-            os.environ['TMPDIR'] = str(folder)  # for compilers
+    with _lock:
+        try:
+            tempfile.gettempdir()
+        except FileNotFoundError:  # a read-only system
+            temporary = cache_folder('tmp')
+            tempfile.tempdir = str(temporary or _NO_FOLDER)
+            if temporary is not None:
+                os.environ['TMPDIR'] = str(temporary)
+        for variable, name in (('TORCHINDUCTOR_CACHE_DIR', 'inductor'), ('TRITON_CACHE_DIR', 'triton')):
+            os.environ[variable] = str(library_folder(variable, name) or _NO_FOLDER)
 
 
 def remove_temporary_folder() -> None:

@@ -174,3 +174,30 @@ def test_a_folder_named_for_a_library_is_used_if_it_is_private(
     caplog.set_level(logging.WARNING)
     assert library_folder('NUMBA_CACHE_DIR', 'numba') == tmp_path / 'home/.cache/seg_ros/numba'
     assert 'NUMBA_CACHE_DIR is not used' in caplog.text
+
+
+def test_torch_gets_private_folders_before_it_makes_its_own(tmp_path: Path) -> None:
+    """Even without torch.compile, torch made a folder of a name to guess in the shared temporary folder."""
+    code = (
+        'from seg_ros._caches import provide_folders; provide_folders(); import torch._dynamo, os; '
+        'import torch._inductor.codecache; print(os.environ["TORCHINDUCTOR_CACHE_DIR"])'
+    )
+    (tmp_path / 'shared').mkdir()
+    plain = {**os.environ, 'TMPDIR': str(tmp_path / 'shared'), 'XDG_CACHE_HOME': str(tmp_path / 'cache')}
+    plain.pop('TORCHINDUCTOR_CACHE_DIR', None)
+    output = subprocess.check_output([sys.executable, '-c', code], env=plain, text=True)
+    assert output.strip() == str(tmp_path / 'cache/seg_ros/inductor')
+    assert not list((tmp_path / 'shared').iterdir())
+    assert 'torchinductor' not in str(list(tmp_path.rglob('*')))
+
+
+def test_where_nothing_can_be_written_torch_can_be_used(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    code = (
+        'import tempfile; tempfile._candidate_tempdir_list = lambda: []; '
+        'from seg_ros._caches import provide_folders; provide_folders(); import torch._dynamo, '
+        'torch._inductor.config'
+    )
+    plain = {**os.environ, 'XDG_CACHE_HOME': '/proc/no', 'TORCHINDUCTOR_CACHE_DIR': '/proc/no'}
+    subprocess.run([sys.executable, '-c', code], env=plain, check=True)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from seg_ros._caches import provide_folders
 from seg_ros.arrays import UNLABELLED, UInt8Array
 from seg_ros.classes import ClassSet
 from seg_ros.errors import ParameterError, UnavailableError
@@ -99,6 +100,7 @@ class Segmenter:
         """
         settings = source if isinstance(source, Settings) else Settings(model=str(source))
         keep_freed_memory()
+        provide_folders()
         report('model file')
         model = load_model(settings.model)
         device = choose_device(settings.device)

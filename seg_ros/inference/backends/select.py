@@ -7,7 +7,7 @@ from functools import partial
 
 import torch
 
-from seg_ros._caches import provide_temporary_folder
+from seg_ros._caches import provide_folders
 from seg_ros._numba import import_kernels
 from seg_ros.errors import BackendError, SegRosError, UnavailableError, UnknownNameError
 from seg_ros.inference.argmax import KERNELS
@@ -68,7 +68,7 @@ def choose_backend(
         UnavailableError: The backend is not available; the message gives the reason and lists those that are.
         UnknownNameError: The backend does not exist.
     """
-    provide_temporary_folder()
+    provide_folders()
     dtype, n_threads = QUANTIZATIONS[level].dtype, bounded_threads(n_threads)
 
     def build(key: str) -> NetworkRunner:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seg_ros._caches import cache_folder, library_folder, provide_temporary_folder
+from seg_ros._caches import cache_folder, provide_folders
 from seg_ros.errors import BackendError, ImageError
 from seg_ros.inference.backends.torch_eager import TorchBackend
 from seg_ros.networks.frame_network import FrameNetwork
@@ -80,7 +80,7 @@ class CompiledBackend(TorchBackend):
 
     @staticmethod
     def import_libraries() -> None:
-        _set_folders()
+        provide_folders()
         for name in _LIBRARIES:
             with contextlib.suppress(ImportError):  # names depend on the version of torch
                 importlib.import_module(name)
@@ -93,7 +93,9 @@ def _inductor(device: torch.device) -> Iterator[None]:
     Raises:
         BackendError: There is no folder for compiled code.
     """
-    _set_folders()
+    if cache_folder('inductor') is None:
+        raise BackendError('there is no folder for compiled code; set XDG_CACHE_HOME to a folder of yours')
+    provide_folders()
     import torch._inductor.codecache as codecache
     import torch._inductor.config as config
 
@@ -107,18 +109,6 @@ def _inductor(device: torch.device) -> Iterator[None]:
         options['cpp_cache_precompile_headers'] = False  # they are named by a digest that openssl computes
     with config.patch(options):
         yield
-
-
-def _set_folders() -> None:
-    """Set the variables that name the folders of Inductor, Triton and compilers."""
-    for variable, name in (('TORCHINDUCTOR_CACHE_DIR', 'inductor'), ('TRITON_CACHE_DIR', 'triton')):
-        folder = library_folder(variable, name)
-        if folder is None:
-            raise BackendError(
-                'there is no folder for compiled code; set XDG_CACHE_HOME to a folder of yours'
-            )
-        os.environ[variable] = str(folder)
-    provide_temporary_folder()
 
 
 def computes_bfloat16() -> bool:
