@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ParameterError(f'--rate-hz is {arguments.rate_hz}; expected above 0, up to 1000')
     n_images = 0
     with BagWriter(arguments.output, overwrite=arguments.overwrite) as bag:
-        for index, image in walk(_Images(paths), 'writing'):
+        for index, image in walk(_ImageFiles(paths), 'writing'):
             stamp_ns = stamp_of(index, arguments.rate_hz)
             bag.write_image(arguments.topic, image, stamp_ns, frame_id=arguments.frame_id)
             n_images += 1
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if n_images == len(paths) else 1
 
 
-class _Images:
+class _ImageFiles:
     """Image files, read when they are asked for."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
