@@ -1,94 +1,122 @@
 """Reading bags: rosbag2 folders and single ``.mcap`` and ``.db3`` files.
 
-It reads all distributions and compressions that rosbags knows. Messages stay serialized (CDR) until they are
-decoded.
+Everything that is readable is read: the part of a file before a cut, the chunks beside a damaged one, and the
+ROS 2 topics beside those of other encodings. Each loss is logged as a warning and kept in `BagReader.losses`.
+Messages stay serialized (CDR) until they are decoded.
 """
 
-import heapq
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
-from rosbags.interfaces import Connection
-from rosbags.rosbag2 import Reader
-
+from seg_ros.arrays import UInt8Array
+from seg_ros.bags.decompress import ZSTD_MAGIC, decompress_message
+from seg_ros.bags.files import open_bag
+from seg_ros.bags.losses import LossRecord
 from seg_ros.bags.messages import COMPRESSED_IMAGE, IMAGE, Message, Topic
-from seg_ros.errors import BagError
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd  # rosbags brings it
-
-
-_FILE_SUFFIXES = ('.mcap', '.db3')
-_ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'
+from seg_ros.bags.ordering import Source, in_order
+from seg_ros.bags.storage import Storage, StoredTopic
+from seg_ros.errors import BagError, SegRosError
+from seg_ros.images.messages import image_of
 
 
 class BagReader:
-    """Reads a bag; a context manager. The constructor opens the bag.
+    """Reads a bag; a context manager. The constructor reads the index.
 
     Args:
         path: Bag folder, with or without its metadata.yaml, or a single ``.mcap`` or ``.db3`` file.
 
+    Attributes:
+        losses: Parts of the bag that could not be read so far. It is complete when all messages were read.
+
     Raises:
-        BagError: The bag does not exist or cannot be read.
+        BagError: The bag does not exist, or nothing of it can be read.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.losses = LossRecord()
         self._stack = ExitStack()
         try:
-            self._readers = [self._stack.enter_context(Reader(part)) for part in _parts(path)]
-        except BagError:
-            raise
-        except Exception as err:  # rosbags raises many types for damaged files
+            self._files = open_bag(path, self.losses, self._stack)
+            self._check_encodings()
+        except BaseException as err:
             self.close()
-            raise BagError(
-                f'bag {path} cannot be read: {err or repr(err)} If its recorder was killed, '
-                '"mcap recover" or "ros2 bag reindex" may save it'
-            ) from err
+            if isinstance(err, SegRosError) or not isinstance(err, Exception):
+                raise
+            raise BagError(f'bag {path} cannot be read: {err or repr(err)}') from err
 
     @property
     def topics(self) -> list[Topic]:
-        """Topics with messages, sorted by name."""
+        """ROS 2 topics with messages, sorted by name."""
         counts: Counter[tuple[str, str]] = Counter()
-        for reader in self._readers:
-            for connection in reader.connections:
-                counts[connection.topic, _long_name(connection.msgtype)] += connection.msgcount
+        for topic in self._stored_topics():
+            if not topic.other_encoding:
+                counts[topic.name, _long_name(topic.type)] += topic.n_messages
         return [Topic(*key, n_messages=count) for key, count in sorted(counts.items()) if count]
 
+    @property
+    def other_encodings(self) -> dict[str, str]:
+        """Topics with messages that are not those of ROS 2 -> their encoding, such as 'protobuf'."""
+        return {t.name: t.other_encoding for t in self._stored_topics() if t.other_encoding and t.n_messages}
+
     def messages(self, *topics: str) -> Iterator[Message]:
-        """Messages of the given topics, or of all topics, in the order of recording.
+        """Messages of the given topics, or of all ROS 2 topics, in the order of recording.
+
+        Unreadable messages are left out and recorded in ``losses``.
 
         Raises:
-            BagError: The bag is damaged. The messages before the damage have been yielded.
+            BagError: The bag has messages of these topics, but none of them can be read.
         """
-        streams = [reader.messages(wanted) for reader in self._readers if (wanted := _chosen(reader, topics))]
+        n_read = 0
         try:
-            for connection, received_ns, cdr in heapq.merge(*streams, key=lambda found: found[1]):
-                yield Message(connection.topic, _long_name(connection.msgtype), received_ns, _unpacked(cdr))
-        except Exception as err:
+            for message in self._messages(topics):
+                n_read += 1
+                yield message
+        except SegRosError:
+            raise
+        except Exception as err:  # nothing foreign gets out
             raise BagError(
                 f'bag {self.path} is damaged; the messages before the damage were read: {err!r}'
             ) from err
+        if not n_read and self.losses:
+            names = ', '.join(topics) or 'any topic'
+            raise BagError(f'bag {self.path} has no readable message of {names}: {self.losses}')
+
+    def image(self, message: Message) -> UInt8Array | None:
+        """Image of a message, (H, W, 3) uint8 RGB; None if it cannot be read, which is recorded as a loss."""
+        try:
+            return image_of(message.decode())
+        except SegRosError as err:
+            self.skip(message, err)
+            return None
+
+    def skip(self, message: Message, reason: object) -> None:
+        """Record a message as unreadable.
+
+        Args:
+            message: The message.
+            reason: Error that it caused.
+        """
+        self.losses.add(self.path, f'{message.topic} at {message.received_ns} ns: {reason}', 1)
 
     def image_topic(self, name: str | None = None) -> Topic:
         """The only image topic, or the image topic with the given name.
+
+        If only the compressed images of a camera were recorded, the name of its raw images finds them.
 
         Raises:
             BagError: There is no such topic, or there are several; the message lists them.
         """
         images = [topic for topic in self.topics if topic.type in (IMAGE, COMPRESSED_IMAGE)]
-        listing = ', '.join(f'{t.name} ({t.type.rpartition("/")[2]}, {t.n_messages})' for t in images)
         if not images:
-            others = ', '.join(f'{t.name} ({t.type})' for t in self.topics)
-            raise BagError(f'bag {self.path} has no image topic; it has {others or "no messages at all"}')
+            raise BagError(f'bag {self.path} has no image topic; {self._content()}')
+        listing = ', '.join(f'{t.name} ({t.type.rpartition("/")[2]}, {t.n_messages})' for t in images)
         if name is not None:
-            images = [topic for topic in images if topic.name == '/' + name.lstrip('/')]
+            images = _named(images, '/' + name.lstrip('/'))
             if not images:
                 raise BagError(f"bag {self.path} has no images on '{name}'; it has them on {listing}")
         if len(images) > 1:
@@ -96,8 +124,52 @@ class BagReader:
         return images[0]
 
     def close(self) -> None:
-        """Close the files."""
+        """Remove temporary files."""
         self._stack.close()
+
+    def _messages(self, topics: tuple[str, ...]) -> Iterator[Message]:
+        """Messages of the given topics of all files."""
+        sources = [
+            Source(file.start_ns, file.end_ns, 0, partial(self._messages_of, file, wanted))
+            for file in self._files
+            if (wanted := _chosen(file, topics))
+        ]
+        for _, message in in_order(sources):
+            yield message
+
+    def _messages_of(self, file: Storage, wanted: frozenset[int]) -> Iterator[tuple[int, Message]]:
+        """Times and messages of one file."""
+        names = {key: (file.topics[key].name, _long_name(file.topics[key].type)) for key in wanted}
+        try:
+            for received_ns, key, cdr in file.messages(wanted):
+                message = Message(*names[key], received_ns, cdr)
+                if cdr.startswith(ZSTD_MAGIC):  # without metadata.yaml, only these bytes tell it
+                    try:
+                        message = Message(*names[key], received_ns, decompress_message(cdr))
+                    except BagError as err:
+                        self.skip(message, err)
+                        continue
+                yield received_ns, message
+        except OSError as err:
+            self.losses.add(file.path, f'it cannot be read to its end: {err}', None)
+
+    def _stored_topics(self) -> Iterator[StoredTopic]:
+        for file in self._files:
+            yield from file.topics.values()
+
+    def _check_encodings(self) -> None:
+        """Raise if the bag is of ROS 1."""
+        if not self.topics and 'ros1' in self.other_encodings.values():
+            raise BagError(
+                f'bag {self.path} holds messages of ROS 1; expected ROS 2. '
+                '"rosbags-convert" makes a ROS 2 bag of the .bag file'
+            )
+
+    def _content(self) -> str:
+        """Topics of the bag in words."""
+        topics = ', '.join(f'{t.name} ({t.type})' for t in self.topics) or 'no messages of ROS 2'
+        others = ', '.join(f'{name} ({encoding})' for name, encoding in self.other_encodings.items())
+        return f'it has {topics}' + (f'; it cannot be read on {others}' if others else '')
 
     def __enter__(self) -> 'BagReader':
         return self
@@ -108,29 +180,19 @@ class BagReader:
         self.close()
 
 
-def _parts(path: Path) -> list[Path]:
-    """Paths that rosbags can open: the bag itself, or the files of a bag folder without metadata.yaml."""
-    if path.is_file() and path.suffix not in _FILE_SUFFIXES:
-        raise BagError(f'{path} is not a bag; expected a bag folder, or a file that ends in .mcap or .db3')
-    if path.is_file() or (path / 'metadata.yaml').is_file():
-        return [path]
-    if not path.exists():
-        raise BagError(f'bag {path} does not exist; expected a bag folder, or a .mcap or .db3 file')
-    files = sorted(file for file in path.iterdir() if file.suffix in _FILE_SUFFIXES)
-    if not files:
-        raise BagError(f'folder {path} is not a bag; expected metadata.yaml, or .mcap or .db3 files in it')
-    return files
+def _named(images: list[Topic], name: str) -> list[Topic]:
+    """The topic with a name, or else with the name of its compressed images."""
+    found = [topic for topic in images if topic.name == name]
+    return found or [t for t in images if t.name == f'{name}/compressed' and t.type == COMPRESSED_IMAGE]
 
 
-def _chosen(reader: Reader, topics: tuple[str, ...]) -> list[Connection]:
-    """Connections of the given topics, or all."""
-    return [connection for connection in reader.connections if not topics or connection.topic in topics]
-
-
-def _unpacked(cdr: bytes | memoryview) -> bytes:
-    """Decompressed message. Without metadata.yaml only the first bytes show that it is compressed."""
-    cdr = bytes(cdr)
-    return zstd.decompress(cdr) if cdr.startswith(_ZSTD_MAGIC) else cdr
+def _chosen(file: Storage, topics: tuple[str, ...]) -> frozenset[int]:
+    """Keys of the given topics of a file, or of all ROS 2 topics."""
+    return frozenset(
+        key
+        for key, topic in file.topics.items()
+        if not topic.other_encoding and topic.n_messages and (not topics or topic.name in topics)
+    )
 
 
 def _long_name(type_name: str) -> str:

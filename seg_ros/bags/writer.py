@@ -1,40 +1,35 @@
-"""Writing bags: single MCAP files, which rosbags, ``mcap`` and ``ros2 bag`` read."""
+"""Writing bags: single MCAP files with checksums, which rosbags, ``mcap`` and ``ros2 bag`` read."""
 
-import shutil
+import contextlib
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
-from rosbags.interfaces import (
-    Connection,
-    Qos,
-    QosDurability,
-    QosHistory,
-    QosLiveliness,
-    QosReliability,
-    QosTime,
-)
-from rosbags.rosbag2 import StoragePlugin, Writer
+import yaml
 
 from seg_ros.arrays import UInt8Array
+from seg_ros.bags.mcap_writer import McapWriter
 from seg_ros.bags.messages import IMAGE, image_cdr, message_types
 from seg_ros.errors import BagError
 
-_FOREVER = QosTime(2147483647, 4294967295)
-_LATCHED = Qos(
-    QosHistory.KEEP_LAST,
-    1,
-    QosReliability.RELIABLE,
-    QosDurability.TRANSIENT_LOCAL,
-    deadline=_FOREVER,
-    lifespan=_FOREVER,
-    liveliness=QosLiveliness.AUTOMATIC,
-    liveliness_lease_duration=_FOREVER,
-    avoid_ros_namespace_conventions=False,
-)
+_FOREVER = {'sec': 2147483647, 'nsec': 4294967295}
+_LATCHED = {
+    'history': 'keep_last',
+    'depth': 1,
+    'reliability': 'reliable',
+    'durability': 'transient_local',
+    'deadline': _FOREVER,
+    'lifespan': _FOREVER,
+    'liveliness': 'automatic',
+    'liveliness_lease_duration': _FOREVER,
+    'avoid_ros_namespace_conventions': False,
+}
 
 
 class BagWriter:
-    """Writes an MCAP file; a context manager. Until it is closed, the bag is in the folder ``<path>.part``.
+    """Writes an MCAP file; a context manager. Until it is closed, the bag is in the file ``<path>.part``.
 
     Args:
         path: Path of the file.
@@ -49,15 +44,14 @@ class BagWriter:
         if path.is_dir() or (path.exists() and not overwrite):
             raise BagError(f'{path} exists already; choose another name, or --overwrite')
         self.path = path
-        self._folder = path.with_name(path.name + '.part')
-        self._connections: dict[str, Connection] = {}
+        self._part = path.with_name(path.name + '.part')
+        self._schemas: dict[str, int] = {}
+        self._channels: dict[str, tuple[int, str, list[dict[str, Any]]]] = {}
+        self._counts: Counter[str] = Counter()
+        self._times_ns: tuple[int, int] | None = None
         self._is_wanted, self._keep_unfinished = True, keep_unfinished
-        try:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._writer = Writer(self._folder, version=9, storage_plugin=StoragePlugin.MCAP)
-            self._writer.open()
-        except OSError as err:
-            raise BagError(f'{path} cannot be written: {err}; choose another place') from err
+        with self._checked():
+            self._writer = McapWriter(self._part)
 
     def write(self, topic: str, type: str, cdr: bytes, received_ns: int, *, latched: bool = False) -> None:
         """Append a message.
@@ -70,19 +64,18 @@ class BagWriter:
             latched: Whether players publish the topic latched. Only the first message of a topic decides.
 
         Raises:
-            BagError: The message type is not installed.
+            BagError: The message type is not installed, the time is negative or above 2^64 - 1, or the file
+                cannot be written.
         """
-        if topic not in self._connections:
-            profiles = [_LATCHED] if latched else []
-            types = message_types(type.partition('/')[0])
-            if type not in types.fielddefs:
-                raise BagError(
-                    f'message type {type} is unknown, so {topic} cannot be recorded; install its package'
-                )
-            self._connections[topic] = self._writer.add_connection(
-                topic, type, typestore=types, offered_qos_profiles=profiles
-            )
-        self._writer.write(self._connections[topic], received_ns, cdr)
+        if not 0 <= received_ns < 2**64:
+            raise BagError(f'a message on {topic} has the time {received_ns} ns; expected 0 .. 2^64 - 1')
+        with self._checked():
+            if topic not in self._channels:
+                self._add_channel(topic, type, latched)
+            self._writer.write(self._channels[topic][0], received_ns, cdr)
+        self._counts[topic] += 1
+        first, last = self._times_ns or (received_ns, received_ns)
+        self._times_ns = min(first, received_ns), max(last, received_ns)
 
     def write_image(
         self,
@@ -110,12 +103,78 @@ class BagWriter:
         self._is_wanted = False
 
     def close(self) -> None:
-        """Write the index and move the bag to its path."""
-        self._writer.close()
-        (file,) = self._folder.glob('*.mcap')
-        if self._is_wanted:
-            file.replace(self.path)
-        shutil.rmtree(self._folder)
+        """Write the index and move the bag to its path.
+
+        Raises:
+            BagError: The file cannot be written; the messages that were written are in ``<path>.part``.
+        """
+        with self._checked():
+            if not self._is_wanted:
+                self._writer.abort()
+                self._part.unlink(missing_ok=True)
+                return
+            self._writer.close(_yaml(self._metadata()))
+            self._part.replace(self.path)
+
+    def _add_channel(self, topic: str, type: str, latched: bool) -> None:
+        """Add a topic, and its type with the definition."""
+        types = message_types(type.partition('/')[0])
+        if type not in types.fielddefs:
+            raise BagError(
+                f'message type {type} is unknown, so {topic} cannot be recorded; install its package'
+            )
+        if type not in self._schemas:
+            definition, _ = types.generate_msgdef(type, ros_version=2)
+            self._schemas[type] = self._writer.add_schema(type, definition)
+        profiles = [_LATCHED] if latched else []
+        qos = _yaml(profiles) if profiles else ''
+        self._channels[topic] = self._writer.add_channel(self._schemas[type], topic, qos), type, profiles
+
+    def _metadata(self) -> dict[str, Any]:
+        """Metadata of the bag, as metadata.yaml of version 9 has it."""
+        first, last = self._times_ns or (0, 0)
+        n_messages, name = sum(self._counts.values()), self.path.name
+        span = {
+            'duration': {'nanoseconds': last - first},
+            'starting_time': {'nanoseconds_since_epoch': first},
+            'message_count': n_messages,
+        }
+        topics = [
+            {
+                'topic_metadata': {
+                    'name': topic,
+                    'type': kind,
+                    'serialization_format': 'cdr',
+                    'offered_qos_profiles': profiles,
+                    'type_description_hash': message_types(kind.partition('/')[0]).hash_rihs01(kind),
+                },
+                'message_count': self._counts[topic],
+            }
+            for topic, (_, kind, profiles) in self._channels.items()
+        ]
+        return {
+            'version': 9,
+            'storage_identifier': 'mcap',
+            'relative_file_paths': [name],
+            **span,
+            'topics_with_message_count': topics,
+            'compression_format': '',
+            'compression_mode': '',
+            'files': [{'path': name, **span}],
+            'custom_data': None,
+            'ros_distro': 'seg_ros',
+        }
+
+    @contextlib.contextmanager
+    def _checked(self) -> Iterator[None]:
+        """Turn errors of the disk into errors about this bag."""
+        try:
+            yield
+        except OSError as err:
+            reason = err.strerror or err
+            raise BagError(
+                f'{self.path} cannot be written: {reason}; free some space, or choose another place'
+            ) from err
 
     def __enter__(self) -> 'BagWriter':
         return self
@@ -126,3 +185,15 @@ class BagWriter:
         if err is not None and not self._keep_unfinished:
             self.discard()
         self.close()
+
+
+class _PlainDumper(yaml.SafeDumper):
+    """Writes every part in full, since readers may refuse aliases."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Whether a repeated part is written again; always."""
+        return True
+
+
+def _yaml(content: object) -> str:
+    return yaml.dump(content, Dumper=_PlainDumper, sort_keys=False).strip()
