@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from seg_ros._caches import provide_folders
 from seg_ros.training.distributed import Processes
 from seg_ros.training.training_step import TrainingStep
 from seg_ros.training.workarounds import find_gradient_faults
@@ -35,6 +36,7 @@ class StepRunner:
         self.plain: Callable[[Tensor, Tensor], Tensor] = (
             DistributedDataParallel(step) if processes.world_size > 1 else step
         )
+        provide_folders()
         self._run = torch.compile(self.plain) if is_compiled else self.plain
         self._is_checked = not is_compiled
 
