@@ -15,7 +15,10 @@ from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.task import Future
 
+from seg_ros.schema import shown
+
 _RCLError: type[Exception] = rclpy_implementation.RCLError
+_THROTTLE_S = 1.0
 _FIRST_END = Transition.TRANSITION_ON_CONFIGURE_SUCCESS
 """Smallest number of the transitions that end another one."""
 
@@ -39,6 +42,11 @@ class BackgroundLifecycleNode(LifecycleNode):
         group = ReentrantCallbackGroup()
         group.add_entity(service)
         service.callback, service.callback_group = self._on_change_state, group
+
+    def destroy_node(self) -> None:
+        """Destroy the node and its state machine, which would keep it visible to others until it is freed."""
+        super().destroy_node()
+        self._state_machine.destroy_when_not_in_use()
 
     @abstractmethod
     def begin_configure(self) -> 'Future[None]':
@@ -90,8 +98,9 @@ class BackgroundLifecycleNode(LifecycleNode):
             return number
         state, labels = self._state_machine.current_state[1], ', '.join(possible)
         self.get_logger().warning(
-            f"transition '{asked.label or asked.id}' is refused: the node is {state}; "
-            f'possible: {labels or "none until this ends"}'
+            f'transition {shown(asked.label or int(asked.id))} is refused: the node is {state}; '
+            f'possible: {labels or "none until this ends"}',
+            throttle_duration_sec=_THROTTLE_S,
         )
         return None
 
