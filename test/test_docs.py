@@ -44,6 +44,7 @@ NOT_RUN = {
     'SEG_ROS_DATA=DIR ./scripts/test': 'it runs this test',
     'SEG_ROS_SLOW=1 ./scripts/test': 'it runs this test',
     './scripts/demo': 'test/cli/test_demo.py runs the command behind it; the script sets up an environment',
+    './scripts/fuzz': 'test/test_fuzz.py runs the program behind it',
     './scripts/docs': 'test_the_documents_build runs the command behind it',
     'mkdir': 'part of a ROS workspace; test/test_package.py builds with colcon',
     'git clone': 'needs the address of the repository',

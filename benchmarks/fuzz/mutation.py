@@ -98,7 +98,15 @@ def change_yaml(data: bytes, random: Random) -> bytes:
     try:
         tree = change_tree(yaml.safe_load(data), random)
         return yaml.safe_dump(tree, sort_keys=False).encode('utf-8', 'replace')
-    except (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError, LookupError):
+    except (
+        yaml.YAMLError,
+        ValueError,
+        ArithmeticError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        LookupError,
+    ):
         return change_bytes(data, random, YAML_TOKENS)
 
 
