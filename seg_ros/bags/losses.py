@@ -13,7 +13,7 @@ _N_CHARACTERS = 500
 
 
 @dataclass(frozen=True)
-class Loss:
+class BagLoss:
     """A part of a bag that could not be read.
 
     Attributes:
@@ -46,13 +46,13 @@ class LossRecord:
     """
 
     def __init__(self) -> None:
-        self.losses: list[Loss] = []
+        self.losses: list[BagLoss] = []
         self.n_losses = self.n_messages = 0
         self._seen: set[int] = set()
 
     def add(self, file: Path, problem: str, n_messages: int | None) -> None:
-        """Record a loss; see `Loss` for the arguments."""
-        loss = Loss(file, one_line(problem), n_messages)
+        """Record a loss; see `BagLoss` for the arguments."""
+        loss = BagLoss(file, one_line(problem), n_messages)
         if hash(loss) in self._seen:
             return
         if len(self._seen) < _N_REMEMBERED:

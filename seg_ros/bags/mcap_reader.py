@@ -20,7 +20,7 @@ from seg_ros.bags.mcap_chunk import (
 )
 from seg_ros.bags.mcap_format import DATA_END, RECORD, Chunk
 from seg_ros.bags.mcap_index import read_index
-from seg_ros.bags.ordering import Source, in_order
+from seg_ros.bags.ordering import BagPart, in_order
 from seg_ros.bags.storage import Storage, Stored, StoredTopic
 from seg_ros.errors import BagError
 
@@ -64,7 +64,7 @@ class McapFile(Storage):
         n_lost: Counter[int] = Counter()
         with self.path.open('rb') as file:
             sources = [
-                Source(
+                BagPart(
                     chunk.start_ns,
                     chunk.end_ns,
                     chunk.length + chunk.size,

@@ -12,7 +12,7 @@ Item = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
-class Source:
+class BagPart:
     """A place with messages.
 
     Attributes:
@@ -28,7 +28,7 @@ class Source:
     open: Callable[[], Iterator[Item]]
 
 
-def in_order(sources: Iterable[Source]) -> Iterator[Item]:
+def in_order(sources: Iterable[BagPart]) -> Iterator[Item]:
     """Messages of all sources in the order of time.
 
     A source is opened when its first message is due. If more than 1 GiB is open because the times of many

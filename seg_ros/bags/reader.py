@@ -17,7 +17,7 @@ from seg_ros.bags.decompress import ZSTD_MAGIC, decompress_message
 from seg_ros.bags.files import open_bag
 from seg_ros.bags.losses import LossRecord
 from seg_ros.bags.messages import COMPRESSED_IMAGE, IMAGE, Message, Topic
-from seg_ros.bags.ordering import Source, in_order
+from seg_ros.bags.ordering import BagPart, in_order
 from seg_ros.bags.storage import Storage, StoredTopic
 from seg_ros.errors import BagError, SegRosError
 from seg_ros.images.messages import image_of
@@ -130,7 +130,7 @@ class BagReader:
     def _messages(self, topics: tuple[str, ...]) -> Iterator[Message]:
         """Messages of the given topics of all files."""
         sources = [
-            Source(file.start_ns, file.end_ns, 0, partial(self._messages_of, file, wanted))
+            BagPart(file.start_ns, file.end_ns, 0, partial(self._messages_of, file, wanted))
             for file in self._files
             if (wanted := _chosen(file, topics))
         ]

@@ -122,8 +122,8 @@ class Settings:
         Meta(
             ge=1,
             le=60_000,
-            description='Maximum time from the arrival of a frame to its results. The node lowers the '
-            'quality step by step where it takes longer: segments, input size, rate. 0 = no limit.',
+            description='Maximum time from the arrival of a frame to its results; where it takes longer, the '
+            'node lowers its quality step by step; 0 = no limit.',
         ),
         OR_ZERO,
         PhysicalUnit('ms'),
@@ -253,8 +253,8 @@ class Settings:
     model_folders: Annotated[
         str,
         Meta(
-            description='Folders, separated by colons, from which the parameter model may be set while the '
-            'node runs; besides the shipped models and the folder of the model given at start.',
+            description='Further folders, separated by colons, from which a running node loads model files; '
+            'see the page on robots.',
         ),
         NEVER,
     ] = ''

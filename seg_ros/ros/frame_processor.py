@@ -43,7 +43,7 @@ class Frame(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class FrameContext:
     """The parts of a node that processing a frame needs.
 
     Attributes:
@@ -71,7 +71,7 @@ class FrameProcessor:
     Args:
         segmenter: Segments the images; used by this thread alone.
         loaded_with: Values of the parameters that it was loaded with.
-        surroundings: The parts of the node.
+        context: The parts of the node.
         before: Processor that this one replaces; None = none. Tracks and remembered codes go on if the codes
             of both are comparable.
 
@@ -85,14 +85,14 @@ class FrameProcessor:
         self,
         segmenter: Segmenter,
         loaded_with: Settings,
-        surroundings: Surroundings,
+        context: FrameContext,
         before: 'FrameProcessor | None' = None,
     ) -> None:
         self.segmenter, self.loaded_with = segmenter, loaded_with
-        self._outputs, self._statistics = surroundings.outputs, surroundings.statistics
-        self._budget, self._settings = surroundings.budget, surroundings.settings
-        self._now_ns, self._is_active = surroundings.now_ns, surroundings.is_active
-        self._report_error = surroundings.report_error
+        self._outputs, self._statistics = context.outputs, context.statistics
+        self._budget, self._settings = context.budget, context.settings
+        self._now_ns, self._is_active = context.now_ns, context.is_active
+        self._report_error = context.report_error
         self._overlay = Overlay(segmenter.classes)
         self._reader: ImageReader = before._reader if before else ImageReader()
         self._tracker, self._last_stamp_ns = Tracker(), 0

@@ -25,7 +25,8 @@ from seg_ros.inference.latency_budget import LatencyBudget
 from seg_ros.inference.segmenter import Segmenter
 from seg_ros.inference.settings import Settings
 from seg_ros.ros.find_similar import FindSimilarService
-from seg_ros.ros.frame_processor import Frame, FrameProcessor, Surroundings
+from seg_ros.ros.frame_processor import Frame, FrameContext, FrameProcessor
+from seg_ros.ros.guard import guard_services
 from seg_ros.ros.lifecycle import BackgroundLifecycleNode
 from seg_ros.ros.logs import LogForwarder
 from seg_ros.ros.model_slot import ModelSlot, Progress, first_line
@@ -77,6 +78,7 @@ class SegmentationNode(BackgroundLifecycleNode):
         forwarder = LogForwarder(logging.getLogger('seg_ros'), self.get_logger())
         self._to_undo.callback(forwarder.close)
         self._diagnostics = StatusPublisher(self, self._status, self._statistics, self._models, self._budget)
+        guard_services(self)
         self._start_timers()
         back_or_changed = JumpThreshold(
             min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True
@@ -202,7 +204,7 @@ class SegmentationNode(BackgroundLifecycleNode):
         """Load a model; in the thread that will run it."""
         assert self._outputs is not None
         segmenter = Segmenter.load(settings, report)
-        surroundings = Surroundings(
+        context = FrameContext(
             outputs=self._outputs,
             statistics=self._statistics,
             budget=self._budget,
@@ -211,7 +213,7 @@ class SegmentationNode(BackgroundLifecycleNode):
             is_active=lambda: self._status.state == 'active',
             report_error=self._report_error,
         )
-        return FrameProcessor(segmenter, settings, surroundings, before)
+        return FrameProcessor(segmenter, settings, context, before)
 
     def _on_loaded(self, err: BaseException | None) -> None:
         """Take the end of loading: by configure, or by a change of parameters while the node runs."""
