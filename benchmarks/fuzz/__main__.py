@@ -38,7 +38,7 @@ def main() -> int:
     if find_spec('atheris') is None and not given.seeds:
         print(
             'atheris is not installed, so inputs are changed without coverage. Install it with: '
-            f"{sys.executable} -m pip install -e '.[fuzz]'",
+            f'{sys.executable} -m pip install atheris (Python 3.11 to 3.13)',
             file=sys.stderr,
         )
     names = given.targets or _all_targets()

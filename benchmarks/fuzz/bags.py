@@ -78,7 +78,7 @@ def _read(path: Path) -> None:
             n_read >= n_told or bool(bag.losses),
             f'{n_read} of {n_told} messages are read, and no loss is told',
         )
-        bag.losses.__str__()
+        require(str(bag.losses).isprintable(), 'losses are told in one line')
         with contextlib.suppress(SegRosError):
             bag.image_topic()
 

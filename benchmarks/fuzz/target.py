@@ -18,7 +18,7 @@ class Target:
 
     Attributes:
         seeds: Makes the seed inputs; seg_ros itself writes them.
-        run: Reads one input; gets a folder in memory for its files. Nothing but SegRosError may get out.
+        run: Reads one input; gets a folder for its files. Nothing but SegRosError may get out.
         changes: Changes that keep the structure of an input, used beside changes of single bytes.
         tokens: Byte strings that the format knows, or that readers trip over.
         memory: Maximum memory that one input may take, in bytes.

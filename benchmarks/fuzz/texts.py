@@ -69,7 +69,8 @@ def _read_parameters(data: bytes, folder: Path) -> None:
     given = read_parameter_file(path)
     for entry in given[:20]:
         name_origin(ParameterError(f'{entry.name} is wrong'), given, '/front/seg_ros')
-    warning_if_useless(path, given, '/seg_ros')
+    warning = warning_if_useless(path, given, '/seg_ros')
+    require(warning.isprintable() and len(warning) < 2000, 'a warning is one short line')
 
 
 def _list_seeds() -> list[bytes]:

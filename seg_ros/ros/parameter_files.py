@@ -12,10 +12,12 @@ from typing import Any
 import yaml
 
 from seg_ros.errors import ParameterError
+from seg_ros.schema import is_plain_text, shown
 
 _SECTION = 'ros__parameters'
 _LARGEST = 1 << 20
 """Largest file that is read, in bytes."""
+_LONGEST_NAMES = 500
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,8 @@ def warning_if_useless(path: str, given: list[Given], node: str) -> str:
     if any(g.is_for(node) for g in given):
         return ''
     others = ', '.join(dict.fromkeys(g.nodes for g in given))
+    if len(others) > _LONGEST_NAMES or not is_plain_text(others):
+        others = shown(others)
     content = f'it has parameters for {others}' if others else 'it has no parameters'
     return (
         f"parameter file '{path}' gives nothing to this node, {node}: {content}; "

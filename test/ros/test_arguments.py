@@ -142,6 +142,15 @@ def test_any_content_is_read_or_refused_in_one_line(tmp_path: Path, content: byt
     assert not refusal or str(path) in refusal
 
 
+@pytest.mark.parametrize('name', ['a\\nERROR forged', '\\ud800', '\\e[31m', 'x' * 1000])
+def test_names_of_nodes_cannot_forge_lines_of_a_log(tmp_path: Path, name: str) -> None:
+    path = tmp_path / 'names.yaml'
+    path.write_text(f'"{name}": {{ros__parameters: {{x: 1}}}}')
+    warning = warning_if_useless(str(path), read_parameter_file(str(path)), '/seg_ros')
+    assert warning.isprintable()
+    assert len(warning) < 2000
+
+
 def test_a_file_that_gives_nothing_is_told() -> None:
     assert warning_if_useless('f', [Given('a', '/**', '')], '/x') == ''
     warning = warning_if_useless('f', [Given('a', '/y', ''), Given('b', '/y', '')], '/n/x')
