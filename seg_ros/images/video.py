@@ -1,5 +1,6 @@
 """Video files: frames in RGB in memory, any format of OpenCV on disk."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +16,7 @@ VIDEO_SUFFIXES = ('.mp4', '.avi', '.mkv', '.mov', '.webm', '.m4v', '.mpg', '.mpe
 """Suffixes of the files that are videos, in lower case."""
 
 _DEFAULT_RATE_HZ = 25.0
+_MAX_NUMERATOR = 65535
 
 
 class VideoReader:
@@ -24,15 +26,16 @@ class VideoReader:
         path: Path of the file.
 
     Attributes:
-        rate_hz: Frame rate; 25 if the file has none.
+        rate_hz: Frame rate, above 0; 25 if the file has none.
         n_frames: Number of frames that the file announces; 0 if it has none.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._video = cv2.VideoCapture(_name(path) if is_file(path) else '')
-        self.rate_hz = self._video.get(cv2.CAP_PROP_FPS) or _DEFAULT_RATE_HZ
-        self.n_frames = int(max(self._video.get(cv2.CAP_PROP_FRAME_COUNT), 0))
+        rate_hz, n_frames = (self._video.get(key) for key in (cv2.CAP_PROP_FPS, cv2.CAP_PROP_FRAME_COUNT))
+        self.rate_hz = rate_hz if math.isfinite(rate_hz) and rate_hz > 0 else _DEFAULT_RATE_HZ
+        self.n_frames = int(n_frames) if 0 < n_frames < 2**63 else 0
 
     def __enter__(self) -> 'VideoReader':
         return self
@@ -61,12 +64,13 @@ class VideoWriter:
 
     Args:
         path: Path of the file in an existing folder.
-        rate_hz: Frame rate.
+        rate_hz: Frame rate; it is rounded to one that the format has, see `storable_rate`.
     """
 
     def __init__(self, path: Path, rate_hz: float) -> None:
-        self._path, self._rate_hz = path, rate_hz
+        self._path, self._rate_hz = path, storable_rate(rate_hz)
         self._video: cv2.VideoWriter | None = None
+        self._size = (0, 0)
 
     def __enter__(self) -> 'VideoWriter':
         return self
@@ -84,10 +88,10 @@ class VideoWriter:
             picture: (H, W, 3) uint8 RGB; all frames have the size of the first one.
 
         Raises:
-            ImageError: The file cannot be written.
+            ImageError: The file cannot be written, or the frame has another size.
         """
         if self._video is None:
-            height, width = picture.shape[:2]
+            height, width = self._size = picture.shape[:2]
             code = cv2.VideoWriter.fourcc(*'mp4v')
             self._video = cv2.VideoWriter(_name(self._path), code, self._rate_hz, (width, height))
             if not self._video.isOpened():
@@ -95,7 +99,30 @@ class VideoWriter:
                     f'{shown_path(self._path)} cannot be written as a video; '
                     'check that its folder allows new files'
                 )
+        if picture.shape[:2] != self._size:  # OpenCV would leave it out without a word
+            raise ImageError(
+                f'{shown_path(self._path)} has frames of {self._size[1]}x{self._size[0]} pixels; '
+                f'a frame of {picture.shape[1]}x{picture.shape[0]} does not fit'
+            )
         self._video.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+
+
+def storable_rate(rate_hz: float) -> float:
+    """The nearest frame rate that an MPEG-4 video can have.
+
+    The format stores a fraction with numbers up to 65535, and OpenCV makes it from a decimal number.
+
+    Args:
+        rate_hz: Frame rate.
+
+    Returns:
+        Frame rate, 0.01 .. 1000; 25 if ``rate_hz`` is not a number above 0.
+    """
+    if not (math.isfinite(rate_hz) and rate_hz > 0):
+        return _DEFAULT_RATE_HZ
+    rate_hz = min(max(rate_hz, 0.01), 1000.0)
+    digits = next(digits for digits in (3, 2, 1, 0) if rate_hz * 10**digits <= _MAX_NUMERATOR)
+    return round(rate_hz, digits)
 
 
 def _name(path: Path) -> str:

@@ -91,6 +91,7 @@ class FileSegmenter:
     def _segment_video(self, path: Path, target: Path) -> None:
         """Write the overlay as a video of the same rate, and all other results as PNG files in folders."""
         overlay_path = target.with_name(f'{target.name}_overlay.mp4')
+        problem: ImageError | None = None
         with VideoReader(path) as video, VideoWriter(overlay_path, video.rate_hz) as overlay:
             frames = tqdm(
                 video, desc=path.name, total=video.n_frames, unit='frame', leave=False, disable=None
@@ -98,11 +99,13 @@ class FileSegmenter:
             for index, image in enumerate(frames):
                 for name, picture in self._results(image):
                     if name == 'overlay':
-                        overlay.write(picture)
+                        problem = problem or _problem_of(overlay, picture)
                         continue
                     folder = target.with_name(f'{target.name}_{name}')
                     folder.mkdir(exist_ok=True)
                     write_image(folder / f'{index:06}.png', picture)
+        if problem is not None:
+            raise problem  # after all other results
 
     def _results(self, image: UInt8Array) -> Iterator[tuple[str, UInt8Array]]:
         """Compute the wanted results: name, and (H, W) or (H, W, 3) uint8."""
@@ -156,3 +159,12 @@ def _is_input(file: Path, folder: Path, output: Path) -> bool:
         return False
     parent = file.parent.resolve()
     return output.resolve() not in (parent, *parent.parents)
+
+
+def _problem_of(video: VideoWriter, picture: UInt8Array) -> ImageError | None:
+    """Add a frame to a video; returns the error if that fails."""
+    try:
+        video.write(picture)
+    except ImageError as err:
+        return err
+    return None

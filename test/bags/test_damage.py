@@ -1,4 +1,4 @@
-"""Cut, altered and hostile bags: everything readable is read, the rest is told, and no other exception gets out."""
+"""Cut, altered and hostile bags: everything readable is read, the rest is told, nothing foreign gets out."""
 
 import contextlib
 import logging
