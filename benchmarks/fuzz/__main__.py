@@ -27,6 +27,7 @@ sys.path.insert(0, str(HERE))
 _STUCK_S = 60.0
 _MAX_RESTARTS = 50
 _START_S = 60.0
+_MINIMISE_S = 300.0
 _QUIET = {'OPENCV_LOG_LEVEL': 'SILENT', 'OMP_NUM_THREADS': '1', 'PYTHONWARNINGS': 'ignore'}
 
 
@@ -129,7 +130,7 @@ def _fuzz_target(name: str, folder: Path, seconds: float, seed: int) -> int:
             return 1
         if reason:
             _keep_crash(folder, reason)
-    _start_worker('minimise', name, folder, 1, seed).wait(300)
+    _minimise(name, folder, seed)
     failures = sorted((folder / 'failures').glob('*.txt'))
     hours = (time.monotonic() - start) / 3600
     print(
@@ -139,6 +140,18 @@ def _fuzz_target(name: str, folder: Path, seconds: float, seed: int) -> int:
     for path in failures:
         print(f'    {path.with_suffix("")}\n        {path.read_text()}', flush=True)
     return len(failures)
+
+
+def _minimise(name: str, folder: Path, seed: int) -> None:
+    """Shorten failing inputs, as far as that takes less than five minutes."""
+    if not any((folder / 'failures').iterdir()):
+        return
+    process = _start_worker('minimise', name, folder, 1, seed)
+    try:
+        process.wait(_MINIMISE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _start_worker(kind: str, name: str, folder: Path, seconds: float, seed: int) -> subprocess.Popen[bytes]:
