@@ -347,10 +347,10 @@ def test_commands_and_python_of_a_page_run(
 def only_plain_torch(monkeypatch: pytest.MonkeyPatch, sandbox: Path) -> None:
     """Let 'auto' take the backend that needs no compilation."""
 
-    def torch_alone(builders: dict[str, Any], _size: tuple[int, int]) -> tuple[str, Any]:
-        return 'torch', builders['torch']('torch')
+    def torch_alone(candidates: Any) -> tuple[str, Any]:
+        return 'torch', candidates._build('torch')
 
-    monkeypatch.setattr('seg_ros.inference.backends.select._fastest', torch_alone)
+    monkeypatch.setattr('seg_ros.inference.backends.select._Candidates.choose', torch_alone)
     monkeypatch.setenv('XDG_CACHE_HOME', str(sandbox / 'cache'))
 
 

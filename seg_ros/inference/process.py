@@ -50,6 +50,15 @@ def keep_freed_memory() -> None:
         log.info('the C library does not keep freed memory; networks take longer')
 
 
+def return_freed_memory() -> None:
+    """Return freed memory to the system, to be called when a model has been freed.
+
+    Each thread of a model leaves its own pool of freed memory behind, since :func:`keep_freed_memory` keeps it.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def limit_thread_spinning() -> None:
     """Keep OpenMP threads from spinning for milliseconds after the network, when labels are computed.
 
