@@ -56,10 +56,17 @@ class Worker:
         """Change an input in one of the ways of the target."""
         for _ in range(random.choice((1, 1, 1, 2, 4))):
             if self.target.changes and random.random() < 0.6:
-                data = random.choice(self.target.changes)(data, random)
+                data = self._restructured(data, random)
             else:
                 data = change_bytes(data, random, self.target.tokens)
         return data[: self.target.largest]
+
+    def _restructured(self, data: bytes, random: Random) -> bytes:
+        """Change an input by its structure; damaged ones may not have it any more."""
+        try:
+            return random.choice(self.target.changes)(data, random)
+        except Exception:  # noqa: BLE001 - the parsers of the changes fail in many ways
+            return change_bytes(data, random, self.target.tokens)
 
     def report(self) -> None:
         """Write the number of inputs so far."""
