@@ -53,7 +53,7 @@ def keep_freed_memory() -> None:
 def return_freed_memory() -> None:
     """Return freed memory to the system, to be called when a model has been freed.
 
-    Each thread of a model leaves its own pool of freed memory behind, since :func:`keep_freed_memory` keeps it.
+    Each thread leaves a pool of freed memory behind, since :func:`keep_freed_memory` keeps it.
     """
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)

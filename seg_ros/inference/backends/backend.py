@@ -1,6 +1,7 @@
 """The protocol of inference backends, their errors, and the choice of device and threads."""
 
 import logging
+import re
 from typing import Protocol
 
 import torch
@@ -13,6 +14,8 @@ from seg_ros.networks.frame_network import FrameNetwork
 log = logging.getLogger(__name__)
 
 _LONGEST_REASON = 300
+_OF_COMPILER = re.compile(r': (fatal )?error: ')
+"""The line of a compiler that names an error: ``file:line: error: reason``."""
 
 
 class NetworkRunner(Protocol):
@@ -102,7 +105,7 @@ def reason_of(err: BaseException) -> str:
     A library may give its reason after a line without content, and may quote the output of a compiler.
     """
     lines = [line.strip() for line in str(err).splitlines() if line.strip()]
-    text = next((line for line in lines if 'error:' in line.lower()), lines[0] if lines else '')
+    text = next(filter(_OF_COMPILER.search, lines), lines[0] if lines else '')
     if isinstance(err, MemoryError):
         return f'not enough memory{": " if text else ""}{text[:_LONGEST_REASON]}'
     return f'{type(err).__name__}: {text[:_LONGEST_REASON]}'
