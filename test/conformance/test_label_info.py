@@ -1,15 +1,10 @@
 """``~/label_info`` over DDS. vision_msgs has no wheel: where it is missing, its interfaces are built."""
 
-import hashlib
 import json
-import os
 import subprocess
 import sys
-from importlib import metadata
-from importlib.util import find_spec
+from collections.abc import Callable
 from pathlib import Path
-
-import pytest
 
 from seg_ros.classes import ClassSet
 from seg_ros.resources import resource
@@ -24,38 +19,10 @@ INTERFACES = {
 }
 
 
-@pytest.fixture(scope='session')
-def variables(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Environment in which vision_msgs can be imported; it is built once and kept in pytest's cache."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ['PATH']])
-    if find_spec('vision_msgs'):
-        return {**os.environ, 'PATH': path}
-    versions = sorted(f'{d.name} {d.version}' for d in metadata.distributions() if 'rosidl' in d.name)
-    parts = [sys.version, *versions, *INTERFACES.values(), (HERE / 'build_interfaces.py').read_text()]
-    key = hashlib.sha256('\n'.join(parts).encode()).hexdigest()[:16]
-    cache = request.config.cache
-    target = (cache.mkdir('vision_msgs') if cache else tmp_path_factory.mktemp('vision_msgs')) / key
-    if not (target / 'share').is_dir():  # the builder lays it out last
-        source = tmp_path_factory.mktemp('source') / 'vision_msgs'
-        for name, text in INTERFACES.items():
-            (source / name).parent.mkdir(parents=True, exist_ok=True)
-            (source / name).write_text(text)
-        command = [sys.executable, str(HERE / 'build_interfaces.py'), str(source), str(target)]
-        built = subprocess.run(command, capture_output=True, text=True)
-        assert built.returncode == 0, built.stderr
-    return {
-        **os.environ,
-        'PATH': path,
-        'PYTHONPATH': before(target, 'PYTHONPATH'),
-        'LD_LIBRARY_PATH': before(target / 'lib', 'LD_LIBRARY_PATH'),
-    }
-
-
-def before(folder: Path, variable: str) -> str:
-    return os.pathsep.join([str(folder), os.environ.get(variable, '')]).rstrip(os.pathsep)
-
-
-def test_label_info_over_dds(variables: dict[str, str], model_file: Path, tmp_path: Path) -> None:
+def test_label_info_over_dds(
+    with_package: Callable[[str, dict[str, str]], dict[str, str]], model_file: Path, tmp_path: Path
+) -> None:
+    variables = with_package('vision_msgs', INTERFACES)
     given = {
         'model': model_file,
         'backend': 'torch',
