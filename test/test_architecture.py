@@ -38,5 +38,6 @@ def test_no_pickle() -> None:
 
 def test_every_test_folder_mirrors_a_package() -> None:
     for folder in Path(__file__).parent.rglob('*'):
-        if folder.is_dir() and list(folder.glob('test_*.py')):
+        is_mirror = folder.name != 'conformance'  # tries the whole node with the tools of ROS
+        if folder.is_dir() and list(folder.glob('test_*.py')) and is_mirror:
             assert (PACKAGE / folder.relative_to(Path(__file__).parent)).is_dir(), folder
