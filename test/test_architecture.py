@@ -5,7 +5,17 @@ from collections import Counter
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent.parent / 'seg_ros'
-LOOSE_MODULES = {'__init__', '_caches', '_cores', '_numba', 'arrays', 'classes', 'errors', 'resources', 'schema'}
+LOOSE_MODULES = {
+    '__init__',
+    '_caches',
+    '_cores',
+    '_numba',
+    'arrays',
+    'classes',
+    'errors',
+    'resources',
+    'schema',
+}
 
 
 def sources() -> dict[str, ast.Module]:
