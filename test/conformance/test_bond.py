@@ -24,7 +24,7 @@ def test_a_manager_sees_heartbeats_until_the_node_ends_them(
     seen = json.loads(done.stdout)
     assert seen['topics'] == ['/front/bond']
     assert seen['id'] == 'eyes'
-    assert abs(seen['period_s'] - 0.1) < 0.05
+    assert 0.05 < seen['period_s'] < 0.4
     assert seen['after_close'] is False  # told, so the manager need not wait for a timeout
     assert seen['is_acknowledged']
     assert not seen['beats_after_the_manager_left']
