@@ -50,9 +50,12 @@ class Channel:
     schema_encoding: str
 
     @property
-    def is_ros2(self) -> bool:
-        """Whether its messages are those of ROS 2."""
-        return self.encoding == 'cdr' and self.schema_encoding in _ROS2_SCHEMAS and bool(self.type)
+    def other_encoding(self) -> str:
+        """Encoding of its messages if they are not those of ROS 2, else ''."""
+        if self.encoding == 'cdr':
+            is_ros2 = self.schema_encoding in _ROS2_SCHEMAS and bool(self.type)
+            return '' if is_ros2 else 'cdr of an unknown type'
+        return self.encoding or 'no encoding'
 
 
 class Chunk(NamedTuple):

@@ -49,7 +49,7 @@ class McapFile(Storage):
             key: StoredTopic(
                 channel.topic,
                 channel.type,
-                '' if channel.is_ros2 else channel.encoding or 'no encoding',
+                channel.other_encoding,
                 self._index.counts.get(key, 0),
             )
             for key, channel in self._index.channels.items()

@@ -23,6 +23,10 @@ from seg_ros.errors import BagError, SegRosError
 from seg_ros.images.messages import image_of
 
 
+_OTHER_ENCODINGS = ('protobuf', 'json', 'ros1', 'cbor', 'msgpack', 'flatbuffer')
+"""Encodings that MCAP registers beside that of ROS 2."""
+
+
 class BagReader:
     """Reads a bag; a context manager. The constructor reads the index.
 
@@ -158,7 +162,12 @@ class BagReader:
             yield from file.topics.values()
 
     def _check_encodings(self) -> None:
-        """Raise if the bag is of ROS 1."""
+        """Raise if the bag is of ROS 1; record messages whose encoding nobody uses, so it must be damaged."""
+        for file in self._files:
+            for topic in file.topics.values():
+                if topic.n_messages and topic.other_encoding not in ('', *_OTHER_ENCODINGS):
+                    problem = f"{topic.name} ({topic.type}) has the encoding '{topic.other_encoding}'"
+                    self.losses.add(file.path, problem, topic.n_messages)
         if not self.topics and 'ros1' in self.other_encodings.values():
             raise BagError(
                 f'bag {self.path} holds messages of ROS 1; expected ROS 2. '

@@ -472,8 +472,8 @@ def test_channels_of_other_encodings_stand_beside(tmp_path: Path, encoding: str,
             assert read(path)[0] == [0, 1, 2]
             with BagReader(path) as bag:
                 assert bag.image_topic().name == '/camera'
-                assert bag.other_encodings == {'/other': encoding}
-                assert not bag.losses
+                assert bag.other_encodings['/other'].startswith(encoding)
+                assert bool(bag.losses) == (encoding == 'cdr')
         else:
             with (
                 pytest.raises(BagError, match='ROS 1' if encoding == 'ros1' else f'/other .{encoding}'),
