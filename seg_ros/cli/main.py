@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     'compress': ('seg_ros.cli.compress', 'run a recipe of compression steps'),
     'info': ('seg_ros.cli.info', 'print the content of a model file'),
     'backends': ('seg_ros.cli.backends', 'print or forget the measured times of backends'),
+    'security-policy': ('seg_ros.cli.security_policy', 'print an SROS 2 policy for the node'),
     'params': ('seg_ros.cli.params', "print the node's parameters"),
 }
 """Subcommand -> module with ``add_arguments(parser)`` and ``run(arguments)``, and the help."""

@@ -6,11 +6,17 @@ import numpy as np
 from builtin_interfaces.msg import Time
 from rclpy.node import Node
 
+from seg_ros import schema
 from seg_ros.errors import ParameterError
 from seg_ros.inference.stamps import split_stamp
 from seg_ros.msg import SegmentSighting
+from seg_ros.ros.endpoints import FIND_SIMILAR
+from seg_ros.ros.guard import guarded
 from seg_ros.segments.history import CodeHistory
 from seg_ros.srv import FindSimilar
+
+_CODEBOOK_LIMIT = 256
+"""Maximum number of characters of a digest in a request; the node's own have 64."""
 
 
 class FindSimilarService:
@@ -23,7 +29,7 @@ class FindSimilarService:
 
     def __init__(self, node: Node, history: CodeHistory) -> None:
         self._node, self._history = node, history
-        self._service = node.create_service(FindSimilar, '~/find_similar', self._answer)
+        self._service = node.create_service(FindSimilar, FIND_SIMILAR, guarded(node, self._answer))
 
     def close(self) -> None:
         """End the service."""
@@ -40,8 +46,12 @@ class FindSimilarService:
         return response
 
     def _search(self, request: Any) -> list[SegmentSighting]:
+        if len(request.codebook) > _CODEBOOK_LIMIT:
+            raise ParameterError(f'the codebook has {len(request.codebook)} characters; expected a digest')
+        if not schema.is_plain_text(request.codebook):
+            raise ParameterError(f'the codebook is {schema.shown(request.codebook)}; expected a digest')
         if len(request.code):
-            code, codebook = np.array(request.code, np.uint8), request.codebook
+            code, codebook = np.frombuffer(request.code, np.uint8), request.codebook
         else:
             code, codebook = self._history.code_of(request.segment_id - 1), self._history.codebook
         found = self._history.search(code, codebook, radius=request.radius, count=request.max_count)

@@ -19,6 +19,9 @@ from seg_ros.inference.settings import BY_NAME, PARAMETERS, Settings, check
 _FOREIGN_PREFIXES = ('qos_overrides.', 'use_sim_time', 'start_type_description_service')
 """Prefixes of parameters that rclpy declares."""
 
+_TEXT_LIMIT, _NAME_LIMIT = 4096, 100
+"""Maximum lengths of a text (a path: PATH_MAX of Linux), and of a name that is compared with known ones."""
+
 _ROS_TYPES = {
     bool: RosParameter.Type.BOOL,
     int: RosParameter.Type.INTEGER,
@@ -61,16 +64,30 @@ class LiveParameters:
             parameter: ``rclpy.parameter.Parameter``.
 
         Raises:
-            ParameterError: The type is wrong; rclpy's own refusal gives numbers of types.
+            ParameterError: The type is wrong, or no parameter has this name; rclpy's own refusals
+                give numbers of types, and no names.
         """
         known = BY_NAME.get(parameter.name)
         if known is None:
+            self._check_foreign(parameter)
             return parameter
         kind, value = type(known.default), parameter.value
         if kind is int and type(value) is float and value.is_integer():
             value = int(value)
         value = schema.check_value(kind, value, parameter.name, ParameterError)
         return RosParameter(parameter.name, _ROS_TYPES[kind], value)
+
+    def _check_foreign(self, parameter: Any) -> None:
+        """Refuse an unknown name, and another type of a parameter that rclpy has declared."""
+        name = parameter.name
+        if not name or not self._node.has_parameter(name):
+            meant = _nearest(name)
+            hint = f"did you mean '{meant}'?" if meant else 'see seg_ros params'
+            raise ParameterError(f'parameter {schema.shown(name)} does not exist; {hint}')
+        declared = self._node.get_parameter(name).type_
+        if parameter.type_ not in (declared, RosParameter.Type.NOT_SET):
+            expected, came = declared.name.lower(), parameter.type_.name.lower()
+            raise ParameterError(f'{name} is of type {came}; expected {expected}')
 
     def restore_loading(self, settings: Settings) -> None:
         """Set the parameters that decide about loading back to the values that a running model has."""
@@ -88,7 +105,7 @@ class LiveParameters:
         return SetParametersResult(successful=True)
 
     def _check(self, name: str, value: Any) -> None:
-        is_new = check(name, value) != getattr(self.settings, field_of(name))
+        is_new = _checked(name, value) != getattr(self.settings, field_of(name))
         if name == 'model' and is_new:
             check_folder(value, self._folders)
         state = self._state()
@@ -129,7 +146,27 @@ def unknown_overrides(node: Node) -> dict[str, str]:
     # rclpy does not offer these publicly.
     given: Iterable[str] = getattr(node, '_parameter_overrides', ())
     unknown = [name for name in given if name not in BY_NAME and not name.startswith(_FOREIGN_PREFIXES)]
-    return {name: next(iter(get_close_matches(name, BY_NAME, 1)), '') for name in unknown}
+    return {name: _nearest(name) for name in unknown}
+
+
+def _nearest(name: str) -> str:
+    """The known name closest to a misspelt one; '' if there is none."""
+    return next(iter(get_close_matches(name[:_NAME_LIMIT], BY_NAME, 1)), '')
+
+
+def _checked(name: str, value: Any) -> Any:
+    """A value as :func:`check` gives it; a text must be short and in one line, since it goes to the log.
+
+    Raises:
+        ParameterError: The value is refused.
+    """
+    if isinstance(value, str) and len(value) > _TEXT_LIMIT:
+        raise ParameterError(f'{name} has {len(value)} characters; expected {_TEXT_LIMIT} at most')
+    if isinstance(value, str) and not schema.is_plain_text(value):
+        raise ParameterError(
+            f'{name} is {schema.shown(value)}; expected no line breaks or control characters'
+        )
+    return check(name, value)
 
 
 def _declare(node: Node, parameter: Parameter) -> Any:
@@ -138,7 +175,7 @@ def _declare(node: Node, parameter: Parameter) -> Any:
     probe = ParameterDescriptor(dynamic_typing=True)
     given: Any = node.declare_parameter(parameter.name, parameter.default, probe).value
     node.undeclare_parameter(parameter.name)
-    value = check(parameter.name, given)
+    value = _checked(parameter.name, given)
     try:
         node.declare_parameter(parameter.name, value, descriptor(parameter), ignore_override=True)
     except ParameterException as err:

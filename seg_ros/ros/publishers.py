@@ -11,17 +11,9 @@ from seg_ros.arrays import UInt8Array
 from seg_ros.errors import ParameterError
 from seg_ros.inference.segmenter import Segmenter
 from seg_ros.msg import ModelInfo, SegmentCodeArray
+from seg_ros.ros.endpoints import ENCODINGS, LABEL_INFO, MODEL_INFO, SEGMENTS
 from seg_ros.ros.messages import label_info, label_info_type, message_from_image, model_info
 from seg_ros.ros.qos import checked_overrides, latched_qos, output_qos
-
-ENCODINGS = {
-    'labels': 'mono8',
-    'confidence': 'mono8',
-    'overlay': 'rgb8',
-    'segment_ids': '16UC1',
-    'segments_overlay': 'rgb8',
-}
-"""Name of an image topic below ``~/`` -> encoding of its images."""
 
 OF_SEGMENTS = {'segments', 'segment_ids', 'segments_overlay'}
 """Topics that need a model with codes."""
@@ -41,11 +33,11 @@ class Outputs:
         self._node = node
         self._publishers: list[Any] = []
         try:
-            self._images = {name: self._publisher(Image, name, output_qos()) for name in ENCODINGS}
-            self._segments = self._publisher(SegmentCodeArray, 'segments', output_qos())
-            self._model_info = self._publisher(ModelInfo, 'model_info', latched_qos())
+            self._images = {name: self._publisher(Image, f'~/{name}', output_qos()) for name in ENCODINGS}
+            self._segments = self._publisher(SegmentCodeArray, SEGMENTS, output_qos())
+            self._model_info = self._publisher(ModelInfo, MODEL_INFO, latched_qos())
             kind = label_info_type()
-            self._label_info = self._publisher(kind, 'label_info', latched_qos()) if kind else None
+            self._label_info = self._publisher(kind, LABEL_INFO, latched_qos()) if kind else None
         except ParameterError:
             self.destroy()
             raise
@@ -91,9 +83,7 @@ class Outputs:
 
     def _publisher(self, kind: Any, name: str, qos: Any) -> Any:
         options = QoSOverridingOptions.with_default_policies()
-        with checked_overrides(f'~/{name}'):
-            publisher = self._node.create_lifecycle_publisher(
-                kind, f'~/{name}', qos, qos_overriding_options=options
-            )
+        with checked_overrides(name):
+            publisher = self._node.create_lifecycle_publisher(kind, name, qos, qos_overriding_options=options)
         self._publishers.append(publisher)
         return publisher

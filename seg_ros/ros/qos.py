@@ -8,6 +8,7 @@ from rclpy.exceptions import ParameterException
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
 from seg_ros.errors import ParameterError
+from seg_ros.schema import is_plain_text, shown
 
 OUTPUT_DEPTH = 5
 
@@ -66,11 +67,16 @@ def find_qos_mismatch(publishers: Iterable[Any], type_name: str, reliability: Re
     """
     for publisher in publishers:
         if publisher.topic_type != type_name:
-            return f'publisher sends {publisher.topic_type}, but {type_name} was asked for'
+            return f'publisher sends {_name(publisher.topic_type)}, but {type_name} was asked for'
         offered = publisher.qos_profile.reliability
         if reliability == ReliabilityPolicy.RELIABLE and offered == ReliabilityPolicy.BEST_EFFORT:
             return 'incompatible QoS: publisher offers best effort, reliable was asked'
     return ''
+
+
+def _name(topic_type: str) -> str:
+    """Name of a type; any process may announce one with line breaks in it."""
+    return topic_type if len(topic_type) <= 200 and is_plain_text(topic_type) else shown(topic_type)
 
 
 @contextmanager

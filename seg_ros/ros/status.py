@@ -12,6 +12,7 @@ from seg_ros.inference.health import Severity, Situation, judge
 from seg_ros.inference.latency_budget import LatencyBudget
 from seg_ros.inference.segmenter import Segmenter
 from seg_ros.inference.settings import Settings
+from seg_ros.ros.endpoints import DIAGNOSTICS
 from seg_ros.ros.messages import diagnostic_array
 from seg_ros.ros.model_slot import ModelSlot
 from seg_ros.ros.publishers import Outputs
@@ -49,7 +50,7 @@ class StatusPublisher:
     ) -> None:
         self._node, self._status, self._statistics = node, status, statistics
         self._models, self._budget = models, budget
-        self._publisher = node.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        self._publisher = node.create_publisher(DiagnosticArray, DIAGNOSTICS, 10)
         self._n_namesakes = 1
 
     def publish(self, settings: Settings, camera: CameraSubscription | None, outputs: Outputs | None) -> None:

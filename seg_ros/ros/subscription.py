@@ -11,6 +11,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CompressedImage, Image
 
 from seg_ros.errors import ParameterError
+from seg_ros.ros.endpoints import CAMERA
 from seg_ros.ros.qos import checked_overrides, choose_reliability, find_qos_mismatch, input_qos
 
 _LOST_TO_LOG, _LOG_AGAIN_S = 5, 60.0
@@ -136,9 +137,9 @@ def camera_topic(node: Node, transport: str) -> str:
 
     A remapping of ``image`` holds for the compressed topic below it too, unless that is remapped itself.
     """
-    image = node.resolve_topic_name('image')
+    image = node.resolve_topic_name(CAMERA['raw'])
     if transport == 'raw':
         return image
-    compressed = node.resolve_topic_name('image/compressed')
-    is_remapped = compressed != node.resolve_topic_name('image/compressed', only_expand=True)
+    compressed = node.resolve_topic_name(CAMERA['compressed'])
+    is_remapped = compressed != node.resolve_topic_name(CAMERA['compressed'], only_expand=True)
     return compressed if is_remapped else node.resolve_topic_name(f'{image}/compressed')
