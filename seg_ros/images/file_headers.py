@@ -72,6 +72,7 @@ def _jpeg_size(data: memoryview) -> tuple[int, int]:
             if size is not None:
                 raise ImageError('JPEG image is corrupt: it has two frame headers')
             size = struct.unpack_from('>HH', data, offset + 5)
+            is_sequential, n_components = marker in (0xC0, 0xC1), data[offset + 9]
         offset += 2 + length
     if size is None:
         raise ImageError('JPEG image is corrupt: its scan comes before its frame header')
@@ -79,7 +80,8 @@ def _jpeg_size(data: memoryview) -> tuple[int, int]:
     # No scan has 0xD9 after 0xFF, so these two end the last one. Padding may come after them.
     if b'\xff\xd9' not in scans:
         raise ImageError(f'JPEG image is truncated: none of its {data.nbytes} bytes ends the image')
-    if scans.count(b'\xff\xda') > MAX_SCANS:
+    is_one_scan = is_sequential and data[offset + 4] == n_components  # decoders stop after it
+    if not is_one_scan and scans.count(b'\xff\xda') > MAX_SCANS:
         raise ImageError(f'JPEG image has more than {MAX_SCANS} scans; expected about 10: send another file')
     return size[0], size[1]
 
