@@ -122,8 +122,8 @@ class Settings:
         Meta(
             ge=1,
             le=60_000,
-            description='Maximum time from the arrival of a frame to its results; where it takes longer, the '
-            'node lowers its quality step by step; 0 = no limit.',
+            description='Maximum time from the arrival of a frame to its results; a slower node lowers its '
+            'quality step by step; 0 = no limit.',
         ),
         OR_ZERO,
         PhysicalUnit('ms'),

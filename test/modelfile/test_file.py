@@ -188,7 +188,7 @@ CLASS = {'id': 0, 'name': 'a', 'colour': [0, 0, 0]}
         ({'format': 2}, 'format is 2'),
         ({'classes': []}, 'neither classes nor codes'),
         ({'classes': 3}, 'class'),
-        ({'classes': [CLASS | {'id': k, 'name': str(k)} for k in range(256)]}, 'at most 255'),
+        ({'classes': [CLASS | {'id': k, 'name': str(k)} for k in range(256)]}, 'class set'),
         ({'classes': [CLASS | {'id': 10**9}]}, 'class.* 1000000000'),
         ({'classes': [CLASS | {'colour': [0, 0, 256]}]}, 'colour'),
         ({'classes': [CLASS, CLASS]}, 'class ids'),

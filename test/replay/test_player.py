@@ -86,9 +86,9 @@ def wait_for(find: Callable[[], T]) -> T:
 
 
 def wait_for_frames(output: Path) -> None:
-    """Until a replay has recorded something: its bag grows in a folder beside it."""
+    """Until a replay has recorded something: its bag grows in a file beside it."""
     growing = output.with_name(output.name + '.part')
-    wait_for(lambda: any(file.stat().st_size > 2**20 for file in growing.glob('*.mcap')))
+    wait_for(lambda: growing.is_file() and growing.stat().st_size > 2**20)
 
 
 def environment_of(pid: int | None) -> dict[str, str]:
