@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--use-sim-time', action='store_true', help='allow /clock too, for simulations and bags'
     )
+    parser.add_argument('--bond', action='store_true', help="allow the bond with nav2's lifecycle manager")
     parser.add_argument(
         '--enclave', default='', help='enclave of the process (default: full name of the node)'
     )
@@ -40,6 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
         image=arguments.image,
         image_transport=arguments.image_transport,
         use_sim_time=arguments.use_sim_time,
+        bond=arguments.bond,
         enclave=arguments.enclave,
     )
     print(security_policy(deployment), end='')

@@ -13,6 +13,8 @@ from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.node import Node
 
+from seg_ros.ros.endpoints import BOND
+
 PERIOD_S = 0.25
 """Time between heartbeats: the default of nav2's ``bond_heartbeat_period``."""
 
@@ -36,8 +38,8 @@ class Bond:
         if kind is None or period_s <= 0:
             return
         self._kind = kind
-        self._publisher = node.create_publisher(kind, 'bond', 10)
-        self._subscription = node.create_subscription(kind, 'bond', self._on_status, 10)
+        self._publisher = node.create_publisher(kind, BOND, 10)
+        self._subscription = node.create_subscription(kind, BOND, self._on_status, 10)
         # Not the node's clock, which stands still while a simulation is paused.
         self._timer = node.create_timer(period_s, self._beat, clock=Clock(clock_type=ClockType.STEADY_TIME))
 

@@ -26,6 +26,9 @@ PUBLISHED = (*(f'~/{name}' for name in ENCODINGS), SEGMENTS, MODEL_INFO, LABEL_I
 PUBLISHED_BY_RCLPY = ('~/transition_event', '/parameter_events', '/rosout')
 """Topics that rclpy publishes for every lifecycle node."""
 
+BOND = 'bond'
+"""Topic that an active node publishes and subscribes to where nav2 manages it with a bond."""
+
 CLOCK = '/clock'
 """Topic that rclpy subscribes to for a node with ``use_sim_time``."""
 

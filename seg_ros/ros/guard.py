@@ -5,6 +5,7 @@ not exist is enough: ``Parameter.from_parameter_msg`` raises ValueError.
 """
 
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,9 @@ from seg_ros.schema import shown
 
 MOST_ENTRIES = 1000
 """Maximum number of parameters, or of their names, in one request; the node has about 40."""
+
+_TYPE_HASH = re.compile(r'RIHS[0-9]{2}_[0-9a-f]{64}')
+"""Hash of a type as REP 2011 writes it."""
 
 _THROTTLE_S = 5.0
 _TYPES = range(ParameterType.PARAMETER_NOT_SET, ParameterType.PARAMETER_STRING_ARRAY + 1)
@@ -60,15 +64,19 @@ def guarded(node: Node, serve: Serve) -> Serve:
 
 
 def check_request(request: Any) -> None:
-    """Check the size of a request about parameters, and the types in it.
+    """Check the size of a request about parameters and the types in it, and the form of a type hash.
 
     Raises:
-        ParameterError: There are too many entries, or a type does not exist.
+        ParameterError: There are too many entries, a type does not exist, or a hash is malformed.
     """
     for field in ('parameters', 'names', 'prefixes'):
         n_entries = len(getattr(request, field, ()))
         if n_entries > MOST_ENTRIES:
             raise ParameterError(f'{n_entries} {field} in one request; expected {MOST_ENTRIES} at most')
+    type_hash = getattr(request, 'type_hash', None)
+    if type_hash is not None and not _TYPE_HASH.fullmatch(type_hash):
+        # rcl writes it to the log as it comes, with its line breaks.
+        raise ParameterError(f'type hash {shown(type_hash)}; expected RIHS01_ and 64 hexadecimal digits')
     for parameter in getattr(request, 'parameters', ()):
         if parameter.value.type not in _TYPES:
             raise ParameterError(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from xml.etree import ElementTree as ET
 
 from seg_ros.errors import ParameterError
-from seg_ros.ros.endpoints import CAMERA, CLOCK, PUBLISHED, PUBLISHED_BY_RCLPY, SERVED, SERVED_BY_RCLPY
+from seg_ros.ros.endpoints import BOND, CAMERA, CLOCK, PUBLISHED, PUBLISHED_BY_RCLPY, SERVED, SERVED_BY_RCLPY
 from seg_ros.schema import shown
 
 VERSION = '0.2.0'
@@ -28,6 +28,7 @@ class Deployment:
         image: Topic of the raw images, after remapping; compressed images come from below it.
         image_transport: 'raw' or 'compressed', as the parameter.
         use_sim_time: Whether the node takes its time from ``/clock``.
+        bond: Whether nav2's lifecycle manager keeps a bond with the node.
         enclave: Enclave that the process runs in; '' = the full name of the node.
 
     Raises:
@@ -39,6 +40,7 @@ class Deployment:
     image: str = 'image'
     image_transport: str = 'raw'
     use_sim_time: bool = False
+    bond: bool = False
     enclave: str = ''
 
     def __post_init__(self) -> None:
@@ -62,7 +64,12 @@ class Deployment:
     def subscribed(self) -> tuple[str, ...]:
         """Topics that the node subscribes to."""
         below = CAMERA[self.image_transport].removeprefix(CAMERA['raw'])
-        return (self.image + below, *((CLOCK,) if self.use_sim_time else ()))
+        return (self.image + below, *((CLOCK,) if self.use_sim_time else ()), *((BOND,) if self.bond else ()))
+
+    @property
+    def published(self) -> tuple[str, ...]:
+        """Topics that the node publishes."""
+        return (*PUBLISHED, *PUBLISHED_BY_RCLPY, *((BOND,) if self.bond else ()))
 
 
 def security_policy(deployment: Deployment) -> str:
@@ -72,7 +79,7 @@ def security_policy(deployment: Deployment) -> str:
     profiles = ET.SubElement(enclave, 'profiles')
     profile = ET.SubElement(profiles, 'profile', ns=deployment.full_namespace, node=deployment.name)
     _allow(profile, 'topic', 'subscribe', deployment.subscribed)
-    _allow(profile, 'topic', 'publish', (*PUBLISHED, *PUBLISHED_BY_RCLPY))
+    _allow(profile, 'topic', 'publish', deployment.published)
     _allow(profile, 'service', 'reply', (*SERVED, *SERVED_BY_RCLPY))
     ET.indent(policy)
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{ET.tostring(policy, "unicode")}\n'
