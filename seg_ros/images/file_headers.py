@@ -17,6 +17,7 @@ MAX_SCANS = 100
 """Maximum number of scans of a JPEG image. A progressive one has about 10; each takes time for all pixels."""
 
 _MOST_EXPANSION = 1032  # of deflate: 258 bytes from 2 bits
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _TIFF_TYPES = {1: 'B', 3: 'H', 4: 'I'}
 _MAX_TIFF_ENTRIES = 1000
 
@@ -38,7 +39,9 @@ def checked_size(data: memoryview, format_: str) -> tuple[int, int]:
             except (struct.error, IndexError, KeyError, ValueError) as err:
                 if isinstance(err, ImageError):
                     raise
-                raise ImageError(f'compressed image is truncated after {data.nbytes} bytes') from err
+                raise ImageError(
+                    f'compressed image is truncated after {data.nbytes} bytes, or corrupt'
+                ) from err
             _check_pixels(height, width)
             return height, width
     raise ImageError(
@@ -99,11 +102,12 @@ def _png_size(data: memoryview) -> tuple[int, int]:
             raise ImageError('PNG image is corrupt: expected one header of 13 bytes, at the beginning')
         if kind == b'IHDR':
             size = struct.unpack_from('>II', data, offset + 8)
+            n_bits = data[offset + 16] * _PNG_CHANNELS[data[offset + 17]]
         if kind in (b'IDAT', b'fdAT'):
             n_compressed += length
         if kind == b'IEND' and size is not None:
             _check_pixels(size[1], size[0])
-            if size[0] * size[1] > 8 * _MOST_EXPANSION * n_compressed:  # 1 bit a pixel, or more
+            if size[0] * size[1] * n_bits > 8 * _MOST_EXPANSION * n_compressed:
                 raise ImageError(f'PNG image is corrupt: {n_compressed} bytes cannot hold its pixels')
             return size[1], size[0]
         offset += 12 + length

@@ -4,6 +4,7 @@ import array
 import io
 import struct
 import tracemalloc
+import zlib
 
 import cv2
 import numpy as np
@@ -200,6 +201,17 @@ def bmp(width, height):
     return bytes(content)
 
 
+def animated_png(height):
+    """An animation whose header states more rows than its frames have."""
+    file = io.BytesIO()
+    first, second = (Picture.fromarray(pixels) for pixels in (RGB, 255 - RGB))
+    first.save(file, 'PNG', save_all=True, append_images=[second])
+    content = bytearray(file.getvalue())
+    struct.pack_into('>I', content, 20, height)
+    struct.pack_into('>I', content, 29, zlib.crc32(content[12:29]))
+    return bytes(content)
+
+
 def jpeg_of_many_scans():
     content = io.BytesIO()
     Picture.fromarray(RGB).save(content, 'JPEG', progressive=True)
@@ -209,6 +221,7 @@ def jpeg_of_many_scans():
 
 
 HOSTILE = {
+    'png of more pixels than it can hold': animated_png(262_192),
     'tiff of many pixels': tiff(**{'256': 100_000, '257': 100_000}),
     'tiff without width': tiff(**{'256': 0}),
     'tiff of strips outside': tiff(**{'273': 2**31}),
