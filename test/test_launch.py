@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import rclpy
 import yaml
@@ -20,6 +22,10 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
+from seg_ros.arrays import UInt8Array
+from seg_ros.bags.messages import message_types
+from seg_ros.bags.reader import BagReader
+from seg_ros.bags.writer import BagWriter
 from seg_ros.resources import resource
 from seg_ros.ros.dds import profile_variable
 
@@ -45,9 +51,15 @@ sys.exit(service.run())
 class Launched:
     """A launch in a process of its own, and a peer that looks at the nodes it has started."""
 
-    def __init__(self, folder: Path, environment: dict[str, str], arguments: dict[str, object]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        environment: dict[str, str],
+        arguments: dict[str, object],
+        file: str = 'segmentation.launch.py',
+    ) -> None:
         words = [f'{name}:={value}' for name, value in arguments.items()]
-        path = str(resource('launch/segmentation.launch.py'))
+        path = str(resource(f'launch/{file}'))
         self._log = folder / 'log'
         with self._log.open('wb') as output:
             self.process = subprocess.Popen(
@@ -55,6 +67,7 @@ class Launched:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                cwd=folder,
                 env={**os.environ, **environment, 'ROS_LOG_DIR': str(folder)},
             )
         self.context = rclpy.Context()
@@ -140,12 +153,16 @@ def launch(tmp_path: Path) -> Iterator[Callable[..., Launched]]:
     (tmp_path / 'lib/seg_ros/seg_node').symlink_to(SCRIPT)
     started: list[Launched] = []
 
-    def launch(environment: dict[str, str] | None = None, **arguments: object) -> Launched:
+    def launch(
+        environment: dict[str, str] | None = None,
+        file: str = 'segmentation.launch.py',
+        **arguments: object,
+    ) -> Launched:
         prefixes = os.pathsep.join([str(tmp_path), os.environ.get('AMENT_PREFIX_PATH', '')])
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ['PATH']])  # of python3
         given = {'AMENT_PREFIX_PATH': prefixes.rstrip(os.pathsep), 'PATH': path}
         environment = {**given, **(environment or {})}
-        started.append(Launched(tmp_path, environment, arguments))
+        started.append(Launched(tmp_path, environment, arguments, file))
         return started[-1]
 
     yield launch
@@ -314,3 +331,53 @@ def test_shipped_profile_is_understood(
     assert launched.state('/seg_ros') == 'unconfigured'
     assert 'XMLPARSER' not in launched.log
     assert 'rror' not in launched.log
+
+
+@pytest.mark.parametrize(
+    ('bag', 'problem'), [('none.mcap', 'does not exist'), ('other.mcap', 'no images on')]
+)
+def test_a_bag_that_cannot_be_played_ends_the_replay(
+    launch: Callable[..., Launched], tmp_path: Path, bag: str, problem: str
+) -> None:
+    with BagWriter(tmp_path / 'other.mcap') as writer:
+        writer.write_image('/other', np.zeros((6, 8, 3), np.uint8), 1)
+    launched = launch(file='replay.launch.py', bag=tmp_path / bag)
+    assert launched.process.wait(30) == 1
+    (line,) = [line for line in launched.log.splitlines() if 'ERROR' in line]
+    assert bag in line
+    assert problem in line
+    assert 'Traceback' not in launched.log
+    assert 'seg_node' not in launched.log
+
+
+@pytest.mark.parametrize('is_compressed', [False, True])
+def test_a_bag_is_played_as_often_as_wanted(
+    launch: Callable[..., Launched], model_file: Path, tmp_path: Path, is_compressed: bool
+) -> None:
+    bag = tmp_path / 'drive.mcap'
+    with BagWriter(bag) as writer:
+        for index in range(3):
+            image, stamp_ns = np.full((90, 120, 3), 60 * index, np.uint8), (10 + index) * 10**8
+            if is_compressed:
+                topic, kind = '/camera/image_raw/compressed', 'sensor_msgs/msg/CompressedImage'
+                writer.write(topic, kind, png_cdr(image, stamp_ns), stamp_ns)
+            else:
+                writer.write_image('/camera/image_raw', image, stamp_ns)
+    parameters = {'model': str(model_file), 'backend': 'torch', 'device': 'cpu', 'image_transport': 'raw'}
+    path = tmp_path / 'robot.param.yaml'
+    path.write_text(yaml.safe_dump({'/**': {'ros__parameters': parameters}}))
+    for name in ('drive_seg_ros.mcap', 'drive_seg_ros_2.mcap'):  # without rviz2
+        launched = launch(file='replay.launch.py', bag=bag, params_file=path)
+        assert launched.process.wait(120) == 0, launched.log
+        with BagReader(tmp_path / name) as recording:
+            assert list(recording.messages('/seg_ros/labels'))
+        if is_compressed:
+            break
+
+
+def png_cdr(image: UInt8Array, stamp_ns: int) -> bytes:
+    kind, types = 'sensor_msgs/msg/CompressedImage', message_types()
+    stamp = types.types['builtin_interfaces/msg/Time'](*divmod(stamp_ns, 10**9))
+    header = types.types['std_msgs/msg/Header'](stamp, 'front')
+    content = cv2.imencode('.png', image)[1].ravel()
+    return bytes(types.serialize_cdr(types.types[kind](header, 'rgb8; png compressed bgr8', content), kind))

@@ -22,7 +22,6 @@ from seg_ros.bags.storage import Storage, StoredTopic
 from seg_ros.errors import BagError, SegRosError
 from seg_ros.images.messages import image_of
 
-
 _OTHER_ENCODINGS = ('protobuf', 'json', 'ros1', 'cbor', 'msgpack', 'flatbuffer')
 """Encodings that MCAP registers beside that of ROS 2."""
 

@@ -27,7 +27,7 @@ from tqdm import tqdm
 from seg_ros.bags.messages import Message, Topic, stamp_ns
 from seg_ros.bags.reader import BagReader
 from seg_ros.bags.writer import BagWriter
-from seg_ros.errors import UnavailableError
+from seg_ros.errors import BagError, UnavailableError
 from seg_ros.msg import ModelInfo, SegmentCodeArray
 from seg_ros.replay.bag_time import BagTime
 from seg_ros.replay.latency import LatencyLog
@@ -84,6 +84,25 @@ class ReplayOptions:
         return [f'/{NODE_NAME}/{name}' for name, is_wanted in wanted.items() if is_wanted]
 
 
+def playable(bag: BagReader, topic: str) -> Iterator[Message]:
+    """Messages of a topic that are messages of their type; the others are recorded as losses of the bag.
+
+    Raises:
+        BagError: The topic has no such message.
+    """
+    n_played = 0
+    for message in bag.messages(topic):
+        try:
+            message.decode()
+        except BagError as err:
+            bag.skip(message, err)
+            continue
+        n_played += 1
+        yield message
+    if not n_played:
+        raise BagError(f'bag {bag.path} has no readable message of {topic}: {bag.losses}')
+
+
 class Replay:
     """A node that plays a bag and records results; a context manager.
 
@@ -119,7 +138,7 @@ class Replay:
         self._clock = self._node.create_publisher(Clock, '/clock', 10)
         kind = CompressedImage if is_compressed(topic) else Image
         self._images = self._node.create_publisher(kind, published_topic(topic), 10)
-        self._time = BagTime(next(bag.messages(topic.name)).received_ns, options.rate)
+        self._time = BagTime(next(playable(bag, topic.name)).received_ns, options.rate)
         self._last_stamp_ns, self._missing = 0, set[str]()
         self._subscriptions = list(self._subscribe())
 
@@ -149,7 +168,7 @@ class Replay:
         self._wait(self._is_connected, timeout_s, self._connection_problem)
         self._spin_for(_SETTLE_S)
         n_frames = min(self._topic.n_messages, self._options.limit or self._topic.n_messages)
-        messages = islice(self._bag.messages(self._topic.name), n_frames)
+        messages = islice(playable(self._bag, self._topic.name), n_frames)
         with tqdm(total=n_frames, desc='replaying', unit='frame', disable=None) as progress:
             for message in messages:
                 self._wait_until_due(message)

@@ -17,7 +17,7 @@ import pytest
 pytest.importorskip('rclpy')
 
 from seg_ros.arrays import UInt8Array
-from seg_ros.bags.messages import COMPRESSED_IMAGE, message_types
+from seg_ros.bags.messages import COMPRESSED_IMAGE, IMAGE, message_types
 from seg_ros.bags.reader import BagReader
 from seg_ros.bags.writer import BagWriter
 from seg_ros.cli.main import main
@@ -317,3 +317,22 @@ def test_real_bags(data_folder: Path, model_file: Path, tmp_path: Path) -> None:
             answers = list(bag.messages('/seg_ros/labels'))
         assert len(answers) == n_frames
         assert answers[0].decode().data.size == 640 * 480
+
+
+def test_bad_frames_and_a_cut_do_not_stop_a_replay(
+    model_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / 'in.mcap'
+    with BagWriter(path) as bag:
+        bag.write(TOPIC, IMAGE, b'\0\1\0\0', SECOND)
+        for index in range(3):
+            bag.write_image(TOPIC, DRIVE[index][0], (2 + index) * SECOND)
+        bag.write(TOPIC, IMAGE, b'\0\1\0\0' + b'\xff' * 30, 5 * SECOND)
+    content = path.read_bytes()
+    path.write_bytes(content[: content.find(b'\0\1\0\0' + b'\xff' * 30) + 34])  # no end mark
+    options = ['--every-frame', '--timeout', 60]
+    assert replay(path, tmp_path / 'out.mcap', model_file, *options) == 0
+    with BagReader(tmp_path / 'out.mcap') as bag:
+        stamps = [message.stamp_ns for message in bag.messages('/seg_ros/labels')]
+    assert stamps == [2 * SECOND, 3 * SECOND, 4 * SECOND]
+    assert caplog.text.count('1 message is lost') == 2
