@@ -60,6 +60,7 @@ NOT_RUN = {
     'ros2 param': 'needs the command line of ROS; test/ros/test_parameters.py sets parameters',
     'ros2 bag': 'needs the command line of ROS and a camera',
     'ros2 run': 'needs a camera driver',
+    'ros2 security': 'needs the tools of SROS 2; test/ros/test_security_policy.py tests the policy',
     'export': 'sets a variable from the command line of ROS; test/test_launch.py tests the variables',
     'seg_ros fit-codes bsds500': 'needs BSDS500 and ImageNet weights, which are not in the repository',
 }

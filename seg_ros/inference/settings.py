@@ -246,7 +246,7 @@ class Settings:
         Meta(
             ge=1,
             le=10_000_000,
-            description='Number of codes that ~/find_similar searches; the oldest frames are dropped first.',
+            description='Number of codes that /seg_ros/find_similar searches; the oldest are dropped first.',
         ),
         UNCONFIGURED,
     ] = 20000

@@ -1,5 +1,6 @@
 """A hostile process on the network: malformed, huge and many requests, texts that would forge log lines."""
 
+import struct
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -204,6 +205,26 @@ def images() -> Iterator[Image]:
     yield Image(height=2**32 - 1, width=2**32 - 1, step=2**32 - 1, encoding='rgb8', data=b'\0')
 
 
+def payloads() -> Iterator[bytes]:
+    """Serialized images that are none: ends, sizes, texts, byte orders and representations."""
+    head, stamp = b'\0\1\0\0', struct.pack('<iI', 1, 1)
+    size, data = struct.pack('<II', 2, 2), struct.pack('<III', 6, 12, 0)
+    yield from (b'', b'\0', head, head + b'\xff' * 64)
+    yield head + stamp + struct.pack('<I', 0xFFFFFFF0) + b'abcd'  # a text of 4 GB
+    yield (
+        head
+        + stamp
+        + struct.pack('<I', 4)
+        + b'\xff\xfe\xc3\0'
+        + size
+        + struct.pack('<I', 4)
+        + b'\xff\xfe\xc3\0'
+    )
+    yield head + stamp + struct.pack('<I', 4) + b'ABCD' + size + struct.pack('<I', 4) + b'rgb8' + data
+    for kind in (0, 3, 7):  # big-endian, parameter list, XCDR2
+        yield bytes([0, kind, 0, 0]) + b'\1' * 40
+
+
 def compressed() -> Iterator[CompressedImage]:
     for text in (FORGED, LONG, '', f'rgb8; jpeg compressed {FORGED}', f'16UC1; compressedDepth {FORGED}'):
         yield CompressedImage(header=Header(frame_id=text), format=text, data=b'\xff\xd8 no image')
@@ -220,7 +241,7 @@ def test_texts_in_images(robot: Any, kind: Any, made: Callable[[], Iterator[Any]
     try:
         robot.listen(Image, LABELS)
         camera = robot.camera('/image' if transport == 'raw' else '/image/compressed', kind)
-        for message in made():
+        for message in (*made(), *payloads()):
             camera.publish(message)
             robot.spin_for(0.1)
         assert robot.state() == 'active'
