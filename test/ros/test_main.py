@@ -134,7 +134,7 @@ def test_a_signal_in_the_first_instructions_is_quiet(start: Callable[..., Proces
         time.sleep(0.004 * number)
         code = node.stop(signal.SIGINT)
         assert node.log == ''
-        assert code == 0 or (code == -signal.SIGINT and number < 8)
+        assert code in (0, -signal.SIGINT)  # the latter from the shell
 
 
 def test_a_second_signal_changes_nothing(start: Callable[..., Process], model_file: Path) -> None:
