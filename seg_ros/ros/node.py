@@ -24,6 +24,7 @@ from seg_ros.inference.drops import Drop, Statistics
 from seg_ros.inference.latency_budget import LatencyBudget
 from seg_ros.inference.segmenter import Segmenter
 from seg_ros.inference.settings import Settings
+from seg_ros.ros.bond import Bond
 from seg_ros.ros.find_similar import FindSimilarService
 from seg_ros.ros.frame_processor import Frame, FrameContext, FrameProcessor
 from seg_ros.ros.guard import guard_services
@@ -64,6 +65,7 @@ class SegmentationNode(BackgroundLifecycleNode):
         self._to_undo = ExitStack()
         self._outputs: Outputs | None = None
         self._camera: CameraSubscription | None = None
+        self._bond: Bond | None = None
         self._find_similar: FindSimilarService | None = None
         self._configured: Future[None] | None = None
         self._configure_error: BaseException | None = None
@@ -292,16 +294,17 @@ class SegmentationNode(BackgroundLifecycleNode):
         self._statistics.forget()
         if self._models.processor:
             self._models.processor.announce()
+        self._bond = Bond(self)
         self.get_logger().info(f'segmenting {self._camera.topic}')
 
     def _deactivate(self, state: LifecycleState) -> None:
-        self._close_camera()
+        self._leave_active()
         self._models.mailbox.clear()
         super().on_deactivate(state)
 
     def _release(self) -> None:
         """Free everything made by configure and activate; may be called at any time."""
-        self._close_camera()
+        self._leave_active()
         if hasattr(self, '_models'):  # else the node is half built
             self._models.release()  # first, since it publishes
         self._introduced = None
@@ -313,7 +316,10 @@ class SegmentationNode(BackgroundLifecycleNode):
             self._outputs.destroy()
             self._outputs = None
 
-    def _close_camera(self) -> None:
+    def _leave_active(self) -> None:
+        if self._bond:
+            self._bond.close()
+            self._bond = None
         if self._camera:
             self._camera.close()
             self._camera = None
