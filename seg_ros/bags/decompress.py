@@ -1,4 +1,4 @@
-"""Decompression of chunks, messages and files; the size is bounded before memory is taken."""
+"""Decompression of chunks, messages and files, with bounded sizes; compression of chunks."""
 
 import shutil
 import sys
@@ -52,6 +52,16 @@ def decompress(data: Bytes, compression: str, size: int) -> Bytes:
     if problem or len(found) != size:
         raise BagError(problem or f'{len(found)} bytes after decompression; expected {size}')
     return found
+
+
+def compress(data: bytes, compression: str) -> bytes:
+    """Compress a chunk.
+
+    Args:
+        data: Bytes to compress.
+        compression: 'zstd', or '' = leave them as they are.
+    """
+    return zstd.compress(data) if compression == 'zstd' else data
 
 
 def decompress_prefix(data: Bytes, compression: str, size: int, piece_size: int = 2**16) -> tuple[bytes, str]:

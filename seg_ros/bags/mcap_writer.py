@@ -6,6 +6,7 @@ import zlib
 from collections import defaultdict
 from pathlib import Path
 
+from seg_ros.bags.decompress import compress
 from seg_ros.bags.mcap_format import (
     CHANNEL,
     CHUNK,
@@ -37,12 +38,14 @@ class McapWriter:
 
     Args:
         path: Path of the file, which is replaced if it exists.
+        compression: Compression of the chunks: 'zstd', or '' = none.
 
     Raises:
         OSError: The file cannot be written; raised by every method.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, compression: str = '') -> None:
+        self._compression = compression
         self._file = path.open('wb')
         self._offset = self._crc = 0
         self._schemas: list[bytes] = []
@@ -142,16 +145,18 @@ class McapWriter:
         times = [log_ns for entries in self._messages.values() for log_ns, _ in entries] or [0]
         first_ns, last_ns, size, start = min(times), max(times), self._chunk_size, self._offset
         content = b''.join(self._chunk)
-        head = CHUNK_HEADER.pack(first_ns, last_ns, size, zlib.crc32(content)) + text('')
-        head += struct.pack('<Q', size)
-        self._put(RECORD.pack(CHUNK, len(head) + size), head, content)
+        head = CHUNK_HEADER.pack(first_ns, last_ns, size, zlib.crc32(content)) + text(self._compression)
+        content = compress(content, self._compression)
+        head += struct.pack('<Q', len(content))
+        self._put(RECORD.pack(CHUNK, len(head) + len(content)), head, content)
         end, places = self._offset, b''
         for channel, entries in self._messages.items():
             places += struct.pack('<HQ', channel, self._offset)
             index = b''.join(struct.pack('<QQ', *entry) for entry in entries)
             self._put(record(MESSAGE_INDEX, struct.pack('<H', channel) + _sized(index)))
         index = struct.pack('<QQQQ', first_ns, last_ns, start, end - start) + _sized(places)
-        index += struct.pack('<Q', self._offset - end) + text('') + struct.pack('<QQ', size, size)
+        index += struct.pack('<Q', self._offset - end) + text(self._compression)
+        index += struct.pack('<QQ', len(content), size)
         self._chunk_indexes.append(record(CHUNK_INDEX, index))
         self._start_chunk()
 

@@ -1,6 +1,7 @@
 """Messages of a bag in their serialized form (CDR), the bytes that nodes exchange."""
 
 import struct
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-from seg_ros.arrays import UInt8Array
+from seg_ros.arrays import UInt8Array, UInt16Array
 from seg_ros.errors import BagError
 from seg_ros.resources import resource
 
@@ -98,7 +99,7 @@ def numbered(messages: Iterable[Message]) -> Iterator[tuple[tuple[int, int], Mes
         seen[stamp] += 1
 
 
-def image_cdr(image: UInt8Array, stamp_ns: int, frame_id: str) -> bytes:
+def image_cdr(image: UInt8Array | UInt16Array, stamp_ns: int, frame_id: str) -> bytes:
     """Serialized ``sensor_msgs/Image``; see :meth:`BagWriter.write_image` for the arguments."""
     types = message_types()
     seconds, nanoseconds = divmod(stamp_ns, 1_000_000_000)
@@ -107,10 +108,10 @@ def image_cdr(image: UInt8Array, stamp_ns: int, frame_id: str) -> bytes:
         header=types.types['std_msgs/msg/Header'](stamp=time, frame_id=frame_id),
         height=image.shape[0],
         width=image.shape[1],
-        encoding='mono8' if image.ndim == 2 else 'rgb8',
-        is_bigendian=0,
+        encoding='rgb8' if image.ndim == 3 else 'mono8' if image.dtype == np.uint8 else '16UC1',
+        is_bigendian=int(sys.byteorder == 'big'),
         step=image[0].nbytes,
-        data=np.ascontiguousarray(image).reshape(-1),
+        data=np.ascontiguousarray(image).reshape(-1).view(np.uint8),
     )
     return bytes(types.serialize_cdr(message, IMAGE))
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from seg_ros.arrays import UInt8Array
+from seg_ros.arrays import UInt8Array, UInt16Array
 from seg_ros.bags.mcap_writer import McapWriter
 from seg_ros.bags.messages import IMAGE, image_cdr, message_types
 from seg_ros.errors import BagError
@@ -35,12 +35,20 @@ class BagWriter:
         path: Path of the file.
         overwrite: Whether an existing file may be replaced.
         keep_unfinished: Whether an error inside the context leaves a readable bag instead of no bag.
+        compression: Compression of the chunks: 'zstd', or '' = none.
 
     Raises:
         BagError: The file exists already, or cannot be written.
     """
 
-    def __init__(self, path: Path, *, overwrite: bool = False, keep_unfinished: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        overwrite: bool = False,
+        keep_unfinished: bool = False,
+        compression: str = '',
+    ) -> None:
         if path.is_dir() or (path.exists() and not overwrite):
             raise BagError(f'{path} exists already; choose another name, or --overwrite')
         self.path = path
@@ -51,7 +59,7 @@ class BagWriter:
         self._times_ns: tuple[int, int] | None = None
         self._is_wanted, self._keep_unfinished = True, keep_unfinished
         with self._checked():
-            self._writer = McapWriter(self._part)
+            self._writer = McapWriter(self._part, compression)
 
     def write(self, topic: str, type: str, cdr: bytes, received_ns: int, *, latched: bool = False) -> None:
         """Append a message.
@@ -80,7 +88,7 @@ class BagWriter:
     def write_image(
         self,
         topic: str,
-        image: UInt8Array,
+        image: UInt8Array | UInt16Array,
         stamp_ns: int,
         *,
         frame_id: str = 'camera',
@@ -90,7 +98,7 @@ class BagWriter:
 
         Args:
             topic: Topic with its leading slash.
-            image: (H, W, 3) uint8, written as rgb8, or (H, W) uint8, written as mono8.
+            image: (H, W, 3) uint8, written as rgb8; (H, W) uint8, as mono8; (H, W) uint16, as 16UC1.
             stamp_ns: Stamp of its header in ns.
             frame_id: Frame of its header.
             received_ns: Time at which it was received, in ns; None = its stamp.

@@ -13,18 +13,17 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from sensor_msgs.msg import Image, RegionOfInterest
 from std_msgs.msg import Header
 
-from seg_ros.arrays import UInt8Array, UInt16Array, UInt64Array
+from seg_ros.arrays import UInt8Array, UInt64Array
 from seg_ros.errors import ImageError
 from seg_ros.inference.health import Verdict
 from seg_ros.inference.segmenter import Segmenter
 from seg_ros.msg import ClassInfo, ModelInfo, SegmentCode, SegmentCodeArray
-from seg_ros.segments.regions import region_shapes
+from seg_ros.segments.listing import ID_LIMIT as ID_LIMIT
+from seg_ros.segments.listing import list_segments
+from seg_ros.segments.listing import segment_ids as segment_ids
 from seg_ros.segments.segments import Segments
 
 log = logging.getLogger(__name__)
-
-ID_LIMIT = 65535
-"""Largest id in a segment image, whose pixels have 16 bits."""
 
 
 def label_info_type() -> Any:
@@ -78,38 +77,23 @@ def segment_array(
         max_count: Maximum number of segments in the message.
         header: Header of the frame.
     """
-    shapes, runs = region_shapes(segments.regions), segments.regions.runs
-    of_runs = np.add.reduceat(confidence.ravel(), runs.starts[:-1], dtype=np.uint32)
-    sums = np.bincount(runs.ids, of_runs, segments.n)
-    confidences = (sums / (255 * shapes.areas)).tolist()
-    tops, lefts, bottoms, rights = shapes.boxes.T.tolist()
-    areas, centroids = shapes.areas.tolist(), shapes.centroids.astype(np.float32)
-    n_listed = min(segments.n, max_count, ID_LIMIT)
     listed = [
         SegmentCode(
-            id=k + 1,
-            track_id=int(track_ids[k]),
-            class_id=int(segments.class_ids[k]),
-            confidence=confidences[k],
-            area=areas[k],
-            box=RegionOfInterest(
-                x_offset=lefts[k], y_offset=tops[k], width=rights[k] - lefts[k], height=bottoms[k] - tops[k]
-            ),
-            centroid=centroids[k],
-            code=array('B', segments.codes[k].tobytes()),
+            id=row.id,
+            track_id=row.track_id,
+            class_id=row.class_id,
+            confidence=row.confidence,
+            area=row.area,
+            box=RegionOfInterest(x_offset=row.left, y_offset=row.top, width=row.width, height=row.height),
+            centroid=row.centroid,
+            code=array('B', row.code.tobytes()),
         )
-        for k in range(n_listed)
+        for row in list_segments(segments, confidence, track_ids, max_count)
     ]
     n_bits = 8 * segments.codes.shape[1]
     return SegmentCodeArray(
-        header=header, n_bits=n_bits, codebook=codebook, segments=listed, n_omitted=segments.n - n_listed
+        header=header, n_bits=n_bits, codebook=codebook, segments=listed, n_omitted=segments.n - len(listed)
     )
-
-
-def segment_ids(segments: Segments) -> UInt16Array:
-    """(H, W) uint16: id of the segment of each pixel, from 1; 0 for an id that does not fit into 16 bits."""
-    runs = segments.regions.runs
-    return runs.spread(np.where(runs.ids < ID_LIMIT, runs.ids + 1, 0).astype(np.uint16))
 
 
 def label_info(segmenter: Segmenter, threshold: float, stamp: Time) -> Any:

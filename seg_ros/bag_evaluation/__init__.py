@@ -1,0 +1,1 @@
+"""Judges models on bags: accuracy, agreement, stability and latency, frame by frame."""
