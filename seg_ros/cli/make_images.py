@@ -8,10 +8,10 @@ import numpy as np
 from tqdm import tqdm
 
 from seg_ros.arrays import UInt8Array
-from seg_ros.bags.messages import Message
+from seg_ros.bags.image_names import image_name, time_of
 from seg_ros.bags.reader import BagReader
 from seg_ros.cli.options import add_output, add_topic
-from seg_ros.errors import BagError, ImageError, ParameterError, SegRosError
+from seg_ros.errors import ImageError, ParameterError, SegRosError
 from seg_ros.images.files import read_image, write_image
 
 
@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.output.mkdir(parents=True, exist_ok=True)
         except OSError as err:
             raise ImageError(f'{arguments.output} cannot be made: {err}; choose another folder') from err
-        writer = _Writer(arguments.output, _stem(arguments.bag))
+        writer = _Writer(arguments.output, arguments.bag)
         n_images, last_ns = 0, None
         messages = bag.messages(topic.name)
         for message in tqdm(messages, desc='reading', total=topic.n_messages, unit='frame', disable=None):
@@ -59,30 +59,21 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if has_lost else 0
 
 
-def time_of(message: Message) -> int:
-    """Stamp of a message in ns; the time of recording if the stamp is absent, zero or negative."""
-    try:
-        stamp_ns = message.stamp_ns
-    except BagError:
-        return message.received_ns
-    return stamp_ns if stamp_ns > 0 else message.received_ns
-
-
 class _Writer:
     """Writes images; no image replaces another one, also none of an earlier run or another topic.
 
     Args:
         folder: Folder of the images.
-        stem: Begin of each name.
+        bag: Path of the bag, whose name begins each name.
     """
 
-    def __init__(self, folder: Path, stem: str) -> None:
-        self._folder, self._stem = folder, stem
+    def __init__(self, folder: Path, bag: Path) -> None:
+        self._folder, self._bag = folder, bag
         self._written: set[str] = set()
 
     def write(self, image: UInt8Array, time_ns: int) -> None:
         """Write BAG_MILLISECONDS.png, or BAG_MILLISECONDS_2.png if that is another image."""
-        name = base = f'{self._stem}_{time_ns // 1_000_000:013}'
+        name = base = image_name(self._bag, time_ns)
         number = 1
         while name in self._written or _is_other(self._folder / f'{name}.png', image):
             number += 1
@@ -101,11 +92,3 @@ def _is_other(path: Path, image: UInt8Array) -> bool:
         return not np.array_equal(read_image(path), image)
     except SegRosError:
         return True
-
-
-def _stem(bag: Path) -> str:
-    """Name of a bag without its suffix."""
-    name = bag.resolve().name if bag.name in ('', '..') else bag.name
-    for suffix in ('.zstd', '.part', '.mcap', '.db3'):
-        name = name.removesuffix(suffix)
-    return name
