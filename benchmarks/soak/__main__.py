@@ -61,6 +61,11 @@ def main() -> int:
     parser.add_argument('--json', type=Path, help='file for the results')
     parser.add_argument('--keep', type=Path, help='file for the log of the node')
     given = parser.parse_args()
+    if not any((given.only or '') in fault.name for fault in FAULTS):
+        names = ', '.join(fault.name for fault in FAULTS)
+        parser.error(f"no fault has '{given.only}' in its name; there are {names}")
+            f"no fault has '{given.only}' in its name; there are {', '.join(f.name for f in FAULTS)}"
+        )
     os.environ.update(large_image_transport(os.environ))
     with tempfile.TemporaryDirectory(prefix='seg_ros_soak_') as name, reserved_domain() as domain:
         os.environ.update(local_domain(domain))
@@ -72,7 +77,11 @@ def _soak(folder: Path, given: argparse.Namespace) -> int:
         shutil.copy(find_model('lite_camvid'), folder / f'{copy}.safetensors')
     words = ['autostart:=true', f'model:={folder}/running.safetensors', f'backend:={given.backend}']
     words += ['device:=cpu', 'diagnostics_period_s:=0.2']
-    node = NodeUnderTest(folder, [word for pair in words for word in ('-p', pair)])
+    with NodeUnderTest(folder, [word for pair in words for word in ('-p', pair)]) as node:
+        return _soak_node(node, folder, given)
+
+
+def _soak_node(node: NodeUnderTest, folder: Path, given: argparse.Namespace) -> int:
     robot = Robot([RenderedDrive(3, 4, 480, 640)[k][0] for k in range(4)])
     started = time.monotonic()
     if robot.wait_for_labels(time.time_ns(), _START_S) is None:

@@ -88,7 +88,9 @@ def _swap(robot: Robot, model: str) -> None:
     print('before the swap:', _gaps(robot, since))
     since, before = time.monotonic(), robot.values.get('digest')
     print('set model:', robot.set('model', model) or 'accepted')
-    while robot.values.get('digest') == before and time.monotonic() < since + 120:
+    while robot.values.get('digest') == before and not robot.said_since(since, 'was not taken'):
+        if time.monotonic() > since + 120:
+            break
         time.sleep(0.05)
     print(f'swap after {time.monotonic() - since:.1f} s, while it loads:', _gaps(robot, since))
     around = [at_s for at_s, _ in list(robot.labels) if at_s > time.monotonic() - 1]

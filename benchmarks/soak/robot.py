@@ -93,6 +93,13 @@ class NodeUnderTest:
         """Send a signal."""
         self.process.send_signal(number)
 
+    def __enter__(self) -> 'NodeUnderTest':
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+
 
 class Robot:
     """Publishes frames at 30 Hz, and listens to labels and diagnostics.
