@@ -64,8 +64,6 @@ def main() -> int:
     if not any((given.only or '') in fault.name for fault in FAULTS):
         names = ', '.join(fault.name for fault in FAULTS)
         parser.error(f"no fault has '{given.only}' in its name; there are {names}")
-            f"no fault has '{given.only}' in its name; there are {', '.join(f.name for f in FAULTS)}"
-        )
     os.environ.update(large_image_transport(os.environ))
     with tempfile.TemporaryDirectory(prefix='seg_ros_soak_') as name, reserved_domain() as domain:
         os.environ.update(local_domain(domain))
