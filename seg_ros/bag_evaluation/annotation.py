@@ -71,6 +71,9 @@ class AnnotatedBag:
         quality: Quality of the JPEG files, 0..100.
         max_segments: Maximum number of listed segments of a frame.
 
+    Attributes:
+        topic: Topic of the images in the annotated bag.
+
     Raises:
         BagError: The file exists already or cannot be written, or the topic is one of the results.
     """
@@ -142,6 +145,11 @@ class AnnotatedBag:
         for name, value in (values or {}).items():
             if math.isfinite(value):
                 frame.put(topics.value_topic(name), messages.VALUE_TYPE, messages.value_cdr(value))
+
+    @property
+    def topics(self) -> list[str]:
+        """Topics with messages so far, for ``views.write_views``."""
+        return self._bag.topics
 
     def discard(self) -> None:
         """Write no bag on closing; an existing file of the same name stays."""

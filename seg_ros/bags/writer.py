@@ -61,6 +61,11 @@ class BagWriter:
         with self._checked():
             self._writer = McapWriter(self._part, compression)
 
+    @property
+    def topics(self) -> list[str]:
+        """Topics with messages, in the order of their first ones."""
+        return list(self._channels)
+
     def write(self, topic: str, type: str, cdr: bytes, received_ns: int, *, latched: bool = False) -> None:
         """Append a message.
 
