@@ -1,0 +1,197 @@
+"""Report on an evaluation of bags: one HTML file of bounded size that needs no other file."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from seg_ros.bag_evaluation.gallery import GalleryFrame
+from seg_ros.classes import ClassSet
+from seg_ros.reports import bag_facts as facts
+from seg_ros.reports import bag_tables as tables
+from seg_ros.reports.bag_cards import frame_groups, scrubber_frames
+from seg_ros.reports.bag_pictures import DIFFERS, NOT_COMPARED, fit_pictures
+from seg_ros.reports.bag_plots import missing_plots, plot_groups
+from seg_ros.reports.bag_tables import BagTable
+from seg_ros.reports.bag_values import (
+    MISSING,
+    as_number,
+    clean,
+    clean_text,
+    estimate,
+    look_up,
+    milliseconds,
+    percent,
+    percent_interval,
+    system_name,
+)
+from seg_ros.reports.html import Swatch, legend, write_html
+
+LARGEST_PAGE = 12_000_000
+"""Maximum size of a report in bytes, whatever the bags."""
+_PICTURES = 8_500_000
+"""Maximum size of its pictures in bytes; the rest is for tables and plots, whose lengths are limited."""
+_MOST_SYSTEMS = 24
+_DIFFERENCES = [
+    Swatch(DIFFERS, 'labels differ'),
+    Swatch(NOT_COMPARED, 'nothing to compare with'),
+]
+
+
+@dataclass(frozen=True)
+class KeyFigure:
+    """A number at the top of the report.
+
+    Attributes:
+        name: Measure.
+        text: Value.
+        detail: Interval or explanation.
+    """
+
+    name: str
+    text: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class StatusNote:
+    """A short text on the state of the evaluation, below the verdict.
+
+    Attributes:
+        text: The text.
+        mark: 'better', 'worse' or 'muted'.
+    """
+
+    text: str
+    mark: str
+
+
+def write_bag_report(
+    path: Path, results: Mapping[str, Any], gallery: Sequence[GalleryFrame], classes: ClassSet
+) -> None:
+    """Write the report.
+
+    Args:
+        path: Path of the file; missing folders are made.
+        results: Content of ``results.json``. Values that are missing, null or not finite are left out.
+        gallery: Frames to show, in any order.
+        classes: Classes of the labels.
+    """
+    data = clean({key: value for key, value in results.items() if key != 'systems'})
+    systems = [_without_runs(system) for system in (results.get('systems') or [])[:_MOST_SYSTEMS]]
+    bags = [bag for bag in data.get('bags') or [] if isinstance(bag, dict)]
+    names = [clean_text(name) for name in classes.names]
+    pictures = fit_pictures([_cleaned(frame) for frame in gallery], classes, _PICTURES)
+    groups = frame_groups(pictures)
+    colours = {clean_text(row.name): row.colour for row in classes.classes}
+    write_html(
+        path,
+        'bag_report.html.j2',
+        _title(bags),
+        {},
+        evaluated=facts.evaluated_text(bags),
+        verdict=str(data.get('verdict') or 'The results contain no verdict.'),
+        notes=_status_notes(data, bags, len(results.get('systems') or []) - len(systems)),
+        figures=_key_figures(systems),
+        first_name=system_name(systems[0]) if systems else '',
+        swatches=[(k, system_name(system)) for k, system in enumerate(systems)],
+        **_all_tables(data, systems, bags, names),
+        baseline_path=str(look_up(data, 'baseline', 'path') or ''),
+        plots=plot_groups(systems, names, colours),
+        missing=missing_plots(systems),
+        groups=groups,
+        difference_legend=_DIFFERENCES,
+        scrubber=scrubber_frames(pictures, groups),
+        first_frame=pictures[0] if pictures else None,
+        run_facts=facts.run_facts(data),
+        methods=facts.methods(any(look_up(system, 'live') for system in systems)),
+        legend=[replace(entry, meaning=clean_text(entry.meaning)) for entry in legend(classes)],
+    )
+
+
+def _all_tables(
+    data: Mapping[str, Any],
+    systems: Sequence[Mapping[str, Any]],
+    bags: Sequence[Mapping[str, Any]],
+    names: Sequence[str],
+) -> dict[str, BagTable]:
+    """Tables of the page by their names in the template."""
+    return {
+        'thresholds': tables.thresholds_table(data.get('thresholds')),
+        'failures': tables.failures_table(data.get('failures')),
+        'losses': tables.losses_table(bags),
+        'systems': tables.systems_table(systems),
+        'more': tables.more_table(systems),
+        'comparisons': tables.comparisons_table(data.get('comparisons'), is_baseline=False),
+        'baseline': tables.comparisons_table(look_up(data, 'baseline', 'comparisons'), is_baseline=True),
+        'class_values': tables.classes_table(systems, names),
+        'stages': tables.stages_table(systems),
+        'live': tables.live_table(systems),
+        'bags': facts.bags_table(bags),
+        'models': facts.models_table(systems),
+    }
+
+
+def _without_runs(system: Mapping[str, Any]) -> dict[str, Any]:
+    """A system without the counts of its runs, which the page does not show."""
+    cleaned: dict[str, Any] = clean({key: value for key, value in system.items() if key != 'runs'})
+    return cleaned
+
+
+def _cleaned(frame: GalleryFrame) -> GalleryFrame:
+    return replace(frame, bag=clean_text(frame.bag))
+
+
+def _title(bags: Sequence[Mapping[str, Any]]) -> str:
+    if len(bags) == 1:
+        return str(bags[0].get('name') or 'Bag')
+    return f'{len(bags)} bags'
+
+
+def _status_notes(
+    data: Mapping[str, Any], bags: Sequence[Mapping[str, Any]], n_hidden: int
+) -> list[StatusNote]:
+    """Counts of thresholds, failures and losses."""
+    thresholds = [item for item in data.get('thresholds') or [] if isinstance(item, dict)]
+    n_passed = sum(bool(item.get('passed')) for item in thresholds)
+    n_failures = len(data.get('failures') or [])
+    lost = [as_number(look_up(loss, 'n_messages')) or 0 for bag in bags for loss in bag.get('losses') or []]
+    counts = [
+        (n_passed, 'threshold passed', 'thresholds passed', 'better'),
+        (len(thresholds) - n_passed, 'threshold failed', 'thresholds failed', 'worse'),
+        (n_failures, 'failure', 'failures', 'worse'),
+        (round(sum(lost)), 'message not evaluated', 'messages not evaluated', 'worse'),
+        (n_hidden, 'more system in results.json', 'more systems in results.json', 'muted'),
+    ]
+    notes = [StatusNote(f'{n:,} {one if n == 1 else many}', mark) for n, one, many, mark in counts if n > 0]
+    if not n_failures and not lost:
+        notes.append(StatusNote('no failures, nothing lost', 'muted'))
+    return notes
+
+
+def _key_figures(systems: Sequence[Mapping[str, Any]]) -> list[KeyFigure]:
+    """The main numbers of the first system; measures without a value are left out."""
+    if not systems:
+        return []
+    system = systems[0]
+    figures = [
+        _fraction_figure('mean IoU', look_up(system, 'accuracy', 'mean_iou')),
+        _fraction_figure('agreement with the reference', look_up(system, 'agreement', 'pixels')),
+        _fraction_figure('flicker, motion compensated', look_up(system, 'stability', 'flicker_compensated')),
+        KeyFigure(
+            'latency, median',
+            milliseconds(as_number(look_up(system, 'latency_ms', 'total', 'p50'))),
+            f'p99: {milliseconds(as_number(look_up(system, "latency_ms", "total", "p99")))}',
+        ),
+        KeyFigure(
+            'frames out of distribution',
+            percent(as_number(look_up(system, 'novelty', 'out_of_distribution'))),
+            'unlike the training images',
+        ),
+    ]
+    return [figure for figure in figures if figure.text != MISSING]
+
+
+def _fraction_figure(name: str, data: Any) -> KeyFigure:
+    value, low, high = estimate(data)
+    return KeyFigure(name, percent(value), percent_interval(low, high))
