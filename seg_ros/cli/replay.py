@@ -12,7 +12,7 @@ from seg_ros.cli.options import (
     add_topic,
     settings_from,
 )
-from seg_ros.errors import ParameterError, UnavailableError
+from seg_ros.errors import ParameterError
 from seg_ros.evaluation.figures import format_table, write_json
 
 if TYPE_CHECKING:
@@ -93,14 +93,10 @@ def replay(
         UnavailableError: ROS is not installed; and as ``replay_bag``.
     """
     _check(arguments)
-    try:  # imported here, so that --help and the checks work without ROS
-        from seg_ros.replay.player import ReplayOptions
-        from seg_ros.replay.run import replay_bag
-    except ImportError as err:
-        raise UnavailableError(
-            f'a replay needs ROS 2, which cannot be imported ({err}); source your distribution and its '
-            'workspace, or install with "pip install seg_ros[ros]"'
-        ) from err
+    from seg_ros.replay.live import import_replay
+    from seg_ros.replay.options import ReplayOptions
+
+    replay_bag = import_replay()  # --help and the checks work without ROS
     options = ReplayOptions(
         rate=arguments.rate,
         every_frame=arguments.every_frame,

@@ -9,7 +9,6 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -33,6 +32,8 @@ from seg_ros.replay.bag_time import BagTime
 from seg_ros.replay.latency import LatencyLog
 from seg_ros.replay.lifecycle import STEPS, LifecycleClient
 from seg_ros.replay.node_process import NodeProcess
+from seg_ros.replay.options import ReplayOptions
+from seg_ros.replay.resources import ResourceMeter, Resources
 from seg_ros.replay.topics import (
     DIAGNOSTICS,
     LABEL_INFO,
@@ -43,7 +44,6 @@ from seg_ros.replay.topics import (
     is_compressed,
     published_topic,
 )
-from seg_ros.ros.publishers import OF_SEGMENTS
 
 DIAGNOSTICS_PERIOD_S = 0.25
 """Period of a node that is started for a replay; short, since a replay may be short."""
@@ -52,36 +52,6 @@ _TICK_S = 0.01
 _START_TIMEOUT_S = 120.0
 _CONNECT_TIMEOUT_S = 20.0
 _SETTLE_S = 0.5
-
-
-@dataclass(frozen=True)
-class ReplayOptions:
-    """Pace of a replay, and its outputs.
-
-    Attributes:
-        rate: Speed; 1 = as recorded, above 0.
-        every_frame: Publish a frame only when the frame before has its results.
-        timeout_s: Longest wait for the results of each frame with ``every_frame``, else of the last frame.
-        limit: Maximum number of frames; None = all.
-        confidence: Request and record the confidence.
-        overlay: Request and record the overlay.
-        segments: Request and record the segments, the segment-id image and the segments overlay.
-    """
-
-    rate: float = 1.0
-    every_frame: bool = False
-    timeout_s: float = 10.0
-    limit: int | None = None
-    confidence: bool = False
-    overlay: bool = False
-    segments: bool = False
-
-    @property
-    def outputs(self) -> list[str]:
-        """Topics on which the node publishes a result for every frame; labels first."""
-        wanted = {'labels': True, 'confidence': self.confidence, 'overlay': self.overlay}
-        wanted |= dict.fromkeys(sorted(OF_SEGMENTS), self.segments)
-        return [f'/{NODE_NAME}/{name}' for name, is_wanted in wanted.items() if is_wanted]
 
 
 def playable(bag: BagReader, topic: str) -> Iterator[Message]:
@@ -116,6 +86,7 @@ class Replay:
 
     Attributes:
         latencies: Counts of frames and results, and latencies.
+        resources: Use of the node's process while it played; None before the end, or if the node is not ours.
     """
 
     def __init__(
@@ -128,6 +99,7 @@ class Replay:
         node: NodeProcess | None = None,
     ) -> None:
         self.latencies = LatencyLog()
+        self.resources: Resources | None = None
         self._bag, self._topic, self._writer, self._options = bag, topic, writer, options
         self._stop, self._process = stop, node
         self._context = rclpy.Context()
@@ -167,6 +139,20 @@ class Replay:
         timeout_s = _CONNECT_TIMEOUT_S if self._process else _START_TIMEOUT_S
         self._wait(self._is_connected, timeout_s, self._connection_problem)
         self._spin_for(_SETTLE_S)
+        meter = ResourceMeter(self._process.pid) if self._process and self._process.pid else None
+        self._play_all()
+        self.resources = meter.read() if meter else None
+        self._spin_for(1.2 * DIAGNOSTICS_PERIOD_S)
+
+    def failure(self, problem: str) -> UnavailableError:
+        """An error; it has the end of the node's log if we started the node."""
+        log = f'; its log ends with:\n{self._process.end_of_log()}' if self._process else ''
+        return UnavailableError(problem + log)
+
+    # Frames
+
+    def _play_all(self) -> None:
+        """Play all frames, and wait for the results of the last one."""
         n_frames = min(self._topic.n_messages, self._options.limit or self._topic.n_messages)
         messages = islice(playable(self._bag, self._topic.name), n_frames)
         with tqdm(total=n_frames, desc='replaying', unit='frame', disable=None) as progress:
@@ -179,14 +165,6 @@ class Replay:
                     self._wait_for_results()
                 progress.update()
         self._wait_for_results()
-        self._spin_for(1.2 * DIAGNOSTICS_PERIOD_S)
-
-    def failure(self, problem: str) -> UnavailableError:
-        """An error; it has the end of the node's log if we started the node."""
-        log = f'; its log ends with:\n{self._process.end_of_log()}' if self._process else ''
-        return UnavailableError(problem + log)
-
-    # Frames
 
     def _wait_until_due(self, message: Message) -> None:
         """Serve messages until the bag time of a frame; with ``every_frame``, set the clock to it instead."""

@@ -1,6 +1,7 @@
 """Reads the recording of a replay: class fractions, accuracy, contact sheet."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from seg_ros.errors import BagError
 from seg_ros.evaluation.figures import LabelCounter
 from seg_ros.images.files import write_image
 from seg_ros.images.messages import image_of
-from seg_ros.inference.drops import STAGES
+from seg_ros.inference.drops import STAGES, Drop
 from seg_ros.metrics.labels import Counts, confusion_matrix
 from seg_ros.replay.topics import DIAGNOSTICS, LABELS, MODEL_INFO, SEGMENTS_OVERLAY
 
@@ -24,6 +25,21 @@ Key = tuple[int, int]
 """Stamp of a message in ns, and its number among the messages of that stamp."""
 
 _COLUMN_WIDTH = 480
+
+
+@dataclass(frozen=True)
+class NodeCounts:
+    """Counts of frames in the diagnostics of a node.
+
+    Attributes:
+        n_in: Number of frames that reached the node.
+        n_out: Number of frames that it published.
+        dropped: Cause, a value of `Drop` -> number of frames.
+    """
+
+    n_in: int
+    n_out: int
+    dropped: Mapping[str, int]
 
 
 class Recording:
@@ -95,10 +111,24 @@ class Recording:
 
     def stage_ms(self) -> dict[str, float]:
         """Median times of the node's stages, from its last diagnostics; empty after a very short replay."""
-        found: dict[str, float] = {}
+        return {key: float(value) for key, value in self._diagnostics.items() if key in STAGES}
+
+    def counts(self) -> NodeCounts:
+        """Counts of the node, from its last diagnostics; zero after a very short replay."""
+        values = self._diagnostics
+        return NodeCounts(
+            n_in=int(values.get('frames_in', 0)),
+            n_out=int(values.get('frames_out', 0)),
+            dropped={cause.value: int(values.get(f'dropped_{cause.value}', 0)) for cause in Drop},
+        )
+
+    @cached_property
+    def _diagnostics(self) -> dict[str, str]:
+        """Values of the node's diagnostics, each from the last message that has it."""
+        found: dict[str, str] = {}
         for message in self._messages(DIAGNOSTICS):
             pairs = [pair for status in message.decode().status for pair in status.values]
-            found |= {pair.key: float(pair.value) for pair in pairs if pair.key in STAGES}
+            found |= {pair.key: pair.value for pair in pairs}
         return found
 
     def write_contact_sheet(

@@ -19,7 +19,8 @@ from seg_ros.errors import ModelFileError, SegRosError
 from seg_ros.inference.settings import Settings, parameters_from
 from seg_ros.modelfile.find import find_model
 from seg_ros.replay.node_process import NodeProcess
-from seg_ros.replay.player import DIAGNOSTICS_PERIOD_S, Replay, ReplayOptions
+from seg_ros.replay.options import ReplayOptions
+from seg_ros.replay.player import DIAGNOSTICS_PERIOD_S, Replay
 from seg_ros.replay.recording import Recording
 from seg_ros.replay.report import ReplayReport
 from seg_ros.replay.topics import NODE_NAME, base_topic, is_compressed
@@ -83,7 +84,8 @@ def replay_bag(
             raise replay.failure(f'{replay.latencies.n_in} frames went in, but no result came out')
     if not replay.latencies.n_out:
         return None
-    return ReplayReport(replay.latencies, Recording(output, images.name), stop.is_set())
+    recording = Recording(output, images.name)
+    return ReplayReport(replay.latencies, recording, stop.is_set(), replay.resources)
 
 
 @contextmanager

@@ -16,6 +16,9 @@ ENCODINGS = {
 }
 """Name of an image topic below ``~/`` -> encoding of its images."""
 
+OF_SEGMENTS = {'segments', 'segment_ids', 'segments_overlay'}
+"""Topics below ``~/`` that need a model with codes."""
+
 SEGMENTS, MODEL_INFO, LABEL_INFO = '~/segments', '~/model_info', '~/label_info'
 DIAGNOSTICS = '/diagnostics'
 FIND_SIMILAR = '~/find_similar'

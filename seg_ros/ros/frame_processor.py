@@ -17,8 +17,8 @@ from seg_ros.inference.prediction import Prediction, Stopwatch
 from seg_ros.inference.segmenter import Segmenter
 from seg_ros.inference.settings import Settings
 from seg_ros.inference.stamps import Stamp
+from seg_ros.ros.endpoints import OF_SEGMENTS
 from seg_ros.ros.messages import ID_LIMIT, segment_array, segment_ids
-from seg_ros.ros.publishers import OF_SEGMENTS
 from seg_ros.segments.history import CodeHistory
 from seg_ros.segments.rules import MAX_SUPERPIXELS
 from seg_ros.segments.segments import Segments

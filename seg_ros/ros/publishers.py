@@ -15,9 +15,6 @@ from seg_ros.ros.endpoints import ENCODINGS, LABEL_INFO, MODEL_INFO, SEGMENTS
 from seg_ros.ros.messages import label_info, label_info_type, message_from_image, model_info
 from seg_ros.ros.qos import checked_overrides, latched_qos, output_qos
 
-OF_SEGMENTS = {'segments', 'segment_ids', 'segments_overlay'}
-"""Topics that need a model with codes."""
-
 
 class Outputs:
     """The lifecycle publishers of a configured node.
