@@ -97,14 +97,15 @@ def confusion_plot(system: Mapping[str, Any], names: Sequence[str]) -> Markup | 
     has_numbers = len(columns) <= _MOST_WITH_NUMBERS
     pitch = 26 if has_numbers else 15
     scales = PlotScale(0, len(columns)), PlotScale(len(names), 0)
-    canvas = PlotCanvas(*scales, pitch * len(names), left=118, bottom=104, right=8)
+    bottom = 28 + 5 * min(max(map(len, columns)), _LONGEST_NAME)
+    canvas = PlotCanvas(*scales, pitch * len(names), left=118, bottom=bottom, right=8)
     for place, name in enumerate(names):
         canvas.text(0, place + 0.5, shorten(name, _LONGEST_NAME), 'end', (-8, 4), name)
         _confusion_row(canvas, place, rows[place], [name, *columns], has_numbers)
     for place, name in enumerate(columns):
         canvas.slanted_text(place + 0.6, shorten(name, _LONGEST_NAME), name)
     canvas.text(0, 0, 'true class', 'name end', (-8, -10))
-    canvas.text(0, 0, 'predicted class: the columns, named below', 'name', (2, -10))
+    canvas.text(0, 0, 'predicted class ↓', 'name', (2, -10))
     plot = canvas.render('Confusion matrix in percent of the pixels of each true class')
     least = 118 + (15 if has_numbers else 10) * len(columns)
     return Markup(

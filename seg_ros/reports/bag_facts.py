@@ -10,8 +10,8 @@ from seg_ros.reports.bag_values import MISSING, as_number, count, file_size, loo
 _LONGEST_COMMAND = 2000
 _METHODS = {
     'Interval': 'The bags are cut into runs of 32 consecutive frames. Runs are drawn with replacement many '
-    'times, and the interval holds 95 % of the results (bootstrap). Frames of one run resemble each other, so they '
-    'are drawn together. Few runs give no interval.',
+    'times, and the interval holds 95 % of the results (bootstrap). Frames of one run resemble each '
+    'other, so they are drawn together. Few runs give no interval.',
     'Comparison': 'Two systems see the same frames, so their difference is computed from the same runs. '
     'Two systems cannot be told apart if the 95 % interval of the difference contains 0.',
     'Mean IoU': 'Intersection over union of each class over the labelled pixels of all frames together, then '
@@ -33,7 +33,8 @@ _METHODS = {
 }
 _LIVE = {
     'Live': 'The node received the bag at its recorded rate over DDS. The age is the time from the '
-    'publication of an image to the arrival of its labels. A drop is a frame without labels, counted by cause.'
+    'publication of an image to the arrival of its labels. A drop is a frame without labels, counted by '
+    'cause.'
 }
 
 
@@ -106,7 +107,7 @@ def _model_cells(k: int, system: Mapping[str, Any]) -> list[BagCell]:
     parameters = as_number(system.get('n_parameters'))
     texts = [
         str(system.get('path') or MISSING),
-        str(system.get('digest') or MISSING)[:12],
+        str(system.get('digest') or MISSING).split(':')[-1][:12],
         str(system.get('backend') or MISSING),
         str(system.get('device') or MISSING),
         f'{size[1]}×{size[0]}' if isinstance(size, list) and len(size) == 2 else MISSING,

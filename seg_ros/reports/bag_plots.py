@@ -66,7 +66,7 @@ def _accuracy_plots(systems: Sequence[Mapping[str, Any]], names: Sequence[str]) 
         BagPlot(
             'Confusion matrix',
             by_class.confusion_plot(systems[0], names) if systems else None,
-            f'{first}: percent of the pixels of each true class. Rows sum to 100; framed cells are right.',
+            f'{first}: percent of the pixels of each true class. Blue: right; brown: wrong.',
         ),
         BagPlot(
             'Reliability',
@@ -121,25 +121,25 @@ def _time_plots(
     ]
 
 
-def missing_plots(systems: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Reasons for plots that the page does not have, by what is missing."""
-    missing = {}
+def missing_plots(systems: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, Sequence[str]]]:
+    """Plots that the page does not have, with the reason and the options that would bring them."""
+    missing: dict[str, tuple[str, Sequence[str]]] = {}
     if not any(system.get('accuracy') for system in systems):
         missing['Accuracy, confusion, reliability'] = (
-            'no true labels were given (--labels-topic or --labels).'
+            'no true labels were given', ('--labels-topic', '--labels')
         )
     if not any(system.get('agreement') for system in systems):
-        missing['Agreement'] = 'no reference model was given (--reference).'
+        missing['Agreement'] = 'no reference model was given', ('--reference',)
     if not _has_series(systems, 'flicker_compensated'):
-        missing['Flicker'] = 'no two consecutive frames were evaluated.'
+        missing['Flicker'] = 'no two consecutive frames were evaluated', ()
     if not _has_series(systems, 'novelty'):
-        missing['Novelty'] = 'it was not measured.'
+        missing['Novelty'] = 'it was not measured', ()
     if not _has_series(systems, 'total_ms'):
-        missing['Latency over time'] = 'it was not measured.'
+        missing['Latency over time'] = 'it was not measured', ()
     if not any(system.get('live') for system in systems):
-        missing['Drops and ages'] = 'they exist only in live runs (--live).'
+        missing['Drops and ages'] = 'only a live run counts them', ('--live',)
     elif by_system.drops_plot(systems) is None:
-        missing['Drops by cause'] = 'no frame was dropped.'
+        missing['Drops by cause'] = 'no frame was dropped', ()
     return missing
 
 

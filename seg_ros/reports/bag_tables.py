@@ -178,9 +178,9 @@ def comparisons_table(comparisons: Any, is_baseline: bool) -> BagTable:
         names = [BagCell(str(look_up(item, key) or '')) for key in ('first', 'second')]
         words = BagCell(verdict, mark=_mark(verdict) if is_baseline else _quiet(verdict))
         difference = BagCell(difference_text(metric, value), ' to '.join(ends))
-        rows.append([BagCell(metric_name(metric)), *names, words, difference])
+        rows.append([BagCell(metric_name(metric)), words, difference, *names])
     heads = ('earlier run', 'this run') if is_baseline else ('first', 'second')
-    return _limited(['measure', *heads, 'verdict', 'difference'], rows, 4)
+    return _limited(['measure', 'verdict', 'difference', *heads], rows, 5)
 
 
 def _mark(verdict: str) -> str:
@@ -206,12 +206,12 @@ def thresholds_table(thresholds: Any) -> BagTable:
             [
                 BagCell('✓ passed' if is_passed else '✗ failed', mark='better' if is_passed else 'worse'),
                 BagCell(str(item.get('metric', ''))),
-                BagCell(str(item.get('system') or 'all systems')),
                 BagCell(plain_number(as_number(item.get('value')))),
                 BagCell(f'{sign} {plain_number(as_number(item.get("limit")))}'),
+                BagCell(str(item.get('system') or 'all systems')),
             ]
         )
-    return _limited(['result', 'measure', 'system', 'value', 'demanded'], rows, 3)
+    return _limited(['result', 'measure', 'value', 'demanded', 'system'], rows, 5)
 
 
 def failures_table(failures: Any) -> BagTable:

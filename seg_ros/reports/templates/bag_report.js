@@ -67,7 +67,7 @@ function go(place) {
   position.setAttribute('aria-valuetext', `${frame.title}, ${current + 1} of ${frames.length}`)
   byId('stage-title').textContent = frame.title
   byId('stage-bag').textContent = frame.bag
-  byId('stage-count').textContent = `${current + 1} of ${frames.length} frames shown here`
+  byId('stage-count').textContent = `${current + 1} of ${frames.length} frames`
   byId('stage-reasons').textContent = frame.reasons.join(', ')
   byId('stage-values').replaceChildren(...frame.values.map(([name, value]) => {
     const row = document.createElement('div')
