@@ -21,6 +21,8 @@ _FULL = PlotScale(0, 1)
 _QUARTERS = [(value, f'{100 * value:g}') for value in (0, 0.25, 0.5, 0.75, 1)]
 _LONGEST_NAME = 15
 """Number of letters of a class name that fit beside a plot."""
+MOST_CLASSES = 80
+"""Maximum number of classes of a plot."""
 _MOST_WITH_NUMBERS = 16
 """Largest confusion matrix with numbers in its cells."""
 
@@ -34,11 +36,11 @@ def class_bars(systems: Sequence[Mapping[str, Any]], part: str, names: Sequence[
         names: Names of the classes.
 
     Returns:
-        The plot; None if no system has such values.
+        The plot; None if no system has such values, or there are too many classes.
     """
     measured = [(k, look_up(system, part, 'class_iou')) for k, system in enumerate(systems)]
     measured = [(k, values) for k, values in measured if isinstance(values, Mapping)]
-    if not measured or not names:
+    if not measured or not 0 < len(names) <= MOST_CLASSES:
         return None
     row = max(20, 9 * len(measured) + 8)
     canvas = PlotCanvas(_FULL, PlotScale(len(names), 0), row * len(names), left=118, right=44)
@@ -83,10 +85,10 @@ def confusion_plot(system: Mapping[str, Any], names: Sequence[str]) -> Markup | 
     """Confusion matrix of a system in percent of the true class.
 
     Returns:
-        The plot; None if there is no matrix, or its size is not that of the classes.
+        The plot; None if there is no matrix, its size is not that of the classes, or there are too many.
     """
     matrix = look_up(system, 'accuracy', 'confusion_matrix')
-    if not isinstance(matrix, list) or not names or len(matrix) != len(names):
+    if not isinstance(matrix, list) or len(matrix) != len(names) or not 0 < len(names) <= MOST_CLASSES:
         return None
     rows = [[as_number(value) or 0.0 for value in row] for row in matrix if isinstance(row, list)]
     columns = [*names, 'unlabelled']

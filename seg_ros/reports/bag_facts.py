@@ -5,7 +5,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from seg_ros.reports.bag_tables import MOST_ROWS, BagCell, BagTable
-from seg_ros.reports.bag_values import MISSING, as_number, count, file_size, look_up, seconds, system_name
+from seg_ros.reports.bag_values import (
+    MISSING,
+    as_number,
+    count,
+    file_size,
+    image_size,
+    look_up,
+    seconds,
+    system_name,
+)
 
 _LONGEST_COMMAND = 2000
 _METHODS = {
@@ -77,8 +86,6 @@ def bags_table(bags: Sequence[Mapping[str, Any]]) -> BagTable:
 
 
 def _bag_texts(bag: Mapping[str, Any]) -> list[str]:
-    size = bag.get('size')
-    pixels = f'{size[1]}×{size[0]}' if isinstance(size, list) and len(size) == 2 else ''
     rate = as_number(bag.get('frame_rate_hz'))
     labels = str(bag.get('labels') or 'none')
     n_labelled = as_number(bag.get('n_labelled'))
@@ -87,7 +94,7 @@ def _bag_texts(bag: Mapping[str, Any]) -> list[str]:
     return [
         str(bag.get('name') or ''),
         str(bag.get('topic') or MISSING),
-        f'{pixels} {bag.get("encoding") or ""}'.strip() or MISSING,
+        f'{image_size(bag.get("size"))} {bag.get("encoding") or ""}'.strip() or MISSING,
         labels,
         count(as_number(bag.get('n_frames'))),
         count(as_number(bag.get('n_evaluated'))),
@@ -103,14 +110,13 @@ def models_table(systems: Sequence[Mapping[str, Any]]) -> BagTable:
 
 
 def _model_cells(k: int, system: Mapping[str, Any]) -> list[BagCell]:
-    size = system.get('input_size')
     parameters = as_number(system.get('n_parameters'))
     texts = [
         str(system.get('path') or MISSING),
         str(system.get('digest') or MISSING).split(':')[-1][:12],
         str(system.get('backend') or MISSING),
         str(system.get('device') or MISSING),
-        f'{size[1]}×{size[0]}' if isinstance(size, list) and len(size) == 2 else MISSING,
+        image_size(system.get('input_size')) or MISSING,
         MISSING if parameters is None else f'{parameters / 1e6:.3g} M',
         file_size(as_number(system.get('n_bytes'))),
         count(as_number(system.get('n_frames'))),

@@ -20,7 +20,7 @@ DIFFERS, NOT_COMPARED = (255, 176, 0), (20, 34, 60)
 """Colours (r, g, b) of pixels that differ and of pixels without anything to compare with."""
 MOST_CARDS = 6
 """Maximum number of frames shown for one reason."""
-_MOST_FRAMES = 400
+MOST_FRAMES = 400
 """Maximum number of frames of the scrubber."""
 _OPACITY = 0.6
 _DIMMED = 0.5
@@ -76,7 +76,7 @@ def fit_pictures(frames: Sequence[GalleryFrame], classes: ClassSet, n_bytes: int
     Returns:
         Frames with pictures, sorted by bag (in the order of their first frames) and time.
     """
-    chosen = _thinned(_with_few_cards(_in_order(frames)), _MOST_FRAMES)
+    chosen = _thinned(_with_few_cards(_in_order(frames)), MOST_FRAMES)
     samples = chosen[:: max(len(chosen) // _N_SAMPLES, 1)]
     for side, quality in _QUALITIES:
         expected = (

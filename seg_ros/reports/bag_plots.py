@@ -121,12 +121,17 @@ def _time_plots(
     ]
 
 
-def missing_plots(systems: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, Sequence[str]]]:
+def missing_plots(
+    systems: Sequence[Mapping[str, Any]], n_classes: int
+) -> dict[str, tuple[str, Sequence[str]]]:
     """Plots that the page does not have, with the reason and the options that would bring them."""
     missing: dict[str, tuple[str, Sequence[str]]] = {}
+    if n_classes > by_class.MOST_CLASSES:
+        missing['Plots of each class'] = f'there are {n_classes} classes', ()
     if not any(system.get('accuracy') for system in systems):
         missing['Accuracy, confusion, reliability'] = (
-            'no true labels were given', ('--labels-topic', '--labels')
+            'no true labels were given',
+            ('--labels-topic', '--labels'),
         )
     if not any(system.get('agreement') for system in systems):
         missing['Agreement'] = 'no reference model was given', ('--reference',)

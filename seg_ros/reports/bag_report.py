@@ -10,7 +10,13 @@ from seg_ros.classes import ClassSet
 from seg_ros.reports import bag_facts as facts
 from seg_ros.reports import bag_tables as tables
 from seg_ros.reports.bag_cards import frame_groups, scrubber_frames
-from seg_ros.reports.bag_pictures import DIFFERS, NOT_COMPARED, fit_pictures
+from seg_ros.reports.bag_pictures import (
+    DIFFERS,
+    MOST_FRAMES,
+    NOT_COMPARED,
+    FramePictures,
+    fit_pictures,
+)
 from seg_ros.reports.bag_plots import missing_plots, plot_groups
 from seg_ros.reports.bag_tables import BagTable
 from seg_ros.reports.bag_values import (
@@ -25,12 +31,12 @@ from seg_ros.reports.bag_values import (
     percent_interval,
     system_name,
 )
-from seg_ros.reports.html import Swatch, legend, write_html
+from seg_ros.reports.html import Swatch, write_html
 
 LARGEST_PAGE = 12_000_000
 """Maximum size of a report in bytes, whatever the bags."""
-_PICTURES = 8_500_000
-"""Maximum size of its pictures in bytes; the rest is for tables and plots, whose lengths are limited."""
+_TEXT_OF_FRAME = 2000
+"""Maximum size of the texts of a frame in bytes, apart from its pictures."""
 _MOST_SYSTEMS = 24
 _DIFFERENCES = [
     Swatch(DIFFERS, 'labels differ'),
@@ -77,36 +83,51 @@ def write_bag_report(
         gallery: Frames to show, in any order.
         classes: Classes of the labels.
     """
+    values = _values_without_pictures(results, classes)
+    frames = [_cleaned(frame) for frame in gallery]
+    # The first page has no pictures; it tells how much room is left for them.
+    _write(path, [], values)
+    room = LARGEST_PAGE - path.stat().st_size - _TEXT_OF_FRAME * len(frames[:MOST_FRAMES])
+    _write(path, fit_pictures(frames, classes, room), values)
+
+
+def _write(path: Path, pictures: Sequence[FramePictures], values: Mapping[str, Any]) -> None:
+    groups = frame_groups(pictures)
+    write_html(
+        path,
+        'bag_report.html.j2',
+        facts={},
+        groups=groups,
+        scrubber=scrubber_frames(pictures, groups),
+        first_frame=pictures[0] if pictures else None,
+        **values,
+    )
+
+
+def _values_without_pictures(results: Mapping[str, Any], classes: ClassSet) -> dict[str, Any]:
+    """Values of the template, except those of single frames."""
     data = clean({key: value for key, value in results.items() if key != 'systems'})
     systems = [_without_runs(system) for system in (results.get('systems') or [])[:_MOST_SYSTEMS]]
     bags = [bag for bag in data.get('bags') or [] if isinstance(bag, dict)]
     names = [clean_text(name) for name in classes.names]
-    pictures = fit_pictures([_cleaned(frame) for frame in gallery], classes, _PICTURES)
-    groups = frame_groups(pictures)
-    colours = {clean_text(row.name): row.colour for row in classes.classes}
-    write_html(
-        path,
-        'bag_report.html.j2',
-        _title(bags),
-        {},
-        evaluated=facts.evaluated_text(bags),
-        verdict=str(data.get('verdict') or 'The results contain no verdict.'),
-        notes=_status_notes(data, bags, len(results.get('systems') or []) - len(systems)),
-        figures=_key_figures(systems),
-        first_name=system_name(systems[0]) if systems else '',
-        swatches=[(k, system_name(system)) for k, system in enumerate(systems)],
+    colours = dict(zip(names, (row.colour for row in classes.classes), strict=True))
+    return {
+        'title': _title(bags),
+        'evaluated': facts.evaluated_text(bags),
+        'verdict': clean_text(str(results.get('verdict') or 'The results contain no verdict.')),
+        'notes': _status_notes(data, bags, len(results.get('systems') or []) - len(systems)),
+        'figures': _key_figures(systems),
+        'first_name': system_name(systems[0]) if systems else '',
+        'swatches': [(k, system_name(system)) for k, system in enumerate(systems)],
         **_all_tables(data, systems, bags, names),
-        baseline_path=str(look_up(data, 'baseline', 'path') or ''),
-        plots=plot_groups(systems, names, colours),
-        missing=missing_plots(systems),
-        groups=groups,
-        difference_legend=_DIFFERENCES,
-        scrubber=scrubber_frames(pictures, groups),
-        first_frame=pictures[0] if pictures else None,
-        run_facts=facts.run_facts(data),
-        methods=facts.methods(any(look_up(system, 'live') for system in systems)),
-        legend=[replace(entry, meaning=clean_text(entry.meaning)) for entry in legend(classes)],
-    )
+        'baseline_path': str(look_up(data, 'baseline', 'path') or ''),
+        'plots': plot_groups(systems, names, colours),
+        'missing': missing_plots(systems, len(names)),
+        'difference_legend': _DIFFERENCES,
+        'run_facts': facts.run_facts(data),
+        'methods': facts.methods(any(look_up(system, 'live') for system in systems)),
+        'legend': [Swatch(colour, name) for name, colour in colours.items()],
+    }
 
 
 def _all_tables(

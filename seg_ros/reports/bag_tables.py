@@ -20,7 +20,7 @@ from seg_ros.reports.bag_values import (
     system_name,
 )
 
-MOST_ROWS = 300
+MOST_ROWS = 200
 """Maximum number of rows of a table; the page says how many more the results have."""
 
 
@@ -248,7 +248,7 @@ def classes_table(systems: Sequence[Mapping[str, Any]], names: Sequence[str]) ->
     rows = [[BagCell(name), *(_class_cell(v.get(name), e) for v, e in columns)] for name in names]
     if any(not e and v.get('unlabelled') for v, e in columns):
         rows.append([BagCell('unlabelled'), *(_class_cell(v.get('unlabelled'), e) for v, e in columns)])
-    return _limited(head, rows if columns else [], 1)
+    return BagTable(head, rows if columns else [])
 
 
 def _class_cell(value: Any, is_estimate: bool) -> BagCell:

@@ -101,10 +101,10 @@ class BagTimeline:
         """Mark where bags begin."""
         for k, (bag, start) in enumerate(self.starts.items()):
             if k:
-                canvas.segment((start, start), (canvas.y.low, canvas.y.high), 'border', bag)
+                canvas.segment((start, start), (canvas.y.low, canvas.y.high), 'border', shorten(bag, 60))
             if 1 < len(self.starts) <= _MOST_NAMED_BAGS:
                 length = 60 // len(self.starts)
-                canvas.text(start, canvas.y.high, shorten(bag, length), 'faint', (3, 10), bag)
+                canvas.text(start, canvas.y.high, shorten(bag, length), 'faint', (3, 10), shorten(bag, 60))
 
 
 def over_time(

@@ -13,8 +13,8 @@ import numpy as np
 MISSING = '–'
 """Text of a value that was not measured."""
 
-_LONGEST = 1000
-"""Maximum length of a text in characters."""
+_LONGEST = 400
+"""Maximum length of a text inside structured data, in characters."""
 _KNOWN_METRICS = {
     'mean_iou': 'mean IoU',
     'boundary_iou': 'boundary IoU',
@@ -49,13 +49,12 @@ def clean(value: Any) -> Any:
         return clean(value.tolist())
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         return [clean(item) for item in value]
-    return clean_text(str(value))
+    return clean_text(str(value), _LONGEST)
 
 
-def clean_text(text: str) -> str:
-    """Replace characters that a page cannot hold, and cut long texts."""
-    if len(text) > _LONGEST:
-        text = text[: _LONGEST - 1] + '…'
+def clean_text(text: str, longest: int = 1000) -> str:
+    """Replace characters that a page cannot hold, and cut texts with more than ``longest`` characters."""
+    text = shorten(text, longest)
     if text.isprintable():
         return text
     return ''.join(c if c.isprintable() or c == ' ' else '\ufffd' for c in text)
@@ -137,6 +136,14 @@ def seconds(value: float | None) -> str:
 def plain_number(value: float | None) -> str:
     """Text of a number without a unit, four significant digits."""
     return MISSING if value is None else f'{value:.4g}'
+
+
+def image_size(size: Any) -> str:
+    """Text of a size [height, width] in pixels; empty if it is unknown."""
+    sides = [as_number(side) for side in size] if isinstance(size, list) else []
+    if len(sides) != 2 or sides[0] is None or sides[1] is None:
+        return ''
+    return f'{sides[1]:.0f}×{sides[0]:.0f}'
 
 
 def count(value: float | None) -> str:
