@@ -90,7 +90,7 @@ def _card(place: int, pictures: FramePictures) -> FrameCard:
 
 def _frame_title(frame: GalleryFrame) -> str:
     time = as_number(frame.time_s)
-    return f'frame {frame.index}' + ('' if time is None else f' at {time:.1f} s')
+    return f'frame {frame.index}' + ('' if time is None else f' at {time:.2f} s')
 
 
 def _value_texts(frame: GalleryFrame) -> list[tuple[str, str]]:

@@ -21,6 +21,9 @@ _FULL = PlotScale(0, 1)
 _QUARTERS = [(value, f'{100 * value:g}') for value in (0, 0.25, 0.5, 0.75, 1)]
 _LONGEST_NAME = 15
 """Number of letters of a class name that fit beside a plot."""
+_TALL = 620
+"""Height of a plot in CSS pixels above which it scrolls."""
+_REGION = '<div class="{}" tabindex="0" role="region" aria-label="{}">{}</div>'
 MOST_CLASSES = 80
 """Maximum number of classes of a plot."""
 _MOST_WITH_NUMBERS = 16
@@ -42,7 +45,7 @@ def class_bars(systems: Sequence[Mapping[str, Any]], part: str, names: Sequence[
     measured = [(k, values) for k, values in measured if isinstance(values, Mapping)]
     if not measured or not 0 < len(names) <= MOST_CLASSES:
         return None
-    row = max(20, 9 * len(measured) + 8)
+    row = max(20, min(9 * len(measured) + 8, 5 * len(measured) + 16))
     canvas = PlotCanvas(_FULL, PlotScale(len(names), 0), row * len(names), left=118, right=44)
     title = 'IoU with the true labels, %' if part == 'accuracy' else 'IoU with the reference, %'
     canvas.axes(title, '', _QUARTERS, [])
@@ -51,7 +54,8 @@ def class_bars(systems: Sequence[Mapping[str, Any]], part: str, names: Sequence[
     for place, name in enumerate(names):
         canvas.text(0, place + 0.5, shorten(name, _LONGEST_NAME), 'end', (-8, 4), name)
         _class_row(canvas, place, name, [(k, values.get(name)) for k, values in measured], systems)
-    return canvas.render(f'{title}: a bar for each class and system')
+    plot = canvas.render(f'{title}: a bar for each class and system')
+    return Markup(_REGION).format('tall', 'IoU of each class', plot) if row * len(names) > _TALL else plot
 
 
 def _class_row(
@@ -109,10 +113,9 @@ def confusion_plot(system: Mapping[str, Any], names: Sequence[str]) -> Markup | 
     canvas.text(0, 0, 'true class', 'name end', (-8, -10))
     canvas.text(0, 0, 'predicted class ↓', 'name', (2, -10))
     plot = canvas.render('Confusion matrix in percent of the pixels of each true class')
-    least = 118 + (15 if has_numbers else 10) * len(columns)
-    return Markup(
-        '<div class="broad" tabindex="0" role="region" aria-label="Confusion matrix">{}</div>'
-    ).format(Markup('<div style="min-width: {}px">{}</div>').format(least, plot))
+    least = 118 + (15 if has_numbers else 13) * len(columns)
+    inside = Markup('<div style="min-width: {}px">{}</div>').format(least, plot)
+    return Markup(_REGION).format('broad', 'Confusion matrix', inside)
 
 
 def _confusion_row(

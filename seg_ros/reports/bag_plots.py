@@ -12,6 +12,9 @@ from seg_ros.reports.bag_time_plots import BagTimeline, novelty_over_time, over_
 from seg_ros.reports.bag_values import look_up, system_name
 from seg_ros.reports.html import Swatch
 
+_MANY_CLASSES = 24
+"""Number of classes from which a confusion matrix takes the whole width."""
+
 
 @dataclass(frozen=True)
 class BagPlot:
@@ -67,6 +70,7 @@ def _accuracy_plots(systems: Sequence[Mapping[str, Any]], names: Sequence[str]) 
             'Confusion matrix',
             by_class.confusion_plot(systems[0], names) if systems else None,
             f'{first}: percent of the pixels of each true class. Blue: right; brown: wrong.',
+            is_wide=len(names) > _MANY_CLASSES,
         ),
         BagPlot(
             'Reliability',

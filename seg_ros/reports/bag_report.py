@@ -98,6 +98,7 @@ def _write(path: Path, pictures: Sequence[FramePictures], values: Mapping[str, A
         'bag_report.html.j2',
         facts={},
         groups=groups,
+        has_differences=any(picture.difference for picture in pictures),
         scrubber=scrubber_frames(pictures, groups),
         first_frame=pictures[0] if pictures else None,
         **values,

@@ -65,6 +65,8 @@ class BagTimeline:
     def ticks(self) -> list[tuple[float, str]]:
         """Ticks of the axis: seconds, or minutes for long bags."""
         unit = 60 if self.is_long else 1
+        if self.end <= 0:
+            return [(0, '0')]
         scale = PlotScale(self.scale.low / unit, self.scale.high / unit)
         return [(unit * value, tick_text(value)) for value in scale.ticks()]
 

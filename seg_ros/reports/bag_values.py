@@ -23,7 +23,7 @@ _KNOWN_METRICS = {
     'flicker_compensated': 'flicker, motion compensated',
     'code_flicker': 'flicker of codes',
     'track_flicker': 'flicker of track ids',
-    'agreement': 'agreement',
+    'total_ms': 'latency',
 }
 
 

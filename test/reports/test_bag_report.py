@@ -249,10 +249,10 @@ def test_the_page_has_every_part(tmp_path: Path, two_systems: list[dict[str, Any
     assert page.counts['img'] == 2 * 3 + 2
     assert all(found.get('alt') is not None for tag, found in page.attributes if tag == 'img')
     (frames,) = [json.loads(text) for tag, text in page.texts if tag == 'script' and text.startswith('[{')]
-    assert [frame['title'] for frame in frames] == [f'frame {k} at {k / 15:.1f} s' for k in range(4)]
+    assert [frame['title'] for frame in frames] == [f'frame {k} at {k / 15:.2f} s' for k in range(4)]
     assert [frame.get('card') for frame in frames] == [None, 'frame-1', 'frame-2', None]
     assert frames[1]['reasons'] == ['worst', 'most unlike the training images']
-    assert frames[2]['values'] == [['mean IoU', '2.00 %'], ['total ms', '12.0 ms']]
+    assert frames[2]['values'] == [['mean IoU', '2.00 %'], ['latency', '12.0 ms']]
 
 
 def test_numbers_of_tables_and_plots(tmp_path: Path, two_systems: list[dict[str, Any]]) -> None:
@@ -491,30 +491,30 @@ def test_the_page_in_chromium(a_page: Path, chromium_tab: Any) -> None:
     # Keys move through the frames, whether or not the scrubber has the focus.
     title = "document.getElementById('stage-title').textContent"
     opacity = "Number(document.getElementById('stage-labels').style.opacity)"
-    assert (tab.value(title), tab.value(opacity)) == ('frame 0 at 0.0 s', 0.55)
+    assert (tab.value(title), tab.value(opacity)) == ('frame 0 at 0.00 s', 0.55)
     tab.press('ArrowRight', 'ArrowRight')
-    assert tab.value(title) == 'frame 2 at 0.1 s'
+    assert tab.value(title) == 'frame 2 at 0.13 s'
     assert tab.value("document.getElementById('stage-reasons').textContent") == 'worst'
     card, shown = "document.querySelector('#frame-2 img').src", "document.getElementById('stage-image').src"
     assert tab.value(card) == tab.value(shown)
     tab.press('o')
     assert tab.value(opacity) == 0
     tab.press('o', 'ArrowLeft')
-    assert (tab.value(title), tab.value(opacity)) == ('frame 1 at 0.1 s', 0.55)
+    assert (tab.value(title), tab.value(opacity)) == ('frame 1 at 0.07 s', 0.55)
     tab.value("document.getElementById('stage').focus()")
     tab.press('End')
-    assert tab.value(title) == 'frame 4 at 0.3 s'
+    assert tab.value(title) == 'frame 4 at 0.27 s'
     tab.press('ArrowRight', 'Home')
-    assert tab.value(title) == 'frame 0 at 0.0 s'
+    assert tab.value(title) == 'frame 0 at 0.00 s'
     assert tab.value("document.getElementById('position').getAttribute('aria-valuetext')") == (
-        'frame 0 at 0.0 s, 1 of 5'
+        'frame 0 at 0.00 s, 1 of 5'
     )
     tab.press(' ')
     assert tab.value("document.getElementById('play').textContent") == 'Pause'
     tab.value('new Promise(resolve => setTimeout(resolve, 600))')
     tab.press(' ')
     assert tab.value("document.getElementById('play').textContent") == 'Play'
-    assert tab.value(title) != 'frame 0 at 0.0 s'
+    assert tab.value(title) != 'frame 0 at 0.00 s'
 
     tab.press('?')
     assert tab.value("document.getElementById('keys').open")
@@ -524,9 +524,9 @@ def test_the_page_in_chromium(a_page: Path, chromium_tab: Any) -> None:
     assert tab.value('getComputedStyle(document.activeElement).outlineStyle') == 'solid'
     tab.press('Enter')
     large = "document.querySelector('#zoom img')?.alt"
-    assert tab.value(large) == 'frame 2 at 0.1 s: labels over the image'
+    assert tab.value(large) == 'frame 2 at 0.13 s: labels over the image'
     tab.press('ArrowRight')
-    assert tab.value(large) == 'frame 2 at 0.1 s: differences from the true labels'
+    assert tab.value(large) == 'frame 2 at 0.13 s: differences from the true labels'
     tab.press('Escape')
     tab.value('new Promise(resolve => setTimeout(resolve, 100))')
     assert tab.value(large) is None
