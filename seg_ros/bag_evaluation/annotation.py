@@ -86,7 +86,7 @@ class AnnotatedBag:
         *,
         overwrite: bool = False,
         opacity: float = 0.5,
-        quality: int = 85,
+        quality: int = 75,
         max_segments: int = 500,
     ) -> None:
         self.topic = topics.image_topic(camera_topic)
