@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -206,10 +206,17 @@ def add_torch_only(parser: argparse.ArgumentParser, reason: str) -> None:
     )
 
 
-def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare ``--model``, ``--quantization``, ... with default, choices and help of the node's parameter."""
+def add_model_arguments(parser: argparse.ArgumentParser, without: Collection[str] = ()) -> None:
+    """Declare ``--model``, ``--quantization``, ... with default, choices and help of the node's parameter.
+
+    Args:
+        parser: Parser of the command.
+        without: Parameters that the command takes in another way.
+    """
     group = parser.add_argument_group('model')
     for name in MODEL_PARAMETERS:
+        if name in without:
+            continue
         parameter = BY_NAME[name]
         constraint = f' [{parameter.constraint}]' if parameter.constraint and not parameter.choices else ''
         option = f'--{field_of(name).replace("_", "-")}'
@@ -232,9 +239,8 @@ def settings_from(arguments: argparse.Namespace) -> Settings:
     Raises:
         ParameterError: A value is out of its range.
     """
-    return Settings.from_values(
-        {name: check(name, getattr(arguments, field_of(name))) for name in MODEL_PARAMETERS}
-    )
+    given = {name: field_of(name) for name in MODEL_PARAMETERS if hasattr(arguments, field_of(name))}
+    return Settings.from_values({name: check(name, getattr(arguments, key)) for name, key in given.items()})
 
 
 def add_compression(parser: argparse.ArgumentParser) -> None:

@@ -1,10 +1,14 @@
 """Evaluation of the real node: a bag at its true rate over DDS, with ages, drops and resources."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from seg_ros.arrays import Float64Array
 from seg_ros.errors import UnavailableError
 from seg_ros.evaluation.figures import percentiles
 from seg_ros.inference.settings import Settings
@@ -24,8 +28,7 @@ class LiveMeasures:
     Attributes:
         frames_in: Number of frames published.
         frames_out: Number of frames whose labels came back.
-        age_ms: ``p50``, ``p90``, ``p99`` and ``max`` of the time from publishing a frame until its labels
-            came; None if there are none.
+        ages_ms: (N,) float64, times from publishing a frame until its labels came.
         drops: Number of frames without labels by cause; their sum is ``frames_in - frames_out``.
         stage_ms: Median time of each step of the node, in the last seconds.
         resources: Processor time and memory of the node; None if unknown.
@@ -33,10 +36,38 @@ class LiveMeasures:
 
     frames_in: int
     frames_out: int
-    age_ms: dict[str, float] | None
+    ages_ms: Float64Array
     drops: dict[str, int]
     stage_ms: dict[str, float]
     resources: Resources | None
+
+    @classmethod
+    def total(cls, measures: 'Sequence[LiveMeasures]') -> 'LiveMeasures':
+        """Measures of several replays together; stage times and processor time are means."""
+        drops: Counter[str] = Counter()
+        for measure in measures:
+            drops.update(measure.drops)
+        known = [m.resources for m in measures if m.resources]
+        stages = {name for measure in measures for name in measure.stage_ms}
+        return cls(
+            frames_in=sum(m.frames_in for m in measures),
+            frames_out=sum(m.frames_out for m in measures),
+            ages_ms=np.concatenate([m.ages_ms for m in measures]),
+            drops=dict(drops),
+            stage_ms={
+                s: float(np.mean([m.stage_ms[s] for m in measures if s in m.stage_ms])) for s in stages
+            },
+            resources=Resources(
+                float(np.mean([r.cpu_cores for r in known])), max(r.peak_memory_mb for r in known)
+            )
+            if known
+            else None,
+        )
+
+    @property
+    def age_ms(self) -> dict[str, float] | None:
+        """``p50``, ``p90``, ``p99`` and ``max`` of the ages; None if there are none."""
+        return percentiles(self.ages_ms)
 
     def as_json(self) -> dict[str, Any]:
         """Figures under the keys of all reports."""
@@ -82,7 +113,7 @@ def evaluate_live(
     return LiveMeasures(
         frames_in=report.latencies.n_in,
         frames_out=report.latencies.n_out,
-        age_ms=percentiles(report.latencies.latency_ms),
+        ages_ms=report.latencies.latency_ms,
         drops=drops_by_cause(report.latencies, counts),
         stage_ms=report.recording.stage_ms(),
         resources=report.resources,

@@ -1,0 +1,190 @@
+"""Frames of an image topic of a bag: an index of all of them, and the images of any part of them.
+
+The index is made by one pass over the bag. It fixes everything that depends on the whole bag, such as the bit
+depth of a camera, so that any part of the frames can be read alone with the same result.
+"""
+
+import copy
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from seg_ros.arrays import UInt8Array
+from seg_ros.bags.messages import COMPRESSED_IMAGE, Message
+from seg_ros.bags.reader import BagReader
+from seg_ros.errors import BagError, SegRosError
+from seg_ros.images.messages import ImageReader
+
+Key = tuple[int, int]
+"""Stamp of a message in ns, and number of earlier messages with this stamp."""
+
+_WIDE = ('16', '10', '12', '14')
+
+
+@dataclass(frozen=True)
+class BagProblem:
+    """Messages of a bag that cannot be used.
+
+    Attributes:
+        reason: Reason, one line.
+        n_messages: Number of messages; None = unknown.
+    """
+
+    reason: str
+    n_messages: int | None
+
+
+@dataclass(frozen=True)
+class BagFrame:
+    """A frame of a bag.
+
+    Attributes:
+        index: Position among the messages of the topic, from 0.
+        key: Key by which other topics name it.
+        received_ns: Time of recording in ns.
+        frame_id: Coordinate frame of the camera.
+        image: (H, W, 3) uint8 RGB; None if the message cannot be read.
+        problem: Reason why it cannot be read; '' if it can.
+    """
+
+    index: int
+    key: Key
+    received_ns: int
+    frame_id: str
+    image: UInt8Array | None
+    problem: str = ''
+
+    @property
+    def time_ns(self) -> int:
+        """Stamp in ns; the time of recording if the stamp is zero or negative."""
+        return self.key[0] if self.key[0] > 0 else self.received_ns
+
+
+@dataclass(frozen=True)
+class FrameIndex:
+    """Frames of an image topic.
+
+    Attributes:
+        path: Path of the bag.
+        topic: Name of the topic.
+        type: Message type of the topic.
+        encoding: Encoding of the first frame, or the format of its compressed file.
+        size: (height, width) of the first readable frame in pixels; (0, 0) if none is readable.
+        stamps_ns: (N,) int64, stamp of each message; the time of recording if it has none.
+        received_ns: (N,) int64, time of recording of each message.
+        reader: Reader that has seen the range of the samples of the whole topic.
+        losses: Parts of the bag that cannot be read.
+    """
+
+    path: Path
+    topic: str
+    type: str
+    encoding: str
+    size: tuple[int, int]
+    stamps_ns: npt.NDArray[np.int64]
+    received_ns: npt.NDArray[np.int64]
+    reader: ImageReader
+    losses: tuple[BagProblem, ...]
+
+    @property
+    def n_frames(self) -> int:
+        """Number of messages of the topic that have a stamp."""
+        return len(self.stamps_ns)
+
+    @property
+    def duration_s(self) -> float:
+        """Time from the first to the last frame, in seconds."""
+        return float(np.ptp(self.received_ns)) / 1e9 if self.n_frames else 0.0
+
+    def frames(
+        self, start: int = 0, stop: int | None = None, only: Collection[int] | None = None
+    ) -> Iterator[BagFrame]:
+        """Frames start..stop-1, in the order of the bag; unreadable ones have no image.
+
+        Args:
+            start: Position of the first frame.
+            stop: Position after the last frame; None = all frames.
+            only: Positions to read; the others are left out. None = all.
+        """
+        reader, stop = copy.deepcopy(self.reader), self.n_frames if stop is None else stop
+        with BagReader(self.path) as bag:
+            for index, (key, message) in enumerate(_keyed(bag, self.topic)):
+                if index >= stop:
+                    return
+                if index >= start and (only is None or index in only):
+                    yield _frame(index, key, message, reader)
+
+
+def index_frames(
+    path: Path, topic: str | None = None, report: Callable[[int, int], None] = lambda done, total: None
+) -> FrameIndex:
+    """Read a bag once and list the frames of an image topic.
+
+    Args:
+        path: Path of the bag.
+        topic: Image topic; None = the only image topic.
+        report: Called with the number of messages read and their expected number.
+
+    Raises:
+        BagError: The bag cannot be read, has no such topic, or no message of it has a stamp.
+    """
+    reader, encoding, size = ImageReader(), '', (0, 0)
+    stamps, received = list[int](), list[int]()
+    with BagReader(path) as bag:
+        images = bag.image_topic(topic)
+        for (stamp, _), message in _keyed(bag, images.name):
+            stamps.append(stamp)
+            received.append(message.received_ns)
+            if size == (0, 0) or _is_wide(encoding):
+                encoding, size = _look(message, reader, encoding, size)
+            report(len(stamps), images.n_messages)
+        losses = tuple(BagProblem(loss.problem, loss.n_messages) for loss in bag.losses.losses)
+    if not stamps:
+        raise BagError(f'bag {path} has no readable message of {images.name}')
+    return FrameIndex(
+        path, images.name, images.type, encoding, size, np.array(stamps), np.array(received), reader, losses
+    )
+
+
+def _keyed(bag: BagReader, topic: str) -> Iterator[tuple[Key, Message]]:
+    """Messages of a topic with their keys; messages without a stamp are recorded as losses of the bag."""
+    seen: Counter[int] = Counter()
+    for message in bag.messages(topic):
+        try:
+            stamp = message.stamp_ns
+        except BagError as err:
+            bag.skip(message, err)
+            continue
+        yield (stamp, seen[stamp]), message
+        seen[stamp] += 1
+
+
+def _look(
+    message: Message, reader: ImageReader, encoding: str, size: tuple[int, int]
+) -> tuple[str, tuple[int, int]]:
+    """Encoding and size of a message; the reader takes note of its samples."""
+    try:
+        content = message.decode()
+        encoding = str(content.format if message.type == COMPRESSED_IMAGE else content.encoding)
+        height, width = reader.read(content).shape[:2]
+    except SegRosError:
+        return encoding, size
+    return encoding, (height, width)
+
+
+def _is_wide(encoding: str) -> bool:
+    """Whether samples may have more than 8 bits, so that their range must be found out."""
+    return any(bits in encoding for bits in _WIDE)
+
+
+def _frame(index: int, key: Key, message: Message, reader: ImageReader) -> BagFrame:
+    try:
+        content = message.decode()
+        image = reader.read(content)
+    except SegRosError as err:
+        return BagFrame(index, key, message.received_ns, '', None, str(err))
+    return BagFrame(index, key, message.received_ns, str(content.header.frame_id), image)

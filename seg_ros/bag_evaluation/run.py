@@ -1,0 +1,282 @@
+"""A whole evaluation: index the bags, measure their parts, and sum them up.
+
+Measures of finished parts are kept in the output folder. An evaluation that was interrupted goes on there.
+Its results are the same to the digit, but for times.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+from seg_ros.bag_evaluation.frames import BagProblem, FrameIndex, index_frames
+from seg_ros.bag_evaluation.measures import PART_LENGTH, RUN_LENGTH, PartMeasures
+from seg_ros.bag_evaluation.parts import BagJob, PartResult, evaluate_parts
+from seg_ros.bag_evaluation.summary import BagMeasures
+from seg_ros.bag_evaluation.systems import System, SystemFailure
+from seg_ros.bag_evaluation.truth import LabelSource
+from seg_ros.bags.image_names import bag_stem
+from seg_ros.errors import SegRosError, UnavailableError
+
+log = logging.getLogger(__name__)
+
+_GROUP = 4
+"""Number of neighbouring parts in one task of a worker."""
+_N_LISTED = 20
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to evaluate.
+
+    Attributes:
+        bags: Paths of the bags.
+        topic: Image topic; None = the only image topic of each bag.
+        labels: Place of the true labels.
+        systems: Systems.
+        reference: System with whose labels the others are compared; None = none.
+        folder: Folder for the measures of finished parts.
+        frames_per_part: See ``BagJob``.
+        frames_per_run: See ``BagJob``.
+    """
+
+    bags: tuple[Path, ...]
+    topic: str | None
+    labels: LabelSource
+    systems: tuple[System, ...]
+    reference: System | None
+    folder: Path
+    frames_per_part: int = PART_LENGTH
+    frames_per_run: int = RUN_LENGTH
+
+
+class PartTask(NamedTuple):
+    """Neighbouring parts of a bag, and the systems that have not measured them yet."""
+
+    job: BagJob
+    parts: tuple[int, ...]
+    systems: tuple[System, ...]
+
+    @property
+    def n_frames(self) -> int:
+        """Number of frames."""
+        return sum(self.job.part_length(part) for part in self.parts)
+
+
+@dataclass
+class BagOutcome:
+    """A bag and the measures of all systems on it.
+
+    Attributes:
+        name: Name of the bag, unique in the evaluation.
+        job: The bag.
+        measures: Key of a system -> its measures.
+        losses: Messages that could not be used, listed once each.
+    """
+
+    name: str
+    job: BagJob
+    measures: dict[str, PartMeasures]
+    losses: list[BagProblem]
+
+    @property
+    def frames(self) -> FrameIndex:
+        """Frames of the bag."""
+        return self.job.frames
+
+    def of(self, system: System) -> BagMeasures:
+        """Measures of a system."""
+        times = self.frames.stamps_ns
+        start = int(times[0]) if times[0] > 0 else int(self.frames.received_ns[0])
+        return BagMeasures(self.name, start, self.measures[system.key])
+
+
+@dataclass
+class Outcome:
+    """Measures of all bags.
+
+    Attributes:
+        bags: Evaluated bags.
+        failures: Bags or systems that could not be evaluated.
+    """
+
+    bags: list[BagOutcome] = field(default_factory=list)
+    failures: list[SystemFailure] = field(default_factory=list)
+
+
+TaskRunner = Callable[
+    [Sequence[PartTask], Callable[[int], object]], Iterator[tuple[PartTask, 'PartResult | SegRosError']]
+]
+"""Runs tasks; yields the result of each part, or the error of a task. The function counts finished frames."""
+
+
+def run_here(
+    tasks: Sequence[PartTask], report: Callable[[int], object]
+) -> Iterator[tuple[PartTask, PartResult | SegRosError]]:
+    """Run tasks one after the other in this process."""
+    for task in tasks:
+        try:
+            for result in evaluate_parts(task.job, task.parts, task.systems, report):
+                yield task, result
+        except SegRosError as err:
+            yield task, err
+
+
+def evaluate(request: Request, run: TaskRunner = run_here, *, group: int = 0) -> Outcome:
+    """Evaluate systems on bags.
+
+    Args:
+        request: What to evaluate.
+        run: Runs the tasks.
+        group: Maximum number of parts in a task; 0 = no limit.
+
+    Returns:
+        Measures of all bags that could be read.
+
+    Raises:
+        SegRosError: No bag can be evaluated; the message is that of the first.
+    """
+    outcome, jobs, first = Outcome(), dict[str, BagJob](), None
+    for name, path in _names(request.bags).items():
+        try:
+            jobs[name] = _job(path, request)
+            request.labels.open(jobs[name].frames, request.systems[0].classes)
+        except SegRosError as err:
+            jobs.pop(name, None)
+            first = first or err
+            log.error('%s: %s', name, err)
+            outcome.failures.append(SystemFailure('', name, str(err)))
+    if not jobs:
+        raise first or UnavailableError('no bag was given')
+    tasks = [task for job in jobs.values() for task in _missing(job, request.folder, group)]
+    _run_tasks(jobs, tasks, request, run, outcome)
+    for name, job in jobs.items():
+        bag = _collect(name, job, request)
+        if bag.measures:
+            outcome.bags.append(bag)
+    if not outcome.bags:
+        raise first or UnavailableError(
+            '; '.join(f.reason for f in outcome.failures) or 'nothing was measured'
+        )
+    return outcome
+
+
+def _run_tasks(
+    jobs: dict[str, BagJob], tasks: Sequence[PartTask], request: Request, run: TaskRunner, outcome: Outcome
+) -> None:
+    names = {id(job): name for name, job in jobs.items()}
+    total = sum(job.frames.n_frames for job in jobs.values())
+    left = sum(task.n_frames for task in tasks)
+    failed = set[int]()
+    with tqdm(total=total, initial=total - left, desc='evaluating', unit='frame', disable=None) as progress:
+        for task, result in run(tasks, progress.update):
+            if isinstance(result, SegRosError):
+                name = names[id(task.job)]
+                if id(task.job) not in failed:
+                    log.error('%s: %s', name, result)
+                    outcome.failures.append(SystemFailure('', name, str(result)))
+                failed.add(id(task.job))
+                continue
+            for key, measures in result.measures.items():
+                measures.save(part_path(request.folder, task.job, key, result.part))
+            _save_problems(request.folder, task.job, result)
+
+
+def part_path(folder: Path, job: BagJob, key: str, part: int) -> Path:
+    """File of the measures of a system on a part."""
+    return folder / job.key / key / f'{part:06}.npz'
+
+
+def _missing(job: BagJob, folder: Path, group: int) -> Iterator[PartTask]:
+    """Tasks for the parts that are not measured yet; neighbouring parts with the same systems go together."""
+    parts: list[int] = []
+    systems: tuple[System, ...] = ()
+    for part in range(job.n_parts):
+        lacking = tuple(s for s in job.systems if not _is_done(job, folder, s, part))
+        if parts and (lacking != systems or part != parts[-1] + 1 or (group and len(parts) >= group)):
+            yield PartTask(job, tuple(parts), systems)
+            parts = []
+        if lacking:
+            parts.append(part)
+            systems = lacking
+    if parts:
+        yield PartTask(job, tuple(parts), systems)
+
+
+def _is_done(job: BagJob, folder: Path, system: System, part: int) -> bool:
+    return PartMeasures.load(part_path(folder, job, system.key, part), len(system.classes)) is not None
+
+
+def _collect(name: str, job: BagJob, request: Request) -> BagOutcome:
+    """Measures of all parts of a bag; a system that lacks a part has only the others."""
+    measures = {}
+    for system in job.systems:
+        k = len(system.classes)
+        found = [
+            PartMeasures.load(part_path(request.folder, job, system.key, part), k)
+            for part in range(job.n_parts)
+        ]
+        joined = PartMeasures.joined([part for part in found if part is not None], k)
+        if joined.n_frames:
+            measures[system.key] = joined
+    return BagOutcome(name, job, measures, [*job.frames.losses, *_read_problems(request.folder, job)])
+
+
+def _save_problems(folder: Path, job: BagJob, result: PartResult) -> None:
+    path = folder / job.key / 'problems' / f'{result.part:06}.json'
+    if result.n_problems:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps([result.n_problems, result.problems]))
+
+
+def _read_problems(folder: Path, job: BagJob) -> list[BagProblem]:
+    """Frames and labels that could not be used: the first 20, and the number of the others."""
+    lines, n_problems = list[str](), 0
+    for path in sorted((folder / job.key / 'problems').glob('*.json')):
+        n_of_part, of_part = json.loads(path.read_text())
+        n_problems += n_of_part
+        lines += of_part[: _N_LISTED - len(lines)]
+    losses = [BagProblem(line, 1) for line in lines]
+    n_more = n_problems - len(losses)
+    return losses + ([BagProblem('further frames or labels that cannot be used', n_more)] if n_more else [])
+
+
+def _job(path: Path, request: Request) -> BagJob:
+    return BagJob(
+        _index(path, request.topic),
+        request.labels,
+        request.systems,
+        request.reference,
+        request.frames_per_part,
+        request.frames_per_run,
+    )
+
+
+def _index(path: Path, topic: str | None) -> FrameIndex:
+    """Index a bag, with a bar of progress."""
+    with tqdm(desc=f'indexing {bag_stem(path)}', unit='frame', disable=None, leave=False) as progress:
+
+        def report(n_done: int, n_total: int) -> None:
+            progress.total = n_total
+            progress.update(n_done - progress.n)
+
+        return index_frames(path, topic, report)
+
+
+def _names(paths: Sequence[Path]) -> dict[str, Path]:
+    """Unique names of the bags; bags of one name are numbered."""
+    found = dict[str, Path]()
+    for path in dict.fromkeys(paths):
+        stem = name = bag_stem(path)
+        number = 1
+        while name in found:
+            number += 1
+            name = f'{stem}_{number}'
+        found[name] = path
+    return found

@@ -1,0 +1,239 @@
+"""True labels of the frames of a bag: on a topic of the bag, or in a folder of label images."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from seg_ros.arrays import UNLABELLED, UInt8Array
+from seg_ros.bag_evaluation.frames import BagFrame, FrameIndex, Key
+from seg_ros.bags.image_names import bag_stem
+from seg_ros.bags.messages import Message, numbered
+from seg_ros.bags.reader import BagReader
+from seg_ros.classes import ClassSet
+from seg_ros.datasets.label_images import read_labels
+from seg_ros.errors import BagError, DatasetError
+from seg_ros.images.files import IMAGE_SUFFIXES
+from seg_ros.images.messages import image_of
+
+_N_KEPT = 64
+"""Number of labels that wait for their frame if the topics have different orders."""
+
+_GREY = ('mono8', '8UC1')
+_NUMBERS = re.compile(r'(\d+)(?:_(\d+))?$')
+_MILLISECONDS = 13
+"""Number of digits of a time in milliseconds since 1970 in the names of seg_ros make-images."""
+
+
+class Truth(Protocol):
+    """True labels of a bag."""
+
+    name: str
+    """Topic or folder, for reports."""
+
+    def labels(self, frame: BagFrame) -> UInt8Array | None:
+        """True labels of a frame, (H, W) uint8, 255 = void; None if it has none.
+
+        Raises:
+            DatasetError, ImageError, BagError: The frame's labels cannot be used; the message says why.
+        """
+
+
+class TopicTruth:
+    """Labels on a topic: single-channel images of class ids, or images of the classes' colours.
+
+    Frames must be asked for in the order of the bag.
+
+    Args:
+        path: Path of the bag.
+        topic: Topic of the labels.
+        classes: Classes of the labels.
+
+    Raises:
+        BagError: The bag has no such topic.
+    """
+
+    def __init__(self, path: Path, topic: str, classes: ClassSet) -> None:
+        self.name = '/' + topic.lstrip('/')
+        self._classes, self._path = classes, path
+        self._messages, self._waiting = self._read(), dict[Key, Message]()
+        self._newest: Key = (-(2**63), 0)
+        with BagReader(path) as bag:
+            names = [t.name for t in bag.topics]
+        if self.name not in names:
+            raise BagError(
+                f'bag {path} has no labels on {self.name}; its topics are {", ".join(names)}: '
+                'choose one of them with --labels-topic'
+            )
+
+    def labels(self, frame: BagFrame) -> UInt8Array | None:
+        """See :class:`Truth`."""
+        message = self._waiting.pop(frame.key, None) or self._find(frame.key)
+        return None if message is None else checked(_ids(message, self._classes), frame, self._classes)
+
+    def _find(self, key: Key) -> Message | None:
+        while len(self._waiting) < _N_KEPT or self._newest < key:
+            if (item := next(self._messages, None)) is None:
+                return None
+            found, message = item
+            if found == key:
+                return message
+            self._waiting[found], self._newest = message, max(found, self._newest)
+            if len(self._waiting) > 2 * _N_KEPT:  # labels without a frame
+                del self._waiting[next(iter(self._waiting))]
+        return None
+
+    def _read(self) -> Iterator[tuple[Key, Message]]:
+        with BagReader(self._path) as bag:
+            yield from numbered(bag.messages(self.name))
+
+
+class FolderTruth:
+    """Labels in a folder of label images, one file a frame.
+
+    A file is named by its frame: as ``seg_ros make-images`` names images (``BAG_MILLISECONDS.png``), by the
+    stamp in nanoseconds, or by the position of the frame in its topic. With several bags, the labels of a bag
+    are in the subfolder of its name if there is one.
+
+    Args:
+        folder: Folder of the label images.
+        frames: Frames of the bag.
+        classes: Classes of the labels.
+
+    Raises:
+        DatasetError: The folder does not exist, or no file is named by a frame of the bag.
+    """
+
+    def __init__(self, folder: Path, frames: FrameIndex, classes: ClassSet) -> None:
+        own = folder / bag_stem(frames.path)
+        folder = own if own.is_dir() else folder
+        if not folder.is_dir():
+            raise DatasetError(f'there is no folder of labels {folder}; choose one with --labels')
+        self.name = str(folder)
+        self._classes = classes
+        self._files = _match(folder, frames)
+        if not self._files:
+            raise DatasetError(
+                f'no label image in {folder} is named by a frame of {frames.path}; expected names such as '
+                f'{_names(frames, 0)} (the position of the frame, 0..{frames.n_frames - 1})'
+            )
+
+    @property
+    def n_files(self) -> int:
+        """Number of frames that have a file."""
+        return len(self._files)
+
+    def labels(self, frame: BagFrame) -> UInt8Array | None:
+        """See :class:`Truth`."""
+        path = self._files.get(frame.index)
+        return None if path is None else checked(read_labels(path, self._classes), frame, self._classes)
+
+
+@dataclass(frozen=True)
+class LabelSource:
+    """Where the true labels are, in a form that can be sent to another process.
+
+    Attributes:
+        topic: Topic of the bag; '' = none.
+        folder: Folder of label images; None = none.
+    """
+
+    topic: str = ''
+    folder: Path | None = None
+
+    def open(self, frames: FrameIndex, classes: ClassSet) -> Truth | None:
+        """Open the labels of a bag; None if there are none."""
+        if self.topic:
+            return TopicTruth(frames.path, self.topic, classes)
+        return None if self.folder is None else FolderTruth(self.folder, frames, classes)
+
+
+def checked(labels: UInt8Array, frame: BagFrame, classes: ClassSet) -> UInt8Array:
+    """Labels of a frame, if they fit its image and the classes.
+
+    Raises:
+        DatasetError: They have another size, or an id that is not a class.
+    """
+    if frame.image is not None and labels.shape != frame.image.shape[:2]:
+        raise DatasetError(
+            f'labels of frame {frame.index} have {labels.shape[1]}x{labels.shape[0]} pixels, its image '
+            f'{frame.image.shape[1]}x{frame.image.shape[0]}; expected equal sizes'
+        )
+    high = labels[labels != UNLABELLED]
+    if high.size and int(high.max()) >= len(classes):
+        raise DatasetError(
+            f'labels of frame {frame.index} hold the id {int(high.max())}; expected 0..{len(classes) - 1}, '
+            f'or 255 for void: the model has the classes {", ".join(classes.names)}'
+        )
+    return labels
+
+
+def _ids(message: Message, classes: ClassSet) -> UInt8Array:
+    """Class ids of a label message."""
+    content = message.decode()
+    image = image_of(content)
+    if getattr(content, 'encoding', '') in _GREY or bool((image[..., :1] == image).all()):
+        return np.ascontiguousarray(image[..., 0])
+    packed = image.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
+    ids = np.full(image.shape[:2], UNLABELLED, np.uint8)
+    is_known = packed == 0  # black is void
+    for row in classes.classes:
+        matches = packed == (row.colour[0] << 16) + (row.colour[1] << 8) + row.colour[2]
+        ids[matches] = row.id
+        is_known |= matches
+    if not is_known.all():
+        colour = image[~is_known][0].tolist()
+        raise DatasetError(
+            f'labels at {message.stamp_ns} ns hold the colour {colour}, which is not that of a class; '
+            'expected class ids (mono8), or the colours of the classes without compression losses'
+        )
+    return ids
+
+
+def _match(folder: Path, frames: FrameIndex) -> dict[int, Path]:
+    """Position of a frame -> its label file."""
+    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.name[0] != '.')
+    by_time, by_ms = dict[int, int](), dict[tuple[int, int], int]()
+    number_of_ms = dict[int, int]()
+    for index in range(frames.n_frames):
+        time_ns = _time_ns(frames, index)
+        by_time.setdefault(time_ns, index)
+        ms = time_ns // 1_000_000
+        number_of_ms[ms] = number_of_ms.get(ms, 0) + 1
+        by_ms[ms, number_of_ms[ms]] = index
+    found: dict[int, Path] = {}
+    for path in paths:
+        position = _frame_of(path.stem, bag_stem(frames.path), by_time, by_ms, frames.n_frames)
+        if position is not None:
+            found.setdefault(position, path)
+    return found
+
+
+def _frame_of(
+    name: str, bag: str, by_time: dict[int, int], by_ms: dict[tuple[int, int], int], n_frames: int
+) -> int | None:
+    """Position of the frame that a file is named by; None if it is named otherwise."""
+    match = _NUMBERS.fullmatch(name.removeprefix(f'{bag}_'))
+    if not match:
+        return None
+    number, copy_number = int(match[1]), int(match[2] or 1)
+    if name.startswith(f'{bag}_') and len(match[1]) >= _MILLISECONDS:
+        return by_ms.get((number, copy_number))
+    if number in by_time:
+        return by_time[number]
+    return number if number < n_frames and not match[2] else by_ms.get((number, copy_number))
+
+
+def _names(frames: FrameIndex, index: int) -> str:
+    """Names that the label file of a frame may have."""
+    time_ns = _time_ns(frames, index)
+    ms = f'{bag_stem(frames.path)}_{time_ns // 1_000_000:0{_MILLISECONDS}}.png'
+    return f'{ms}, {time_ns}.png or {index:06}.png'
+
+
+def _time_ns(frames: FrameIndex, index: int) -> int:
+    stamp = int(frames.stamps_ns[index])
+    return stamp if stamp > 0 else int(frames.received_ns[index])
