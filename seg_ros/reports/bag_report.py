@@ -108,7 +108,7 @@ def _write(path: Path, pictures: Sequence[FramePictures], values: Mapping[str, A
 def _values_without_pictures(results: Mapping[str, Any], classes: ClassSet) -> dict[str, Any]:
     """Values of the template, except those of single frames."""
     data = clean({key: value for key, value in results.items() if key != 'systems'})
-    systems = [_without_runs(system) for system in (results.get('systems') or [])[:_MOST_SYSTEMS]]
+    systems = [_shown_system(system) for system in (results.get('systems') or [])[:_MOST_SYSTEMS]]
     bags = [bag for bag in data.get('bags') or [] if isinstance(bag, dict)]
     names = [clean_text(name) for name in classes.names]
     colours = dict(zip(names, (row.colour for row in classes.classes), strict=True))
@@ -154,9 +154,13 @@ def _all_tables(
     }
 
 
-def _without_runs(system: Mapping[str, Any]) -> dict[str, Any]:
-    """A system without the counts of its runs, which the page does not show."""
+def _shown_system(system: Mapping[str, Any]) -> dict[str, Any]:
+    """A system without the counts of its runs, and without the agreement of the reference with itself."""
     cleaned: dict[str, Any] = clean({key: value for key, value in system.items() if key != 'runs'})
+    cleaned['is_reference'] = look_up(cleaned, 'agreement', 'reference') == cleaned.get('name')
+    if cleaned['is_reference']:
+        cleaned['agreement'] = None
+        cleaned['series'] = {**(cleaned.get('series') or {}), 'agreement': None}
     return cleaned
 
 

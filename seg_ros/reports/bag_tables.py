@@ -8,6 +8,7 @@ from seg_ros.reports.bag_values import (
     MISSING,
     as_number,
     count,
+    difference_interval,
     difference_text,
     estimate,
     file_size,
@@ -81,6 +82,8 @@ class MeasureColumn:
 
     def cell(self, system: Mapping[str, Any], best: float | None) -> BagCell:
         """Cell of a system; ``best`` is the value to mark."""
+        if self.keys[0] == 'agreement' and system.get('is_reference'):
+            return BagCell('reference', '', 'muted')
         value = self.value(system)
         _, low, high = estimate(look_up(system, *self.keys))
         is_best = best is not None and value is not None and self.text(value) == self.text(best)
@@ -172,27 +175,35 @@ def comparisons_table(comparisons: Any, is_baseline: bool) -> BagTable:
     """
     rows = []
     for item in comparisons if isinstance(comparisons, list) else []:
-        metric, verdict = (str(look_up(item, key) or '') for key in ('metric', 'verdict'))
-        value, low, high = estimate(look_up(item, 'difference'))
-        ends = [difference_text(metric, end) for end in (low, high) if end is not None]
-        names = [BagCell(str(look_up(item, key) or '')) for key in ('first', 'second')]
-        words = BagCell(verdict, mark=_mark(verdict) if is_baseline else _quiet(verdict))
-        difference = BagCell(difference_text(metric, value), ' to '.join(ends))
-        rows.append([BagCell(metric_name(metric)), words, difference, *names])
+        metric, verdict, first, second = (
+            str(look_up(item, key) or '') for key in ('metric', 'verdict', 'first', 'second')
+        )
+        value, *ends = estimate(look_up(item, 'difference'))
+        words = (
+            _baseline_words(verdict, first, second) if is_baseline else BagCell(verdict, '', _quiet(verdict))
+        )
+        difference = BagCell(difference_text(metric, value), difference_interval(metric, *ends))
+        rows.append([BagCell(metric_name(metric)), words, difference, BagCell(first), BagCell(second)])
     heads = ('earlier run', 'this run') if is_baseline else ('first', 'second')
     return _limited(['measure', 'verdict', 'difference', *heads], rows, 5)
 
 
-def _mark(verdict: str) -> str:
-    words = verdict.lower()
-    if _quiet(words):
-        return 'muted'
-    return 'worse' if 'worse' in words else 'better' if 'better' in words else ''
+def _baseline_words(verdict: str, before: str, now: str) -> BagCell:
+    """Whether this run is better or worse, and below it the whole verdict."""
+    if _quiet(verdict):
+        return BagCell('cannot be told', verdict, 'muted')
+    for mark, sign, beginnings in (
+        ('worse', '▼', (f'{before} is better', f'{now} is worse', 'worse')),
+        ('better', '▲', (f'{now} is better', f'{before} is worse', 'better')),
+    ):
+        if verdict.startswith(beginnings):
+            return BagCell(f'{sign} {mark}', verdict, mark)
+    return BagCell(verdict)
 
 
 def _quiet(verdict: str) -> str:
-    words = verdict.lower()
-    return 'muted' if any(word in words for word in ('cannot', 'no difference', 'not be told')) else ''
+    """'muted' for a verdict that tells nothing apart, else ''."""
+    return 'muted' if any(word in verdict for word in ('cannot', 'no difference')) else ''
 
 
 def thresholds_table(thresholds: Any) -> BagTable:

@@ -167,6 +167,13 @@ def difference_text(metric: str, value: float | None) -> str:
     return f'{100 * value:+.2f} points'
 
 
+def difference_interval(metric: str, low: float | None, high: float | None) -> str:
+    """Text of the interval of a difference, without its unit; empty if it is missing."""
+    if low is None or high is None:
+        return ''
+    return f'{difference_text(metric, low).split()[0]} to {difference_text(metric, high).split()[0]}'
+
+
 def shorten(text: str, length: int) -> str:
     """Cut a text to ``length`` characters."""
     return text if len(text) <= length else text[: length - 1] + '…'

@@ -128,7 +128,10 @@ def some_results(systems: list[dict[str, Any]], **changes: Any) -> dict[str, Any
         'baseline': {
             'path': 'old/results.json',
             'comparisons': [
-                comparison | {'difference': an_estimate(0.1), 'verdict': 'better'},
+                comparison
+                | {'difference': an_estimate(0.1), 'verdict': 'lite int8 is better than lite fp32 in x'},
+                comparison
+                | {'difference': an_estimate(-0.1), 'verdict': 'lite fp32 is better than lite int8'},
                 comparison | {'difference': an_estimate(0.0), 'verdict': 'cannot be told apart'},
             ],
         },
@@ -263,9 +266,9 @@ def test_numbers_of_tables_and_plots(tmp_path: Path, two_systems: list[dict[str,
     best = re.findall(r'<td class="number best">([^<]+)<', text)
     # Mean IoU of the first; ECE and median latency (100 * merit ms) of the second; the rest is equal.
     assert best == ['50.0 %', '2.00 %', '40.0 ms']
-    assert '<td class=" better">better</td>' in text
-    assert '<td class=" muted">cannot be told apart</td>' in text
-    assert '>+10.00 points<small>+9.00 points to +12.00 points</small>' in text
+    words = re.findall(r'<td class="\w* (better|worse|muted)">([^<]+)<small>', text)
+    assert words == [('better', '▲ better'), ('worse', '▼ worse'), ('muted', 'cannot be told')]
+    assert '>+10.00 points<small>+9.00 to +12.00</small>' in text
     assert re.findall(r'class=" ?(\w+)">[✓✗] (\w+)', text) == [('worse', 'failed'), ('better', 'passed')]
     # 90 of 100 pixels of each class are right, 10 become the next class.
     assert text.count('class_0 → class_1: 10.0 % of 100 pixels') == 1 + 1  # cell and number
@@ -278,6 +281,13 @@ def test_numbers_of_tables_and_plots(tmp_path: Path, two_systems: list[dict[str,
     # Two thresholds of 0.8: the novelty is divided by it. 0.5 + 0.4 sin(i) is above 0.8 where sin(i) > 0.75.
     n_unlike = sum(math.sin(i) > 0.75 for i in range(40))
     assert text.count('class="dot unlike s0 of0"') == text.count('class="dot unlike s1 of1"') == n_unlike
+    # The reference agrees with itself, which says nothing.
+    two_systems[0]['agreement']['reference'] = 'lite fp32'
+    written(tmp_path, results, [], classes_of(3))
+    text = (tmp_path / 'new/report.html').read_text()
+    assert '<td class="number muted">reference</td>' in text
+    # 90 % of agreement of the other, and 90 % of confidence of both.
+    assert text.count('90.0 %<small>89.0 to 92.0</small></td>') == 1 + 2
     # Missing measures: no column, no plot, and a reason.
     two_systems[0]['accuracy'] = two_systems[1]['accuracy'] = None
     page = written(tmp_path, results, [], classes_of(3))
