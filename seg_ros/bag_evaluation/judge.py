@@ -88,17 +88,19 @@ def judge(request: Request, outcome: Outcome, command: Sequence[str]) -> Results
 def verdict(
     entries: Sequence[SystemEntry], comparisons: Sequence[ComparisonEntry], bags: Sequence[BagEntry]
 ) -> str:
-    """The result in one sentence."""
-    first = max(entries, key=_merit)
-    n_frames = sum(bag.n_evaluated for bag in bags)
+    """The result of the first system in one sentence, and whether another one has better labels."""
+    first, n_frames = entries[0], sum(bag.n_evaluated for bag in bags)
     parts = [f'{first.name}: {_quality(first)}']
     if first.stability.flicker_compensated and first.stability.flicker_compensated.value is not None:
         parts.append(f'{100 * first.stability.flicker_compensated.value:.1f} % of the pixels flicker')
     if times := first.latency_ms['total']:
         parts.append(f'{times.p50:.0f} ms a frame (p99 {times.p99:.0f})')
     text = ', '.join(parts) + f', over {n_frames} frames of {_n(len(bags), "bag")}.'
-    decided = [c.verdict for c in comparisons if first.name in (c.first, c.second)]
-    return f'{text} {decided[0]}.' if decided else text
+    best = max(entries, key=_merit)
+    words = [
+        c.verdict for c in comparisons if c.second == best.name and c.metric in ('mean_iou', 'agreement')
+    ]
+    return f'{text} {words[0][0].upper()}{words[0][1:]}.' if words else text
 
 
 def _merit(entry: SystemEntry) -> float:

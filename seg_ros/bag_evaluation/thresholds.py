@@ -52,6 +52,10 @@ def parse_limits(texts: Sequence[str], option: str) -> dict[str, float]:
             sign = ''
         if not sign or not math.isfinite(limits.get(name.strip(), math.nan)):
             raise ParameterError(f"{option} is '{text}'; expected FIGURE=NUMBER, such as mean_iou=0.6")
+        if SHORT_NAMES.get(name.strip(), name.strip()).partition('.')[0] not in SystemEntry.__struct_fields__:
+            raise ParameterError(
+                f"{option}: there is no figure '{name.strip()}'; short names: {', '.join(SHORT_NAMES)}"
+            )
     return limits
 
 

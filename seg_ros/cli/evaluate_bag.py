@@ -123,8 +123,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_at_least(arguments, workers=0, select=0)
     below = parse_limits(arguments.fail_below, '--fail-below')
     above = parse_limits(arguments.fail_above, '--fail-above')
-    if arguments.workers and arguments.scheduler:
-        raise ParameterError('--workers and --scheduler exclude each other; give one of them')
+    _check(arguments)
     request, failures = _request(arguments)
     try:
         with _runner(arguments) as runner:
@@ -139,6 +138,22 @@ def run(arguments: argparse.Namespace) -> int:
     if not all(entry.passed for entry in results.thresholds):
         return BELOW_LIMIT
     return 1 if results.failures else 0
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Refuse early what would fail after the evaluation."""
+    from seg_ros.bag_evaluation.outputs import SELECTION
+    from seg_ros.bag_evaluation.results import read_results
+
+    if arguments.workers and arguments.scheduler:
+        raise ParameterError('--workers and --scheduler exclude each other; give one of them')
+    if arguments.baseline:
+        read_results(arguments.baseline)
+    if arguments.select and any((arguments.output / SELECTION / 'images').glob('*')):
+        raise ParameterError(
+            f'{arguments.output / SELECTION} has frames already, whose labels may be yours; '
+            'move it away, or choose another -o'
+        )
 
 
 def _request(arguments: argparse.Namespace) -> tuple[Request, list[SystemFailure]]:

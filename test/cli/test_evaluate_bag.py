@@ -1,0 +1,114 @@
+"""The command, from its words to its files and exit codes."""
+
+import json
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from seg_ros.bag_evaluation.results import json_schema
+from seg_ros.bags.writer import BagWriter
+from seg_ros.cli.main import main
+from seg_ros.synthetic import RenderedDrive
+
+DRIVE = RenderedDrive(4, 10, 90, 120)
+SECOND = 1_000_000_000
+SCHEMA = Path(__file__).parents[2] / 'docs/results.schema.json'
+
+
+@pytest.fixture(scope='module')
+def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten images at 10 Hz, without labels."""
+    path = tmp_path_factory.mktemp('bags') / 'drive.mcap'
+    with BagWriter(path) as writer:
+        for index in range(len(DRIVE)):
+            writer.write_image('/camera/image_raw', DRIVE[index][0], SECOND + index * SECOND // 10)
+    return path
+
+
+@pytest.fixture(scope='module')
+def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """True labels of the frames 0, 3 and 5, named in three ways."""
+    folder = tmp_path_factory.mktemp('labels')
+    for index, name in ((0, '000000'), (3, str(SECOND + 3 * SECOND // 10)), (5, 'drive_0000000001500')):
+        cv2.imwrite(str(folder / f'{name}.png'), DRIVE[index][1])
+    return folder
+
+
+def run(bag: Path, model: Path, output: Path, *more: object) -> int:
+    words = ['evaluate-bag', str(bag), '--models', str(model), '--backend', 'torch', '--device', 'cpu']
+    return main([*words, '--n-threads', '1', '-o', str(output), *map(str, more)])
+
+
+def test_labels_limits_baseline_and_selection(
+    bag: Path, labels: Path, model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, junit = tmp_path / 'first', tmp_path / 'junit.xml'
+    limits = ['--fail-below', 'mean_iou=0.01', 'accuracy.class_iou.road=0.99999', '--junit', junit]
+    assert run(bag, model_file, first, '--labels', labels, *limits, '--select', 3) == 2
+    results = json.loads((first / 'results.json').read_text())
+    assert results['bags'][0]['n_labelled'] == 3
+    assert [entry['passed'] for entry in results['thresholds']] == [True, False]
+    assert ElementTree.parse(junit).getroot().attrib['failures'] == '1'
+    assert (first / 'report.html').stat().st_size > 10_000
+    assert (first / 'annotated.mcap').is_file()
+    chosen = sorted((first / 'to_label/images').glob('*.png'))
+    assert len(chosen) == 3
+    assert all(path.name.startswith('drive_') for path in chosen)
+    assert 'FAILED' in capsys.readouterr().out
+    second = tmp_path / 'second'
+    assert run(bag, model_file, second, '--baseline', first / 'results.json', '--no-annotate') == 0
+    again = json.loads((second / 'results.json').read_text())
+    assert again['systems'][0]['accuracy'] is None
+    (flicker,) = again['baseline']['comparisons']
+    assert flicker['metric'] == 'flicker_compensated'
+    assert flicker['difference']['value'] == 0
+    assert not (second / 'annotated.mcap').exists()
+
+
+@pytest.mark.parametrize(
+    ('words', 'message'),
+    [
+        (['--fail-below', 'mean_iou'], 'mean_iou'),
+        (['--fail-below', 'beauty=1'], 'beauty'),
+        (['--labels', 'nowhere'], 'nowhere'),
+        (['--labels-topic', '/nothing'], '/nothing'),
+        (['--topic', '/nothing'], '/nothing'),
+        (['--baseline', 'nothing.json'], 'nothing.json'),
+        (['--levels', 'int3'], 'int3'),
+        (['--workers', '1', '--scheduler', 'tcp://here'], '--scheduler'),
+    ],
+)
+def test_mistakes_are_told_in_one_line(
+    words: list[str],
+    message: str,
+    bag: Path,
+    model_file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(bag, model_file, tmp_path, '--no-annotate', *words) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith('seg_ros: ')
+    assert message in error
+
+
+def test_labels_of_another_size_are_reported(bag: Path, model_file: Path, tmp_path: Path) -> None:
+    folder = tmp_path / 'labels'
+    folder.mkdir()
+    cv2.imwrite(str(folder / '0.png'), np.zeros((20, 30), np.uint8))
+    cv2.imwrite(str(folder / '1.png'), np.full((90, 120), 77, np.uint8))
+    assert run(bag, model_file, tmp_path / 'out', '--labels', folder, '--no-annotate') == 0
+    results = json.loads((tmp_path / 'out/results.json').read_text())
+    reasons = [loss['reason'] for loss in results['bags'][0]['losses']]
+    assert '30x20' in reasons[0]
+    assert '77' in reasons[1]
+    assert results['bags'][0]['n_labelled'] == 0
+
+
+def test_the_schema_in_the_documents_is_that_of_the_results() -> None:
+    if not SCHEMA.exists():
+        pytest.skip('an installed package has no pages')
+    assert json.loads(SCHEMA.read_text()) == json_schema()
