@@ -227,7 +227,7 @@ def thresholds_table(thresholds: Any) -> BagTable:
 
 def failures_table(failures: Any) -> BagTable:
     """Systems and bags that could not be evaluated."""
-    keys = 'system', 'bag', 'reason'
+    keys = 'system', 'reason', 'bag'
     items = failures if isinstance(failures, list) else []
     rows = [[BagCell(str(look_up(item, key) or MISSING)) for key in keys] for item in items]
     return _limited(list(keys), rows, 3)

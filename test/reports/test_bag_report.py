@@ -1,24 +1,19 @@
-import base64
 import json
 import math
 import re
-import struct
 from collections.abc import Mapping
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 
 from seg_ros.bag_evaluation.gallery import GalleryFrame
 from seg_ros.classes import ClassInfo, ClassSet
-from seg_ros.reports.bag_canvas import PlotScale, fit_log_scale, fit_scale
-from seg_ros.reports.bag_pictures import DIFFERS, NOT_COMPARED, fit_pictures, palette_png
 from seg_ros.reports.bag_report import LARGEST_PAGE, write_bag_report
-from seg_ros.reports.bag_values import clean, file_size, percent
+from seg_ros.reports.bag_values import clean
 
 NASTY = '</script><script>alert("x")</script>&\u202e'
 VOID_TAGS = {'meta', 'img', 'input', 'br', 'link'}
@@ -412,65 +407,6 @@ def test_a_page_is_never_larger_than_the_limit(tmp_path: Path) -> None:
     (rows,) = [json.loads(text) for tag, text in page.texts if tag == 'script' and text.startswith('[{')]
     assert len(rows) == 150
     assert all(96 <= row['size'][0] < 300 for row in rows)
-
-
-def test_pictures_shrink_and_frames_with_a_reason_stay() -> None:
-    frames = [a_frame(k, ('unlike',) if k % 10 == 5 else ()) for k in range(60)]
-    whole = fit_pictures(frames, classes_of(2), 10**7)
-    assert [p.frame.index for p in whole] == list(range(60))
-    assert whole[0].image.width == 64
-    size = sum(p.n_bytes for p in whole)
-    for limit in (size - 1, size // 8, size // 40):
-        fitted = fit_pictures(frames[::-1], classes_of(2), limit)
-        assert sum(p.n_bytes for p in fitted) <= limit
-        places = [p.frame.index for p in fitted]
-        assert places == sorted(places)
-        if len(places) > 8:
-            assert {5, 15, 25, 35, 45, 55} <= set(places)
-    assert fit_pictures([], classes_of(2), 10) == []
-    assert fit_pictures(frames, classes_of(2), 1) == []
-
-
-def test_labels_as_a_png_file() -> None:
-    classes = classes_of(4)
-    labels = np.array([[0, 1, 2, 3], [3, 3, 255, 4]], np.uint8)
-    content = palette_png(labels, classes)
-    assert struct.unpack('>II', content[16:24]) == (4, 2)
-    shown = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    assert shown.shape == (2, 4, 4)
-    for row, values in zip(shown, labels, strict=True):
-        for (blue, green, red, opacity), value in zip(row.tolist(), values.tolist(), strict=True):
-            is_class = value < 4
-            assert opacity == (255 if is_class else 0)
-            assert not is_class or (red, green, blue) == classes.classes[value].colour
-
-
-def test_differences_are_marked() -> None:
-    (shown,) = fit_pictures([a_frame(0, ('worst',))], classes_of(2), 10**7)
-    assert shown.difference is not None
-    assert shown.difference.caption == 'differences from the true labels'
-    encoded = shown.difference.uri.partition(',')[2]
-    picture = cv2.imdecode(np.frombuffer(base64.b64decode(encoded), np.uint8), cv2.IMREAD_COLOR)
-    for columns, colour in ((slice(1, 6), DIFFERS), (slice(10, 14), NOT_COMPARED)):
-        assert np.abs(picture[:, columns, ::-1].reshape(-1, 3).mean(axis=0) - colour).max() < 12
-    unlike = replace(a_frame(0, ('worst',)), difference=None)
-    assert fit_pictures([unlike], classes_of(2), 10**7)[0].difference is None
-
-
-def test_scales() -> None:
-    assert PlotScale(0, 10).ticks() == [0, 2, 4, 6, 8, 10]
-    assert PlotScale(-0.02, 0.11).ticks() == [0, 0.05, 0.1]
-    assert PlotScale(3, 0)(3) == 0
-    assert PlotScale(1, 100, is_log=True)(10) == pytest.approx(0.5)
-    assert PlotScale(9, 1100, is_log=True).ticks() == [10, 100, 1000]
-    assert fit_log_scale([1, 500], 20).is_log
-    assert not fit_log_scale([0, 500], 20).is_log
-    for values in ([], [0.0], [5.0], [-3.0, 4.0], [1e-9], [1e9, 2e9]):
-        scale = fit_scale(values)
-        assert all(0 <= scale(value) <= 1 for value in values)
-        assert 2 <= len(scale.ticks()) <= 11
-    assert (percent(0.00214), percent(0.5), percent(None)) == ('0.21 %', '50.0 %', '–')
-    assert [file_size(n) for n in (12, 905224, 3171112, 5.2e9)] == ['12 B', '905 KB', '3.17 MB', '5.2 GB']
 
 
 @pytest.fixture
