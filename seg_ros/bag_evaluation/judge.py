@@ -13,7 +13,6 @@ import numpy as np
 from seg_ros import __version__
 from seg_ros._numba import n_cores
 from seg_ros.bag_evaluation import summary
-from seg_ros.bag_evaluation.novelty import novelty_threshold
 from seg_ros.bag_evaluation.parts import loaded
 from seg_ros.bag_evaluation.results import (
     BagEntry,
@@ -29,9 +28,11 @@ from seg_ros.bag_evaluation.results import (
 from seg_ros.bag_evaluation.run import BagOutcome, Outcome, Request
 from seg_ros.bag_evaluation.systems import System
 from seg_ros.inference.backends.machine import describe_machine
+from seg_ros.inference.segmenter import Segmenter
 from seg_ros.metrics import batched
 from seg_ros.metrics.bootstrap import Difference, paired_difference
 from seg_ros.metrics.labels import Counts, Fractions
+from seg_ros.metrics.novelty import novelty_score, novelty_threshold
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ def _system(system: System, request: Request, bags: Sequence[BagOutcome]) -> Sys
         stability=summary.stability_of(runs),
         confidence=summary.confidence_of(runs),
         class_shares=summary.shares_of(runs, system.classes),
-        novelty=summary.novelty_of(frames, novelty_threshold(segmenter)),
+        novelty=summary.novelty_of(frames, _novelty_threshold(segmenter, frames['novelty'])),
         latency_ms=summary.latency_of(frames),
         resources=ResourcesEntry(
             cpu_cores=round(cpu / wall, 2) if wall else None,
@@ -163,6 +164,17 @@ def _system(system: System, request: Request, bags: Sequence[BagOutcome]) -> Sys
         latency_histogram=summary.histogram_of(times),
         runs=summary.run_table(parts),
     )
+
+
+def _novelty_threshold(segmenter: Segmenter, scores: Fractions) -> float:
+    """Threshold that fits a model, by its golden images and by the frames of the bags."""
+    golden, k = list[float](), len(segmenter.classes)
+    for image in segmenter.model.golden.images:
+        prediction = segmenter(image, confidence=True, segments=False)
+        counted = np.bincount(np.minimum(prediction.labels, k).ravel(), minlength=k + 1)
+        confidence = np.zeros(256, np.int64) if prediction.confidence is None else prediction.confidence
+        golden.append(novelty_score(counted, np.bincount(confidence.ravel(), minlength=256)))
+    return novelty_threshold(golden, scores)
 
 
 def _bag(bag: BagOutcome, request: Request) -> BagEntry:

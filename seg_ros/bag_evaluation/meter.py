@@ -13,12 +13,12 @@ from seg_ros.arrays import UInt8Array, UInt64Array
 from seg_ros.bag_evaluation.descriptors import describe_frame
 from seg_ros.bag_evaluation.frames import BagFrame
 from seg_ros.bag_evaluation.measures import STAGES, RunCounter
-from seg_ros.bag_evaluation.novelty import novelty_score
 from seg_ros.inference.prediction import Prediction
 from seg_ros.inference.segmenter import Segmenter
 from seg_ros.metrics.calibration import calibration_counts
 from seg_ros.metrics.flicker import Motion, find_motion, id_changes, label_changes
 from seg_ros.metrics.labels import boundary_counts, confusion_matrix, mean_iou, pixel_accuracy
+from seg_ros.metrics.novelty import novelty_score
 from seg_ros.segments.hamming import hamming_pairs
 from seg_ros.segments.tracking import Tracker
 
@@ -126,7 +126,7 @@ class SystemMeter:
         return {
             'shares': counted / max(labels.size, 1),
             'confidence': float(of_confidence @ np.arange(256)) / (255 * max(labels.size, 1)),
-            'novelty': novelty_score(prediction),
+            'novelty': novelty_score(counted, of_confidence),
             'descriptor': describe_frame(image, labels, self._n_classes),
         }
 
