@@ -26,7 +26,9 @@ _OPACITY = 0.6
 _DIMMED = 0.5
 _QUALITIES = [(480, 80), (480, 66), (400, 66), (320, 62), (256, 60), (192, 56), (128, 50), (96, 40)]
 """Longest side in pixels and JPEG quality, tried one after another."""
-_N_SAMPLES = 12
+_N_SAMPLES = 8
+_SLACK = 1.2
+"""Pictures are tried if their expected size is below this multiple of the limit."""
 _SORTED_BY = {
     'worst': (('mean_iou', 'agreement'), 1),
     'best': (('mean_iou', 'agreement'), -1),
@@ -77,14 +79,8 @@ def fit_pictures(frames: Sequence[GalleryFrame], classes: ClassSet, n_bytes: int
         Frames with pictures, sorted by bag (in the order of their first frames) and time.
     """
     chosen = _thinned(_with_few_cards(_in_order(frames)), MOST_FRAMES)
-    samples = chosen[:: max(len(chosen) // _N_SAMPLES, 1)]
     for side, quality in _QUALITIES:
-        expected = (
-            sum(_encode(f, classes, side, quality).n_bytes for f in samples)
-            * len(chosen)
-            / max(len(samples), 1)
-        )
-        if expected > 1.2 * n_bytes:
+        if _expected_size(chosen, classes, side, quality) > _SLACK * n_bytes:
             continue
         pictures = [_encode(frame, classes, side, quality) for frame in chosen]
         if _size(pictures) <= n_bytes:
@@ -94,6 +90,18 @@ def fit_pictures(frames: Sequence[GalleryFrame], classes: ClassSet, n_bytes: int
         kept = _thinned([p.frame for p in pictures], len(pictures) - max(len(pictures) // 10, 1))
         pictures = [p for p in pictures if any(p.frame is frame for frame in kept)]
     return pictures
+
+
+def _expected_size(frames: Sequence[GalleryFrame], classes: ClassSet, side: int, quality: int) -> float:
+    """Estimate the size of all pictures in bytes from a few frames of each kind."""
+    total = 0.0
+    for has_reason in (True, False):
+        members = [frame for frame in frames if bool(frame.reasons) == has_reason]
+        samples = members[:: max(len(members) // _N_SAMPLES, 1)]
+        if samples:
+            size = _size([_encode(frame, classes, side, quality) for frame in samples])
+            total += size * len(members) / len(samples)
+    return total
 
 
 def _in_order(frames: Sequence[GalleryFrame]) -> list[GalleryFrame]:

@@ -332,6 +332,12 @@ def test_names_that_are_not_text(tmp_path: Path) -> None:
     assert page.of('h1') == ['a\ufffdb\ufffdc\ufffdd']
 
 
+def test_cleaning() -> None:
+    values = {'a': [math.nan, math.inf, 1.5, True, None], 'b': np.array([1.0, np.nan]), 3: np.int64(4)}
+    assert clean(values) == {'a': [None, None, 1.5, True, None], 'b': [1.0, None], '3': 4}
+    assert len(clean('x' * 5000)) == 400
+
+
 def test_no_number_is_nan(tmp_path: Path) -> None:
     system = a_system(classes_of(2))
     everywhere_nan = json.loads(
@@ -421,7 +427,7 @@ def a_page(tmp_path: Path, two_systems: list[dict[str, Any]]) -> Path:
 
 def test_the_page_in_chromium(a_page: Path, chromium_tab: Any) -> None:
     tab = chromium_tab
-    grounds = []
+    grounds, bars = [], []
     for width, is_dark in ((390, True), (1400, False)):
         tab.open(a_page, width, is_dark=is_dark)
         assert tab.measurements() == {
@@ -431,8 +437,10 @@ def test_the_page_in_chromium(a_page: Path, chromium_tab: Any) -> None:
         colours = 'getComputedStyle(document.body).{}.match(/[0-9.]+/g).slice(0, 3).map(Number)'
         ground, text = (np.mean(tab.value(colours.format(key))) for key in ('backgroundColor', 'color'))
         grounds.append(ground)
+        bars.append(tab.value("getComputedStyle(document.querySelector('.chart .fill')).fill"))
         assert abs(ground - text) > 150
     assert grounds[0] < 50 < 200 < grounds[1]
+    assert bars == ['rgb(90, 174, 234)', 'rgb(0, 114, 178)']  # blue, lighter on a dark ground
 
     # Keys move through the frames, whether or not the scrubber has the focus.
     title = "document.getElementById('stage-title').textContent"
