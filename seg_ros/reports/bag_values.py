@@ -15,6 +15,8 @@ MISSING = '–'
 
 _LONGEST = 400
 """Maximum length of a text inside structured data, in characters."""
+_GAP = '\u00a0'
+"""A space that does not break a line."""
 _KNOWN_METRICS = {
     'mean_iou': 'mean IoU',
     'boundary_iou': 'boundary IoU',
@@ -161,17 +163,17 @@ def difference_text(metric: str, value: float | None) -> str:
     if value is None:
         return MISSING
     if metric.endswith('_ms') or 'latency' in metric:
-        return f'{value:+.2f} ms'
+        return f'{value:+.2f}{_GAP}ms'
     if metric.endswith('_mb'):
-        return f'{value:+.1f} MB'
-    return f'{100 * value:+.2f} points'
+        return f'{value:+.1f}{_GAP}MB'
+    return f'{100 * value:+.2f}{_GAP}points'
 
 
 def difference_interval(metric: str, low: float | None, high: float | None) -> str:
     """Text of the interval of a difference, without its unit; empty if it is missing."""
     if low is None or high is None:
         return ''
-    return f'{difference_text(metric, low).split()[0]} to {difference_text(metric, high).split()[0]}'
+    return f'{_GAP}to{_GAP}'.join(difference_text(metric, end).split()[0] for end in (low, high))
 
 
 def shorten(text: str, length: int) -> str:

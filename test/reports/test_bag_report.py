@@ -127,7 +127,7 @@ def some_results(systems: list[dict[str, Any]], **changes: Any) -> dict[str, Any
                 | {'difference': an_estimate(0.1), 'verdict': 'lite int8 is better than lite fp32 in x'},
                 comparison
                 | {'difference': an_estimate(-0.1), 'verdict': 'lite fp32 is better than lite int8'},
-                comparison | {'difference': an_estimate(0.0), 'verdict': 'cannot be told apart'},
+                comparison | {'difference': an_estimate(0.0), 'verdict': 'No difference can be told'},
             ],
         },
         'thresholds': [
@@ -262,8 +262,8 @@ def test_numbers_of_tables_and_plots(tmp_path: Path, two_systems: list[dict[str,
     # Mean IoU of the first; ECE and median latency (100 * merit ms) of the second; the rest is equal.
     assert best == ['50.0 %', '2.00 %', '40.0 ms']
     words = re.findall(r'<td class="\w* (better|worse|muted)">([^<]+)<small>', text)
-    assert words == [('better', '▲ better'), ('worse', '▼ worse'), ('muted', 'cannot be told')]
-    assert '>+10.00 points<small>+9.00 to +12.00</small>' in text
+    assert words == [('better', '▲\u00a0better'), ('worse', '▼\u00a0worse'), ('muted', 'cannot be told')]
+    assert '>+10.00 points<small>+9.00 to +12.00</small>' in text.replace('\u00a0', ' ')
     assert re.findall(r'class=" ?(\w+)">[✓✗] (\w+)', text) == [('worse', 'failed'), ('better', 'passed')]
     # 90 of 100 pixels of each class are right, 10 become the next class.
     assert text.count('class_0 → class_1: 10.0 % of 100 pixels') == 1 + 1  # cell and number
