@@ -18,11 +18,15 @@ from seg_ros.inference.self_check import check_golden
 from seg_ros.inference.settings import Settings
 from seg_ros.modelfile.file import load_model, save_model
 from seg_ros.modelfile.find import shipped_models
-from seg_ros.modelfile.precision import possible_levels
+from seg_ros.modelfile.precision import choose_quantization, possible_levels
 from seg_ros.networks.image_network import Normalisation
 from seg_ros.quantization.levels import QUANTIZATIONS
 
-DERIVED = [('lite_camvid', 'bf16'), ('segnet_camvid_int8', 'bf16'), ('segnet_camvid_int8', 'fp16')]
+DERIVED = [
+    ('lite_camvid', 'bf16'),
+    pytest.param('segnet_camvid_int8', 'bf16', marks=pytest.mark.slow),
+    pytest.param('segnet_camvid_int8', 'fp16', marks=pytest.mark.slow),
+]
 """Levels that give 96 to 97 % of the recorded labels, on any processor."""
 
 
@@ -49,7 +53,7 @@ def test_codes_and_filtered_labels_of_derived_levels() -> None:
     ],
     ids=['channels', '0..1', 'imagenet'],
 )
-@pytest.mark.parametrize('level', ['bf16', 'fp16'])
+@pytest.mark.parametrize('level', ['bf16', pytest.param('fp16', marks=pytest.mark.slow)])
 def test_a_wrong_normalisation_is_refused_at_a_derived_level(
     tmp_path: Path, normalisation: Normalisation, level: str
 ) -> None:
@@ -97,6 +101,11 @@ def test_a_backend_that_changes_some_bits_of_codes_is_refused_at_a_derived_level
         check_golden(dataclasses.replace(segmenter, backend=inverted))
 
 
+def test_a_level_that_the_file_cannot_give_is_refused_at_load() -> None:
+    with pytest.raises(UnavailableError, match='possible: auto, fp32'):
+        load('enet_camvid', 'int8')
+
+
 @pytest.mark.parametrize('path', shipped_models(), ids=lambda path: path.stem)
 def test_levels_that_a_file_cannot_give_name_the_command_that_makes_them(path: Path) -> None:
     model = load_model(path)
@@ -104,7 +113,7 @@ def test_levels_that_a_file_cannot_give_name_the_command_that_makes_them(path: P
         bits = level.removeprefix('shared-')
         command = f'quantize --level {level}' if bits == level else f'share --bits {bits}'
         with pytest.raises(UnavailableError, match=rf'possible: auto, fp32.*{command} '):
-            load(path, level)
+            choose_quantization(model, level)
 
 
 @pytest.mark.slow

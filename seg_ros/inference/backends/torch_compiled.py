@@ -7,6 +7,7 @@ import contextlib
 import importlib
 import os
 import shutil
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FunctionType
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from seg_ros._caches import cache_folder, provide_folders
 from seg_ros.errors import BackendError, ImageError
+from seg_ros.inference.backends.compiler_memory import forget_compiled, without_records
 from seg_ros.inference.backends.torch_eager import TorchBackend
 from seg_ros.networks.frame_network import FrameNetwork
 from seg_ros.quantization.int8_layers import has_float_work
@@ -49,7 +51,9 @@ class CompiledBackend(TorchBackend):
         # they would be packed anew for every frame, and 8-bit convolutions would not be recognised.
         halves = device.type == 'cpu' and has_float_work(network) and computes_bfloat16()
         run = _with_own_code(self._run, torch.bfloat16 if halves else None)
-        with _inductor(device):
+        # This backend does not keep its code, and everything else that is compiled refers to it.
+        weakref.finalize(self, forget_compiled, run.__code__).atexit = False
+        with _inductor(device), without_records():
             self._run = torch.compile(run, dynamic=False, options=_without_guards())
             self(torch.zeros(self._shape, dtype=torch.uint8))
 
