@@ -189,20 +189,16 @@ def comparisons_table(comparisons: Any, is_baseline: bool) -> BagTable:
 
 
 def _baseline_words(verdict: str, before: str, now: str) -> BagCell:
-    """Whether this run is better or worse, and below it the whole verdict."""
+    """Whether this run is better or worse; the verdict as it is if its words are unknown."""
     if _quiet(verdict):
-        return BagCell('cannot be told', _unless_same(verdict, 'cannot be told'), 'muted')
+        return BagCell('cannot be told', '', 'muted')
     for mark, sign, beginnings in (
         ('worse', '▼', (f'{before} is better', f'{now} is worse', 'worse')),
         ('better', '▲', (f'{now} is better', f'{before} is worse', 'better')),
     ):
         if verdict.startswith(beginnings):
-            return BagCell(f'{sign}\u00a0{mark}', _unless_same(verdict, mark), mark)
+            return BagCell(f'{sign}\u00a0{mark}', '', mark)
     return BagCell(verdict)
-
-
-def _unless_same(verdict: str, words: str) -> str:
-    return '' if verdict == words else verdict
 
 
 def _quiet(verdict: str) -> str:

@@ -261,7 +261,7 @@ def test_numbers_of_tables_and_plots(tmp_path: Path, two_systems: list[dict[str,
     best = re.findall(r'<td class="number best">([^<]+)<', text)
     # Mean IoU of the first; ECE and median latency (100 * merit ms) of the second; the rest is equal.
     assert best == ['50.0 %', '2.00 %', '40.0 ms']
-    words = re.findall(r'<td class="\w* (better|worse|muted)">([^<]+)<small>', text)
+    words = re.findall(r'<td class="\w* (better|worse|muted)">([^<]+)</td>', text)
     assert words == [('better', '▲\u00a0better'), ('worse', '▼\u00a0worse'), ('muted', 'cannot be told')]
     assert '>+10.00 points<small>+9.00 to +12.00</small>' in text.replace('\u00a0', ' ')
     assert re.findall(r'class=" ?(\w+)">[✓✗] (\w+)', text) == [('worse', 'failed'), ('better', 'passed')]
