@@ -49,13 +49,16 @@ def class_bars(systems: Sequence[Mapping[str, Any]], part: str, names: Sequence[
     canvas = PlotCanvas(_FULL, PlotScale(len(names), 0), row * len(names), left=118, right=44)
     title = 'IoU with the true labels, %' if part == 'accuracy' else 'IoU with the reference, %'
     canvas.axes(title, '', _QUARTERS, [])
-    for value, _ in _QUARTERS[1:]:
+    is_tall = row * len(names) > _TALL
+    for value, text in _QUARTERS:
         canvas.segment((value, value), (0, len(names)), 'grid')
+        if is_tall:  # the axis is out of sight
+            canvas.text(value, 0, text, 'middle', (0, -8))
     for place, name in enumerate(names):
         canvas.text(0, place + 0.5, shorten(name, _LONGEST_NAME), 'end', (-8, 4), name)
         _class_row(canvas, place, name, [(k, values.get(name)) for k, values in measured], systems)
     plot = canvas.render(f'{title}: a bar for each class and system')
-    return Markup(_REGION).format('tall', 'IoU of each class', plot) if row * len(names) > _TALL else plot
+    return Markup(_REGION).format('tall', 'IoU of each class', plot) if is_tall else plot
 
 
 def _class_row(
