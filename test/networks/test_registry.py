@@ -118,7 +118,11 @@ def test_onnx_runtime_agrees(name: str) -> None:
     torch.testing.assert_close(got['scores'], want, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize('name', FORMS)
+@pytest.mark.parametrize(
+    'name',
+    # packing the many weights of AlexNet takes minutes
+    [pytest.param(name, marks=pytest.mark.slow if 'alexnet' in name else ()) for name in FORMS],
+)
 def test_it_is_pruned_quantised_and_kept(name: str, tmp_path: Path) -> None:
     net, example = network(name), torch.zeros(1, 3, 64, 64)
     for _ in range(3):
