@@ -51,7 +51,7 @@ class CompiledBackend(TorchBackend):
         # they would be packed anew for every frame, and 8-bit convolutions would not be recognised.
         halves = device.type == 'cpu' and has_float_work(network) and computes_bfloat16()
         run = _with_own_code(self._run, torch.bfloat16 if halves else None)
-        # This backend does not keep its code, and everything else that is compiled refers to it.
+        # The compiled network hangs on this code object, in a circle that garbage collection does not see.
         weakref.finalize(self, forget_compiled, run.__code__).atexit = False
         with _inductor(device), without_records():
             self._run = torch.compile(run, dynamic=False, options=_without_guards())

@@ -1,0 +1,87 @@
+"""What the compilers of torch keep of a network for the rest of the process, and how they let go of it.
+
+torch.compile is made for programs that compile their functions once. Its tables hold each compiled network
+with its weights, although nothing runs it any more. A node that changes its model often would grow by
+megabytes each time. The tables differ between versions of torch: one that a version lacks is passed over.
+"""
+
+import contextlib
+import linecache
+import sys
+from collections.abc import Iterator
+from types import CodeType
+from typing import Any
+
+
+@contextlib.contextmanager
+def without_records() -> Iterator[None]:
+    """Take what is compiled in this context out of the compilers' tables, so that its user alone holds it.
+
+    The tables serve debuggers and further compilations. Compiled networks run without them.
+    """
+    modules, sources, lines = _modules(), _sources(), _line_maps()
+    known = {id(module) for module in modules}, set(sources), set(lines)
+    try:
+        yield
+    finally:
+        modules, sources, lines = _modules(), _sources(), _line_maps()
+        _forget_modules([module for module in modules if id(module) not in known[0]])
+        for name in sources.keys() - known[1]:
+            sources.pop(name, None)
+            linecache.cache.pop(name, None)
+        for name in lines.keys() - known[2]:
+            lines.pop(name, None)
+        _clear_caches_of_shapes()
+
+
+def forget_compiled(code: CodeType) -> None:
+    """Free what torch.compile keeps with a code object; it would be compiled anew.
+
+    Garbage collection does not see through code objects, so they never free what refers to them in a circle.
+    """
+    forget = getattr(sys.modules.get('torch._dynamo.eval_frame'), 'remove_from_cache', None)
+    if forget is not None:
+        forget(code)
+
+
+def _python_cache() -> Any:
+    return getattr(sys.modules.get('torch._inductor.codecache'), 'PyCodeCache', None)
+
+
+def _modules() -> list[Any]:
+    """Generated modules; those of networks have the weights as attributes."""
+    return list(getattr(_python_cache(), 'modules', ()))
+
+
+def _line_maps() -> dict[str, Any]:
+    """Origins of generated lines, by the path of the module."""
+    found: dict[str, Any] = getattr(_python_cache(), 'linemaps', {})
+    return found
+
+
+def _sources() -> dict[str, str]:
+    """Sources of traced networks by file name."""
+    loader = getattr(sys.modules.get('torch.fx.graph_module'), '_loader', None)
+    found: dict[str, str] = getattr(loader, 'eval_cache', {})
+    return found
+
+
+def _forget_modules(modules: list[Any]) -> None:
+    cache = _python_cache()
+    shared = {id(module) for module in getattr(cache, 'modules_no_attr', {}).values()}
+    gone = {id(module) for module in modules} - shared
+    for module in modules:
+        name = module.__name__
+        if id(module) in gone and sys.modules.get(name) is module:
+            del sys.modules[name]
+    if gone:
+        cache.modules[:] = [module for module in cache.modules if id(module) not in gone]
+
+
+def _clear_caches_of_shapes() -> None:
+    """Forget results about shapes, whose keys hold everything that was known about a network."""
+    environment = getattr(sys.modules.get('torch.fx.experimental.symbolic_shapes'), 'ShapeEnv', None)
+    for method in vars(environment).values() if environment is not None else ():
+        clear = getattr(method, 'cache_clear', None)
+        if clear is not None:
+            clear()
