@@ -49,8 +49,9 @@ def _python_cache() -> Any:
 
 
 def _modules() -> list[Any]:
-    """Generated modules; those of networks have the weights as attributes."""
-    return list(getattr(_python_cache(), 'modules', ()))
+    """Generated modules; those of networks have the weights as attributes. Old versions have a dictionary."""
+    cache = _python_cache()
+    return [*getattr(cache, 'modules', ()), *getattr(cache, 'cache', {}).values()]
 
 
 def _line_maps() -> dict[str, Any]:
@@ -74,8 +75,11 @@ def _forget_modules(modules: list[Any]) -> None:
         name = module.__name__
         if id(module) in gone and sys.modules.get(name) is module:
             del sys.modules[name]
-    if gone:
+    if hasattr(cache, 'modules'):
         cache.modules[:] = [module for module in cache.modules if id(module) not in gone]
+    if hasattr(cache, 'cache'):
+        for key in [key for key, module in cache.cache.items() if id(module) in gone]:
+            del cache.cache[key]
 
 
 def _clear_caches_of_shapes() -> None:
