@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
+from seg_ros.reports.html import plot_box
+
 _WIDE, _HIGH = 2000, 1000
 """Units of the stretched part."""
 N_COLOURS = 8
 """Number of colours of systems in the style sheet."""
-_FRAME = '<div class="chart" style="padding: {}px {}px {}px {}px">'
 
 
 @dataclass(frozen=True)
@@ -198,14 +199,14 @@ class PlotCanvas:
         Args:
             label: Description for people who cannot see the plot.
         """
-        head = Markup(_FRAME).format(*self._padding)
-        head += Markup('<svg role="img" aria-label="{}" width="100%" height="{}">').format(label, self.height)
+        head = Markup('<svg role="img" aria-label="{}" width="100%" height="{}">').format(label, self.height)
         stretched = Markup(
             '<svg width="100%" height="100%" viewBox="0 0 {} {}" preserveAspectRatio="none">'
         ).format(_WIDE, _HIGH)
         empty = Markup()
         inside = stretched + empty.join(self._stretched) + Markup('</svg>') if self._stretched else empty
-        return head + empty.join(self._back) + inside + empty.join(self._front) + Markup('</svg></div>')
+        drawing = head + empty.join(self._back) + inside + empty.join(self._front) + Markup('</svg>')
+        return plot_box('chart', self._padding, drawing)
 
     def _x(self, value: float) -> str:
         return _percent(self.x(value))

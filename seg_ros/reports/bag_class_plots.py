@@ -16,6 +16,7 @@ from seg_ros.reports.bag_values import (
     shorten,
     system_name,
 )
+from seg_ros.reports.html import plot_box
 
 _FULL = PlotScale(0, 1)
 _QUARTERS = [(value, f'{100 * value:g}') for value in (0, 0.25, 0.5, 0.75, 1)]
@@ -23,7 +24,6 @@ _LONGEST_NAME = 15
 """Number of letters of a class name that fit beside a plot."""
 _TALL = 620
 """Height of a plot in CSS pixels above which it scrolls."""
-_REGION = '<div class="{}" tabindex="0" role="region" aria-label="{}">{}</div>'
 MOST_CLASSES = 80
 """Maximum number of classes of a plot."""
 _MOST_WITH_NUMBERS = 16
@@ -58,7 +58,7 @@ def class_bars(systems: Sequence[Mapping[str, Any]], part: str, names: Sequence[
         canvas.text(0, place + 0.5, shorten(name, _LONGEST_NAME), 'end', (-8, 4), name)
         _class_row(canvas, place, name, [(k, values.get(name)) for k, values in measured], systems)
     plot = canvas.render(f'{title}: a bar for each class and system')
-    return Markup(_REGION).format('tall', 'IoU of each class', plot) if is_tall else plot
+    return plot_box('region', 'tall', 'IoU of each class', plot) if is_tall else plot
 
 
 def _class_row(
@@ -117,8 +117,7 @@ def confusion_plot(system: Mapping[str, Any], names: Sequence[str]) -> Markup | 
     canvas.text(0, 0, 'predicted class ↓', 'name', (2, -10))
     plot = canvas.render('Confusion matrix in percent of the pixels of each true class')
     least = 118 + (15 if has_numbers else 13) * len(columns)
-    inside = Markup('<div style="min-width: {}px">{}</div>').format(least, plot)
-    return Markup(_REGION).format('broad', 'Confusion matrix', inside)
+    return plot_box('region', 'broad', 'Confusion matrix', plot, least)
 
 
 def _confusion_row(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from seg_ros.arrays import UInt8Array
 from seg_ros.classes import ClassSet
@@ -100,6 +101,16 @@ def write_html(path: Path, template: str, title: str, facts: Mapping[str, str], 
     page = _TEMPLATES.get_template(template).render(title=title, facts=facts, **values)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding='utf-8')
+
+
+def plot_box(kind: str, *values: object) -> Markup:
+    """Put a drawing into a box of ``plot_boxes.html.j2``.
+
+    Args:
+        kind: Name of the macro, 'chart' or 'region'.
+        *values: Arguments of the macro.
+    """
+    return Markup(getattr(_TEMPLATES.get_template('plot_boxes.html.j2').module, kind)(*values))
 
 
 def embed(picture: UInt8Array, caption: str) -> Picture:
