@@ -20,7 +20,7 @@ class GalleryFrame:
         reasons: Reasons to show the frame, of ``REASONS``; empty for a frame of the scrubber only.
         values: Measured values by name, such as ``{'mean_iou': 0.41}``; fractions 0..1.
         image: (h, w, 3) uint8 RGB, at most 480 pixels wide.
-        labels: (h, w) uint8, labels of the first system.
+        labels: (h, w) uint8, labels of the drawn system.
         difference: (h, w) uint8: 1 where the labels differ from the others, 0 where they are equal, 255 where
             there is nothing to compare; None without others.
         difference_to: The other labels: 'labels' for true labels, 'reference' for those of the reference, ''.

@@ -96,12 +96,12 @@ def verdict(
         parts.append(f'{100 * first.stability.flicker_compensated.value:.1f} % of the pixels flicker')
     if times := first.latency_ms['total']:
         parts.append(f'{times.p50:.0f} ms a frame (p99 {times.p99:.0f})')
-    text = ', '.join(parts) + f', over {n_frames} frames of {_n(len(bags), "bag")}.'
+    text = ', '.join(parts) + f', over {n_frames} frames of {_n(len(bags), "bag")}'
     best = max(entries, key=_merit)
     words = [
         c.verdict for c in comparisons if c.second == best.name and c.metric in ('mean_iou', 'agreement')
     ]
-    return f'{text} {words[0][0].upper()}{words[0][1:]}.' if words else text
+    return f'{text}; {words[0]}.' if words else f'{text}.'
 
 
 def _merit(entry: SystemEntry) -> float:

@@ -43,7 +43,7 @@ def write_outputs(
     Raises:
         SegRosError: A bag cannot be read, or an output cannot be written.
     """
-    system = request.systems[0]
+    system = shown_system(request)
     bags = [bag for bag in outcome.bags if system.key in bag.measures]
 
     def path_of(bag: str) -> Path:
@@ -57,6 +57,14 @@ def write_outputs(
     if n_selected:
         write_selection(folder / SELECTION, _selected(request, bags, system, n_selected), system.classes)
     return second.gallery
+
+
+def shown_system(request: Request) -> System:
+    """The system whose results are drawn: without true labels the first one that is not the reference."""
+    if request.labels.topic or request.labels.folder or request.reference is None:
+        return request.systems[0]
+    others = [s for s in request.systems if s.key != request.reference.key]
+    return others[0] if others else request.systems[0]
 
 
 def _selected(

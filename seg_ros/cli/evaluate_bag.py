@@ -199,7 +199,7 @@ def _finish(
 
     from seg_ros.bag_evaluation.baseline import compare_with_baseline
     from seg_ros.bag_evaluation.judge import judge
-    from seg_ros.bag_evaluation.outputs import write_outputs
+    from seg_ros.bag_evaluation.outputs import shown_system, write_outputs
     from seg_ros.bag_evaluation.results import write_results
     from seg_ros.bag_evaluation.thresholds import check_limits, write_junit
     from seg_ros.reports.bag_report import write_bag_report
@@ -216,7 +216,9 @@ def _finish(
     gallery = write_outputs(
         request, outcome, arguments.output, annotate=not arguments.no_annotate, n_selected=arguments.select
     )
-    write_bag_report(arguments.output / 'report.html', results.as_json(), gallery, request.systems[0].classes)
+    drawn = shown_system(request)
+    page = arguments.output / 'report.html'
+    write_bag_report(page, results.as_json(), gallery, drawn.classes, drawn.name)
     return results
 
 

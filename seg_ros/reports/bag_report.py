@@ -73,7 +73,11 @@ class StatusNote:
 
 
 def write_bag_report(
-    path: Path, results: Mapping[str, Any], gallery: Sequence[GalleryFrame], classes: ClassSet
+    path: Path,
+    results: Mapping[str, Any],
+    gallery: Sequence[GalleryFrame],
+    classes: ClassSet,
+    drawn: str = '',
 ) -> None:
     """Write the report.
 
@@ -82,8 +86,10 @@ def write_bag_report(
         results: Content of ``results.json``. Values that are missing, null or not finite are left out.
         gallery: Frames to show, in any order.
         classes: Classes of the labels.
+        drawn: Name of the system whose labels the gallery has; '' = the first system.
     """
     values = _values_without_pictures(results, classes)
+    values['drawn'] = clean_text(drawn) or values['first_name']
     frames = [_cleaned(frame) for frame in gallery]
     # The first page has no pictures; it tells how much room is left for them.
     _write(path, [], values)
