@@ -53,7 +53,7 @@ def write_outputs(
         second = SecondPass(system, request.reference, path_of if annotate else None, progress.update)
         second.run(bags)
     if annotate and bags:
-        write_views(folder, bags[0].frames.topic)
+        write_views(folder, bags[0].frames.topic, written=second.topics)
     if n_selected:
         write_selection(folder / SELECTION, _selected(request, bags, system, n_selected), system.classes)
     return second.gallery

@@ -58,6 +58,7 @@ class SecondPass:
         annotated: Path of the annotated bag for the name of a bag; None = no annotated bags.
         report: Called with the number of frames read since the last call.
         gallery: Frames for the report, in the order of the bags.
+        topics: Topics of the annotated bags.
     """
 
     system: System
@@ -65,6 +66,7 @@ class SecondPass:
     annotated: Callable[[str], Path] | None = None
     report: Callable[[int], object] = lambda n_frames: None
     gallery: list[GalleryFrame] = field(default_factory=list)
+    topics: set[str] = field(default_factory=set)
 
     def run(self, bags: Sequence[BagOutcome]) -> None:
         """Go through all bags.
@@ -99,6 +101,7 @@ class SecondPass:
                 values = _values(measures.measures.frames, rows[frame.index])
                 if annotated is not None:
                     _annotate(annotated, frame, prediction, tracker, labels, values)
+                    self.topics.update(annotated.topics)
                 if frame.index in picks:
                     time_s = (frame.time_ns - measures.start_ns) / 1e9
                     self.gallery.append(

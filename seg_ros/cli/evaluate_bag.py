@@ -147,6 +147,10 @@ def _check(arguments: argparse.Namespace) -> None:
 
     if arguments.workers and arguments.scheduler:
         raise ParameterError('--workers and --scheduler exclude each other; give one of them')
+    if arguments.live:
+        from seg_ros.replay.live import import_replay
+
+        import_replay()
     if arguments.baseline:
         read_results(arguments.baseline)
     if arguments.select and any((arguments.output / SELECTION / 'images').glob('*')):
@@ -231,12 +235,14 @@ def _live(arguments: argparse.Namespace, outcome: Outcome, request: Request, res
     from seg_ros.replay.options import ReplayOptions
 
     settings = {system.name: system.settings for system in request.systems}
+    folder = arguments.output / 'live'
+    folder.mkdir(parents=True, exist_ok=True)
     entries = []
     for entry in results.systems:
         measures = [
             evaluate_live(
                 bag.frames.path,
-                arguments.output / 'live' / f'{bag.name}-{entry.name.replace(" ", "_")}.mcap',
+                folder / f'{bag.name}-{entry.name.replace(" ", "_")}.mcap',
                 settings[entry.name],
                 ReplayOptions(),
                 topic=bag.frames.topic,

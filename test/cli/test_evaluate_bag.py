@@ -112,3 +112,13 @@ def test_the_schema_in_the_documents_is_that_of_the_results() -> None:
     if not SCHEMA.exists():
         pytest.skip('an installed package has no pages')
     assert json.loads(SCHEMA.read_text()) == json_schema()
+
+
+def test_a_live_evaluation_adds_ages_and_drops(bag: Path, model_file: Path, tmp_path: Path) -> None:
+    pytest.importorskip('rclpy')
+    assert run(bag, model_file, tmp_path, '--no-annotate', '--live') == 0
+    live = json.loads((tmp_path / 'results.json').read_text())['systems'][0]['live']
+    assert live['frames_in'] == 10
+    assert live['frames_in'] == live['frames_out'] + sum(live['drops'].values())
+    assert live['frames_out'] == 0 or live['age_ms']['max'] >= live['age_ms']['p50'] > 0
+    assert live['peak_memory_mb'] > 50
