@@ -191,7 +191,7 @@ class ModelSlot:
         gc.collect()
         if not self._running:
             free_threads()
-            return_freed_memory()
+        return_freed_memory()
         torch = sys.modules.get('torch')
         if torch is not None and torch.cuda.is_available():
             torch.cuda.empty_cache()
