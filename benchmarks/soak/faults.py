@@ -221,6 +221,7 @@ class Faults:
         path.unlink()
         self._robot.set('model', 'lite_camvid')
         time.sleep(1)
+        self._wait_until(lambda: 'loading' not in self._last_text(), 60)
         self._robot.set('model', str(path))
         self._wait_until(lambda: self._robot.said_since(time.monotonic() - 3, 'was not taken'), 60)
         shutil.copy(good, path)
