@@ -15,7 +15,7 @@ from seg_ros.cli.options import (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    add_dataset(parser, classes=True)
+    add_dataset(parser, classes=True, options=True)
     add_json(parser)
     parser.add_argument(
         '--sheet', type=Path, metavar='PNG', help='picture file for the images with the lowest accuracy'

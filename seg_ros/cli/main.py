@@ -6,8 +6,10 @@ Some of these modules import heavy packages inside ``run``, so that ``seg_ros CO
 import argparse
 import importlib
 import logging
+import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from seg_ros import __version__
 from seg_ros.errors import SegRosError
@@ -58,6 +60,9 @@ def main(words: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # the reader of the output, such as head, has read enough
+        sys.stdout = Path(os.devnull).open('w')  # noqa: SIM115 - Python flushes it when it ends
+        return 0
 
 
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:

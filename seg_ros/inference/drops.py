@@ -40,7 +40,8 @@ class Drop(Enum):
         OVER_RATE: The frame came sooner than ``max_rate_hz`` allows.
         NOBODY: No output had a subscriber.
         INACTIVE: The node was deactivated while the frame was processed.
-        BAD: The image could not be read, or processing failed.
+        BAD: The image could not be read.
+        FAILED: The network or another step failed on a readable image.
     """
 
     REPLACED = 'replaced'
@@ -49,6 +50,7 @@ class Drop(Enum):
     NOBODY = 'nobody_subscribed'
     INACTIVE = 'inactive'
     BAD = 'bad'
+    FAILED = 'failed'
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class Summary:
         stages_ms: Median time of each step that took place, over the window.
         last_in_s: Seconds since a frame was received; None if none was since the last `forget`.
         bad: Error of the last bad frame in the window; empty if there was none.
+        failed: Error of the last frame in the window on which a step failed; empty if there was none.
         n_lost: Number of frames lost on the way to the node since the start, as the middleware reports them.
         recently_lost: Number of frames lost in the window.
         notes: Notes on the frames, with their levels.
@@ -86,6 +89,7 @@ class Summary:
     stages_ms: Mapping[str, float] = field(default_factory=dict)
     last_in_s: float | None = None
     bad: str = ''
+    failed: str = ''
     n_lost: int = 0
     recently_lost: int = 0
     notes: tuple[tuple[Severity, str], ...] = ()
@@ -144,7 +148,7 @@ class Statistics:
             self._trim()
 
     def drop(self, cause: Drop, reason: str = '') -> None:
-        """Count a dropped frame, with the text of its error if it was bad."""
+        """Count a dropped frame, with the text of its error if it was bad or failed."""
         with self._lock:
             self._dropped[cause] += 1
             self._drops.append((self._clock(), cause, reason))
@@ -181,7 +185,8 @@ class Statistics:
                 age_ms=tuple(o.age_ms for o in outputs if o.age_ms is not None),
                 stages_ms=_medians([o.stages_ms for o in outputs]),
                 last_in_s=None if self._last_in_s is None else now_s - self._last_in_s,
-                bad=next((reason for _, cause, reason in reversed(drops) if cause is Drop.BAD), ''),
+                bad=_last_reason(drops, Drop.BAD),
+                failed=_last_reason(drops, Drop.FAILED),
                 n_lost=self._n_lost,
                 recently_lost=sum(n for _, n in self._losses),
                 notes=self.notes.current(),
@@ -198,6 +203,10 @@ class Statistics:
             self._drops.popleft()
         while self._losses and self._losses[0][0] < start_s:
             self._losses.popleft()
+
+
+def _last_reason(drops: list[tuple[float, Drop, str]], cause: Drop) -> str:
+    return next((reason for _, found, reason in reversed(drops) if found is cause), '')
 
 
 def _medians(frames: list[Mapping[str, float]]) -> dict[str, float]:

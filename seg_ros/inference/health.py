@@ -117,6 +117,10 @@ def _output_problems(now: Situation, summary: Summary) -> list[tuple[Severity, s
         problems.append((Severity.ERROR, f'bad images: {summary.bad}'))
     elif n_bad:
         problems.append((Severity.WARN, f'{n_bad} of {summary.recently_in} images bad: {summary.bad}'))
+    if n_failed := dropped.get(Drop.FAILED, 0):
+        severity = Severity.WARN if summary.recently_out else Severity.ERROR
+        text = f'{n_failed} of {summary.recently_in} images failed: {summary.failed}'
+        problems.append((severity, text))
     if n_too_old and not summary.recently_out:
         problems.append((Severity.WARN, f'all frames older than max_age_ms = {now.max_age_ms:g}'))
     if summary.recently_in and not summary.recently_out and not problems:

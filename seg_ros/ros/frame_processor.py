@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from seg_ros.arrays import UInt8Array
 from seg_ros.drawing.overlay import Overlay, draw_segments
-from seg_ros.errors import ImageError
+from seg_ros.errors import ImageError, SegRosError
 from seg_ros.images.messages import ImageReader
 from seg_ros.inference.drops import Drop, Statistics
 from seg_ros.inference.latency_budget import LatencyBudget
@@ -125,7 +125,8 @@ class FrameProcessor:
             self._statistics.drop(Drop.BAD, str(err))
             self._report_error(err)
         except Exception as err:  # noqa: BLE001 - whatever is wrong with this frame, the next may be good
-            self._statistics.drop(Drop.BAD, repr(err))
+            reason = str(err) if isinstance(err, SegRosError) else repr(err)
+            self._statistics.drop(Drop.FAILED, reason)
             self._report_error(err)
         else:
             if drop:

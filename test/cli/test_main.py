@@ -53,3 +53,15 @@ def test_info_says_what_is_in_a_file(model_file: Path, capsys: pytest.CaptureFix
     text = capsys.readouterr().out
     for words in ('enet', '128 x 96 pixels', 'bicyclist', 'CC0-1.0', 'fp32', '2 images of 72 x 54'):
         assert words in text
+
+
+def test_a_reader_that_has_read_enough_is_no_error() -> None:
+    program = 'import sys; from seg_ros.cli.main import main; sys.exit(main(["params"]))'
+    with subprocess.Popen(
+        [sys.executable, '-c', program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ''
+        assert process.wait() == 0

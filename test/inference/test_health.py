@@ -122,6 +122,18 @@ SILENT = replace(RUNNING, recently_out=0, age_ms=())
             '2 of 10 images bad: torn',
         ),
         (
+            ACTIVE,
+            replace(SILENT, recently_dropped={Drop.FAILED: 9}, failed='out of memory'),
+            Severity.ERROR,
+            '9 of 10 images failed: out of memory',
+        ),
+        (
+            ACTIVE,
+            replace(RUNNING, recently_dropped={Drop.FAILED: 1, Drop.BAD: 2}, bad='torn', failed='overflow'),
+            Severity.WARN,
+            '2 of 10 images bad: torn; 1 of 10 images failed: overflow',
+        ),
+        (
             replace(ACTIVE, max_age_ms=50.0),
             replace(SILENT, recently_dropped={Drop.TOO_OLD: 10}),
             Severity.WARN,
