@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 import yaml
 
+from seg_ros.bags.writer import BagWriter
 from seg_ros.classes import ClassSet
 from seg_ros.cli.main import COMMANDS, main
 from seg_ros.cli.options import find_recipe
@@ -92,6 +93,8 @@ SMALL: dict[str, list[str]] = {
     'seg_ros segment': FAST,
     'seg_ros segment to_label': [*FAST, '--model', 'lite_camvid'],
     'seg_ros evaluate': FAST,
+    'seg_ros evaluate-bag': FAST,
+    'seg_ros evaluate-bag labelled.mcap --labels-topic /camera/labels --models': ['--backend', 'onnxruntime'],
     'seg_ros evaluate-segments': ['--limit', '1', '--methods', 'slic', 'codes'],
     'seg_ros match': FAST,
     'seg_ros replay': [*FAST, '--every-frame', '--timeout', '60', '--limit', '2'],
@@ -289,6 +292,11 @@ def sandbox(tmp_path: Path, model_file: Path) -> Path:
         video.write(np.ascontiguousarray(image[..., ::-1]))
     video.release()
     assert main(['make-bag', str(tmp_path / 'photos'), '-o', str(tmp_path / 'drive.mcap')]) == 0
+    with BagWriter(tmp_path / 'labelled.mcap') as bag:
+        for index in range(2):
+            image, labels = drive[index]
+            bag.write_image('/camera/image_raw', image, (10 + index) * 10**8)
+            bag.write_image('/camera/labels', labels, (10 + index) * 10**8)
     shutil.copy(model_file, tmp_path / 'small.safetensors')
     (tmp_path / 'table.md').write_text('<!-- compression -->\n<!-- /compression -->\n')
     (tmp_path / 'benchmarks').symlink_to(ROOT / 'benchmarks')

@@ -120,13 +120,17 @@ class FrameIndex:
 
 
 def index_frames(
-    path: Path, topic: str | None = None, report: Callable[[int, int], None] = lambda done, total: None
+    path: Path,
+    topic: str | None = None,
+    labels_topic: str = '',
+    report: Callable[[int, int], None] = lambda done, total: None,
 ) -> FrameIndex:
     """Read a bag once and list the frames of an image topic.
 
     Args:
         path: Path of the bag.
         topic: Image topic; None = the only image topic.
+        labels_topic: Image topic with the true labels; '' = none.
         report: Called with the number of messages read and their expected number.
 
     Raises:
@@ -135,7 +139,7 @@ def index_frames(
     reader, encoding, size = ImageReader(), '', (0, 0)
     stamps, received = list[int](), list[int]()
     with BagReader(path) as bag:
-        images = bag.image_topic(topic)
+        images = bag.image_topic(topic, '/' + labels_topic.lstrip('/') if topic is None else '')
         for (stamp, _), message in _keyed(bag, images.name):
             stamps.append(stamp)
             received.append(message.received_ns)

@@ -249,7 +249,7 @@ def _read_problems(folder: Path, job: BagJob) -> list[BagProblem]:
 
 def _job(path: Path, request: Request) -> BagJob:
     return BagJob(
-        _index(path, request.topic),
+        _index(path, request),
         request.labels,
         request.systems,
         request.reference,
@@ -258,7 +258,7 @@ def _job(path: Path, request: Request) -> BagJob:
     )
 
 
-def _index(path: Path, topic: str | None) -> FrameIndex:
+def _index(path: Path, request: Request) -> FrameIndex:
     """Index a bag, with a bar of progress."""
     with tqdm(desc=f'indexing {bag_stem(path)}', unit='frame', disable=None, leave=False) as progress:
 
@@ -266,7 +266,7 @@ def _index(path: Path, topic: str | None) -> FrameIndex:
             progress.total = n_total
             progress.update(n_done - progress.n)
 
-        return index_frames(path, topic, report)
+        return index_frames(path, request.topic, request.labels.topic, report)
 
 
 def _names(paths: Sequence[Path]) -> dict[str, Path]:

@@ -106,15 +106,20 @@ class BagReader:
         """
         self.losses.add(self.path, f'{message.topic} at {message.received_ns} ns: {reason}', 1)
 
-    def image_topic(self, name: str | None = None) -> Topic:
+    def image_topic(self, name: str | None = None, without: str = '') -> Topic:
         """The only image topic, or the image topic with the given name.
 
         If only the compressed images of a camera were recorded, the name of its raw images finds them.
+
+        Args:
+            name: Name of the topic; None = the only image topic.
+            without: Image topic that does not count, such as one with labels.
 
         Raises:
             BagError: There is no such topic, or there are several; the message lists them.
         """
         images = [topic for topic in self.topics if topic.type in (IMAGE, COMPRESSED_IMAGE)]
+        images = [topic for topic in images if topic.name != without]
         if not images:
             raise BagError(f'bag {self.path} has no image topic; {self._content()}')
         listing = ', '.join(f'{t.name} ({t.type.rpartition("/")[2]}, {t.n_messages})' for t in images)

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
+from rclpy.duration import Duration
 from rclpy.node import Node
 
 from seg_ros.ros.endpoints import BOND
@@ -20,6 +21,9 @@ PERIOD_S = 0.25
 
 _TIMEOUT_S = 4.0
 """Time without heartbeats after which a peer counts as dead, as in nav2."""
+
+_FAREWELL_S = 0.1
+"""Longest wait until the peers have received the last message, in seconds."""
 
 
 class Bond:
@@ -49,6 +53,7 @@ class Bond:
             return
         if self._is_alive and self._node.context.ok():
             self._publish(is_active=False)
+            self._publisher.wait_for_all_acked(Duration(seconds=_FAREWELL_S))  # else it may get lost
         self._node.destroy_timer(self._timer)
         self._node.destroy_subscription(self._subscription)
         self._node.destroy_publisher(self._publisher)

@@ -51,6 +51,11 @@ def run(*words: str, **variables: str) -> tuple[int, list[str]]:
     return done.returncode, done.stdout.splitlines()
 
 
+def _take_signals() -> None:
+    """Shells that start this test in the background let it ignore SIGINT, which children inherit."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Process:
     """A node whose log can be read while it runs."""
 
@@ -63,6 +68,7 @@ class Process:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=_take_signals,
                 env={**environment(), 'PYTHONUNBUFFERED': '1'},
             )
 
