@@ -112,7 +112,7 @@ class FrameIndex:
         """
         reader, stop = copy.deepcopy(self.reader), self.n_frames if stop is None else stop
         with BagReader(self.path) as bag:
-            for index, (key, message) in enumerate(_keyed(bag, self.topic)):
+            for index, (key, message) in enumerate(keyed(bag, self.topic)):
                 if index >= stop:
                     return
                 if index >= start and (only is None or index in only):
@@ -140,7 +140,7 @@ def index_frames(
     stamps, received = list[int](), list[int]()
     with BagReader(path) as bag:
         images = bag.image_topic(topic, '/' + labels_topic.lstrip('/') if topic is None else '')
-        for (stamp, _), message in _keyed(bag, images.name):
+        for (stamp, _), message in keyed(bag, images.name):
             stamps.append(stamp)
             received.append(message.received_ns)
             if size == (0, 0) or _is_wide(encoding):
@@ -154,8 +154,8 @@ def index_frames(
     )
 
 
-def _keyed(bag: BagReader, topic: str) -> Iterator[tuple[Key, Message]]:
-    """Messages of a topic with their keys; messages without a stamp are recorded as losses of the bag."""
+def keyed(bag: BagReader, topic: str) -> Iterator[tuple[Key, Message]]:
+    """Messages of a topic with their keys. Messages without a stamp are recorded as losses of the bag."""
     seen: Counter[int] = Counter()
     for message in bag.messages(topic):
         try:

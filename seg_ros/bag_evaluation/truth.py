@@ -6,23 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-
 from seg_ros.arrays import UNLABELLED, UInt8Array
-from seg_ros.bag_evaluation.frames import BagFrame, FrameIndex, Key
+from seg_ros.bag_evaluation.frames import BagFrame, FrameIndex, Key, keyed
+from seg_ros.bag_evaluation.label_messages import labels_of
 from seg_ros.bags.image_names import bag_stem
-from seg_ros.bags.messages import Message, numbered
+from seg_ros.bags.messages import Message
 from seg_ros.bags.reader import BagReader
 from seg_ros.classes import ClassSet
 from seg_ros.datasets.label_images import read_labels
 from seg_ros.errors import BagError, DatasetError
 from seg_ros.images.files import IMAGE_SUFFIXES
-from seg_ros.images.messages import image_of
 
 _N_KEPT = 64
 """Number of labels that wait for their frame if the topics have different orders."""
 
-_GREY = ('mono8', '8UC1')
 _NUMBERS = re.compile(r'(\d+)(?:_(\d+))?$')
 _MILLISECONDS = 13
 """Number of digits of a time in milliseconds since 1970 in the names of seg_ros make-images."""
@@ -72,7 +69,7 @@ class TopicTruth:
     def labels(self, frame: BagFrame) -> UInt8Array | None:
         """See :class:`Truth`."""
         message = self._waiting.pop(frame.key, None) or self._find(frame.key)
-        return None if message is None else checked(_ids(message, self._classes), frame, self._classes)
+        return None if message is None else checked(labels_of(message, self._classes), frame, self._classes)
 
     def _find(self, key: Key) -> Message | None:
         while len(self._waiting) < _N_KEPT or self._newest < key:
@@ -88,7 +85,7 @@ class TopicTruth:
 
     def _read(self) -> Iterator[tuple[Key, Message]]:
         with BagReader(self._path) as bag:
-            yield from numbered(bag.messages(self.name))
+            yield from keyed(bag, self.name)
 
 
 class FolderTruth:
@@ -114,6 +111,7 @@ class FolderTruth:
             raise DatasetError(f'there is no folder of labels {folder}; choose one with --labels')
         self.name = str(folder)
         self._classes = classes
+        _check_classes(folder, classes)
         self._files = _match(folder, frames)
         if not self._files:
             raise DatasetError(
@@ -171,26 +169,17 @@ def checked(labels: UInt8Array, frame: BagFrame, classes: ClassSet) -> UInt8Arra
     return labels
 
 
-def _ids(message: Message, classes: ClassSet) -> UInt8Array:
-    """Class ids of a label message."""
-    content = message.decode()
-    image = image_of(content)
-    if getattr(content, 'encoding', '') in _GREY or bool((image[..., :1] == image).all()):
-        return np.ascontiguousarray(image[..., 0])
-    packed = image.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
-    ids = np.full(image.shape[:2], UNLABELLED, np.uint8)
-    is_known = packed == 0  # black is void
-    for row in classes.classes:
-        matches = packed == (row.colour[0] << 16) + (row.colour[1] << 8) + row.colour[2]
-        ids[matches] = row.id
-        is_known |= matches
-    if not is_known.all():
-        colour = image[~is_known][0].tolist()
-        raise DatasetError(
-            f'labels at {message.stamp_ns} ns hold the colour {colour}, which is not that of a class; '
-            'expected class ids (mono8), or the colours of the classes without compression losses'
-        )
-    return ids
+def _check_classes(folder: Path, classes: ClassSet) -> None:
+    """Refuse labels whose class file, in the folder or beside it, has other classes."""
+    for path in (folder / 'classes.yaml', folder.parent / 'classes.yaml'):
+        if path.is_file():
+            names = ClassSet.from_yaml(path).names
+            if names != classes.names:
+                raise DatasetError(
+                    f'{path} has the classes {", ".join(names)}, but the model {", ".join(classes.names)}; '
+                    'expected labels of the classes of the model'
+                )
+            return
 
 
 def _match(folder: Path, frames: FrameIndex) -> dict[int, Path]:

@@ -1,6 +1,7 @@
 """The command, from its words to its files and exit codes."""
 
 import json
+import shutil
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -106,6 +107,16 @@ def test_labels_of_another_size_are_reported(bag: Path, model_file: Path, tmp_pa
     assert '30x20' in reasons[0]
     assert '77' in reasons[1]
     assert results['bags'][0]['n_labelled'] == 0
+
+
+def test_labels_of_other_classes_are_refused(
+    bag: Path, labels: Path, model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / 'labels'
+    shutil.copytree(labels, folder)
+    (folder / 'classes.yaml').write_text('classes:\n  - {id: 0, name: lawn, colour: [1, 2, 3]}\n')
+    assert run(bag, model_file, tmp_path / 'out', '--labels', folder) == 1
+    assert 'lawn' in capsys.readouterr().err
 
 
 def test_the_schema_in_the_documents_is_that_of_the_results() -> None:
