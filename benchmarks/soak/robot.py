@@ -230,7 +230,9 @@ class Robot:
 
     def _spin(self) -> None:
         with suppress(ExternalShutdownException):
-            self._executor.spin()
+            while not self._is_over.is_set():
+                with suppress(InvalidHandle):  # a subscription was destroyed while it was waited for
+                    self._executor.spin()
 
     def _publish(self) -> None:
         due = time.monotonic()
