@@ -1,4 +1,4 @@
-"""How well the score of novelty separates other images from known ones, for docs/experiments/novelty.md.
+"""Separation of other images from known ones by the score of novelty, for docs/experiments/novelty.md.
 
 python benchmarks/novelty.py --model lite_camvid --known camvid/val ford_dashcam --unknown bsds500/images/val
 

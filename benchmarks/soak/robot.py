@@ -230,7 +230,7 @@ class Robot:
 
     def _spin(self) -> None:
         with suppress(ExternalShutdownException):
-            while not self._is_over.is_set():
+            while self.node.context.ok():
                 with suppress(InvalidHandle):  # a subscription was destroyed while it was waited for
                     self._executor.spin()
 

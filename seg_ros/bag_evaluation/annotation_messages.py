@@ -6,6 +6,7 @@ import numpy as np
 
 from seg_ros.arrays import UInt8Array, UInt64Array
 from seg_ros.bags.messages import COMPRESSED_IMAGE, message_types
+from seg_ros.inference.model_facts import model_facts
 from seg_ros.inference.segmenter import Segmenter
 from seg_ros.segments.listing import list_segments
 from seg_ros.segments.segments import Segments
@@ -78,23 +79,13 @@ def segments_cdr(
 
 def model_info_cdr(segmenter: Segmenter) -> bytes:
     """Serialized ``seg_ros/ModelInfo`` of a model."""
-    metadata, (height, width) = segmenter.model.metadata, segmenter.input_size
     class_info = message_types().types['seg_ros/msg/ClassInfo']
     return _cdr(
         MODEL_INFO_TYPE,
-        architecture=metadata.architecture,
-        path=str(segmenter.model.path),
-        digest=segmenter.model.digest,
-        quantization=segmenter.quantization,
-        backend=segmenter.backend_name,
-        device=str(segmenter.device),
-        input_height=height,
-        input_width=width,
-        n_parameters=segmenter.model.n_parameters,
-        licence=metadata.licence,
+        **model_facts(segmenter),
         classes=[
             class_info(id=c.id, name=c.name, colour=np.array(c.colour, np.uint8))
-            for c in metadata.classes.classes
+            for c in segmenter.classes.classes
         ],
     )
 

@@ -1,4 +1,4 @@
-"""ComparisonEntry with the results of an earlier evaluation."""
+"""Comparison with the results of an earlier evaluation."""
 
 from __future__ import annotations
 

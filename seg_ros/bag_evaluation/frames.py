@@ -6,7 +6,7 @@ depth of a camera, so that any part of the frames can be read alone with the sam
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,7 +123,6 @@ def index_frames(
     path: Path,
     topic: str | None = None,
     labels_topic: str = '',
-    report: Callable[[int, int], None] = lambda done, total: None,
 ) -> FrameIndex:
     """Read a bag once and list the frames of an image topic.
 
@@ -131,7 +130,6 @@ def index_frames(
         path: Path of the bag.
         topic: Image topic; None = the only image topic.
         labels_topic: Image topic with the true labels; '' = none.
-        report: Called with the number of messages read and their expected number.
 
     Raises:
         BagError: The bag cannot be read, has no such topic, or no message of it has a stamp.
@@ -145,7 +143,6 @@ def index_frames(
             received.append(message.received_ns)
             if size == (0, 0) or _is_wide(encoding):
                 encoding, size = _look(message, reader, encoding, size)
-            report(len(stamps), images.n_messages)
         losses = tuple(BagProblem(loss.problem, loss.n_messages) for loss in bag.losses.losses)
     if not stamps:
         raise BagError(f'bag {path} has no readable message of {images.name}')

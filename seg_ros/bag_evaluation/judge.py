@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import resource
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -69,7 +68,7 @@ def judge(request: Request, outcome: Outcome, command: Sequence[str]) -> Results
     """
     systems = [s for s in request.systems if any(s.key in bag.measures for bag in outcome.bags)]
     entries = [_system(system, request, outcome.bags) for system in systems]
-    comparisons = _comparisons(systems, outcome.bags)
+    comparisons = _comparisons(systems, outcome.bags, request.reference)
     failures = [FailureEntry(system=f.system, bag=f.bag, reason=f.reason) for f in outcome.failures]
     bags = [_bag(bag, request) for bag in outcome.bags]
     return Results(
@@ -117,6 +116,8 @@ def _quality(entry: SystemEntry) -> str:
         iou = entry.accuracy.mean_iou
         return f'{100 * (iou.value or 0):.1f} % mean IoU{_range(iou.low, iou.high)}'
     if entry.agreement and entry.agreement.pixels.value is not None:
+        if entry.agreement.reference == entry.name:
+            return 'the reference'
         pixels = entry.agreement.pixels
         return f'{100 * (pixels.value or 0):.1f} % of the pixels as {entry.agreement.reference}'
     return 'accuracy unknown, since no labels were given'
@@ -135,7 +136,7 @@ def _system(system: System, request: Request, bags: Sequence[BagOutcome]) -> Sys
     runs, frames = summary.all_runs(parts), summary.all_frames(parts)
     segmenter = loaded(system)
     facts = segmenter.as_json()
-    wall, cpu = float(np.sum(frames['total_ms'])), float(np.sum(frames['cpu_ms']))
+    wall, cpu = float(np.sum(frames['wall_ms'])), float(np.sum(frames['cpu_ms']))
     reference = request.reference.name if request.reference else ''
     times = frames['total_ms'].astype(np.float64)
     return SystemEntry(
@@ -158,7 +159,7 @@ def _system(system: System, request: Request, bags: Sequence[BagOutcome]) -> Sys
         latency_ms=summary.latency_of(frames),
         resources=ResourcesEntry(
             cpu_cores=round(cpu / wall, 2) if wall else None,
-            peak_memory_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+            peak_memory_mb=round(float(frames['memory_mb'].max()), 1),
         ),
         series=summary.series_of(parts, system.classes),
         latency_histogram=summary.histogram_of(times),
@@ -197,8 +198,13 @@ def _bag(bag: BagOutcome, request: Request) -> BagEntry:
     )
 
 
-def _comparisons(systems: Sequence[System], bags: Sequence[BagOutcome]) -> list[ComparisonEntry]:
-    """Differences of every system from the first, on the frames that both have."""
+def _comparisons(
+    systems: Sequence[System], bags: Sequence[BagOutcome], reference: System | None
+) -> list[ComparisonEntry]:
+    """Differences of every system from the first, on the frames that both have.
+
+    The reference agrees with itself, so its agreement is not compared.
+    """
     found = []
     for second in systems[1:]:
         first = systems[0]
@@ -207,7 +213,9 @@ def _comparisons(systems: Sequence[System], bags: Sequence[BagOutcome]) -> list[
         if not shared:
             continue
         ours, theirs = (summary.all_runs([bag.of(s) for bag in shared]) for s in (first, second))
-        found += _differences(first, second, ours, theirs)
+        entries = _differences(first, second, ours, theirs)
+        has_reference = reference is not None and reference.key in (first.key, second.key)
+        found += [entry for entry in entries if not (has_reference and entry.metric == 'agreement')]
     return found
 
 

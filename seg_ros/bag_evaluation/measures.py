@@ -73,7 +73,9 @@ def frame_shapes(n_classes: int) -> dict[str, tuple[int, ...]]:
         'shares': (n_classes + 1,),
         'times_ms': (len(STAGES),),
         'total_ms': (),
+        'wall_ms': (),
         'cpu_ms': (),
+        'memory_mb': (),
     }
 
 
@@ -133,15 +135,7 @@ class PartMeasures:
         if self.descriptors is not None:
             arrays['descriptors'] = self.descriptors
         np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_name(path.name + '.part')
-            part.write_bytes(content.getvalue())
-            part.replace(path)
-        except OSError as err:
-            raise SegRosError(
-                f'{path} cannot be written: {err}; free some space, or choose another -o'
-            ) from err
+        write_whole(path, content.getvalue())
 
     @classmethod
     def load(cls, path: Path, n_classes: int, *, descriptors: bool = False) -> PartMeasures | None:
@@ -161,6 +155,21 @@ class PartMeasures:
             return None
         found = cls(runs, frames, described)
         return found if _fits(found, n_classes) else None
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file, which appears whole or not at all; missing folders are made.
+
+    Raises:
+        SegRosError: It cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(path.name + '.part')
+        part.write_bytes(content)
+        part.replace(path)
+    except OSError as err:
+        raise SegRosError(f'{path} cannot be written: {err}; free some space, or choose another -o') from err
 
 
 class RunCounter:

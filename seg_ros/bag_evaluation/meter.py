@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from dataclasses import dataclass
 from functools import cached_property
@@ -75,14 +76,23 @@ class SystemMeter:
         self._tracker = Tracker()
         self._last: _Past | None = None
         self._last_index = -2
+        self._segmented: tuple[BagFrame, _Timed] | None = None
 
     def look(self, view: FrameView) -> None:
         """Segment a frame only as the one before the next."""
-        self._remember(view, self._segment(view)[0])
+        self._tracker.forget()
+        prediction = self._segment(view.frame, view.image).prediction
+        self._last, self._last_index = _Past(prediction, self._numbers(prediction)), view.frame.index
+
+    def labels(self, frame: BagFrame, image: UInt8Array) -> UInt8Array:
+        """Labels of a frame that is measured next; it is segmented once for both."""
+        self._segmented = frame, self._segment(frame, image)
+        return self._segmented[1].prediction.labels
 
     def measure(self, view: FrameView, run: RunCounter) -> dict[str, object]:
         """Segment a frame, add its counts to a run, and return its values by name."""
-        prediction, total_ms, cpu_ms = self._segment(view)
+        timed = self._segment(view.frame, view.image)
+        prediction = timed.prediction
         before = self._last if view.before is not None and self._last_index == view.frame.index - 1 else None
         if before is None:
             self._tracker.forget()
@@ -94,21 +104,20 @@ class SystemMeter:
         values |= _changes(prediction, numbers, before, view, run)
         times = prediction.times
         values['times_ms'] = [getattr(times, f'{stage}_ms') for stage in STAGES]
-        values['total_ms'], values['cpu_ms'] = total_ms, cpu_ms
+        values |= {'total_ms': timed.labels_ms, 'wall_ms': timed.wall_ms, 'cpu_ms': timed.cpu_ms}
+        values['memory_mb'] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         self._last, self._last_index = _Past(prediction, numbers), view.frame.index
         return values
 
-    def _remember(self, view: FrameView, prediction: Prediction) -> None:
-        self._tracker.forget()
-        self._last, self._last_index = _Past(prediction, self._numbers(prediction)), view.frame.index
-
-    def _segment(self, view: FrameView) -> tuple[Prediction, float, float]:
-        """Prediction, time for its labels, and time of the processor, in milliseconds."""
-        cpu, wall = time.process_time(), time.perf_counter()
-        prediction = self._segmenter(view.image, confidence=True, segments=self._has_codes)
-        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        aside = 0.0 if self._segmenter.options.refinement > 0 else prediction.times.segments_ms
-        return prediction, 1e3 * wall - aside, 1e3 * cpu
+    def _segment(self, frame: BagFrame, image: UInt8Array) -> _Timed:
+        """Segment a frame, unless :meth:`labels` has done so."""
+        if self._segmented is not None and self._segmented[0] is frame:
+            return self._segmented[1]
+        cpu_s, wall_s = time.process_time(), time.perf_counter()
+        prediction = self._segmenter(image, confidence=True, segments=self._has_codes)
+        wall_ms, cpu_ms = 1e3 * (time.perf_counter() - wall_s), 1e3 * (time.process_time() - cpu_s)
+        aside_ms = 0.0 if self._segmenter.options.refinement > 0 else prediction.times.segments_ms
+        return _Timed(prediction, wall_ms - aside_ms, wall_ms, cpu_ms)
 
     def _numbers(self, prediction: Prediction) -> UInt64Array | None:
         if prediction.segments is None:
@@ -149,6 +158,16 @@ class SystemMeter:
         agreement = confusion_matrix(view.reference, prediction.labels, self._n_classes)
         run.add('agreement', agreement)
         return pixel_accuracy(agreement)
+
+
+@dataclass(frozen=True)
+class _Timed:
+    """A prediction, the time for its labels, the time for all of it, and its processor time, in ms."""
+
+    prediction: Prediction
+    labels_ms: float
+    wall_ms: float
+    cpu_ms: float
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,7 +58,7 @@ class BagJob:
         """Number of parts."""
         return -(-self.frames.n_frames // self.frames_per_part)
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Name for files that changes whenever the measures may change."""
         content = [
@@ -172,7 +172,8 @@ class _Walk:
     def __init__(self, job: BagJob, systems: Sequence[System]) -> None:
         self._systems, self._frames_per_run = systems, job.frames_per_run
         self._meters = [SystemMeter(loaded(system)) for system in systems]
-        self._reference = loaded(job.reference) if job.reference else None
+        meters = dict(zip([system.key for system in systems], self._meters, strict=True))
+        self._reference = _reference_of(job, meters)
         self._truth = job.labels.open(job.frames, systems[0].classes)
         self._before: FrameView | None = None
 
@@ -194,11 +195,23 @@ class _Walk:
             return
         before = self._before if self._before and follows(self._before.frame, frame) else None
         truth = _labels_of(frame, self._truth, part)
-        reference = self._reference(frame.image, segments=False).labels if self._reference else None
+        reference = self._reference(frame, frame.image) if self._reference else None
         view = FrameView(frame, frame.image, truth, reference, before)
         for meter, runs, values in zip(self._meters, part.runs, part.values, strict=True):
             values.append(meter.measure(view, runs[-1]))
         self._before = view.without_past()
+
+
+def _reference_of(
+    job: BagJob, meters: Mapping[str, SystemMeter]
+) -> Callable[[BagFrame, UInt8Array], UInt8Array] | None:
+    """Function that gives the labels of the reference; a reference that is measured too runs once."""
+    if job.reference is None:
+        return None
+    if job.reference.key in meters:
+        return meters[job.reference.key].labels
+    segmenter = loaded(job.reference)
+    return lambda frame, image: segmenter(image, segments=False).labels
 
 
 def _labels_of(frame: BagFrame, truth: Truth | None, part: _Part) -> UInt8Array | None:

@@ -209,7 +209,7 @@ class ComparisonEntry(Struct, kw_only=True, frozen=True):
 
 
 class BaselineEntry(Struct, kw_only=True, frozen=True):
-    """ComparisonEntry with the results of an earlier evaluation."""
+    """Comparison with the results of an earlier evaluation."""
 
     path: str
     comparisons: list[ComparisonEntry]

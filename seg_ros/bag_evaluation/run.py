@@ -9,15 +9,15 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from tqdm import tqdm
 
 from seg_ros.bag_evaluation.frames import BagProblem, FrameIndex, index_frames
-from seg_ros.bag_evaluation.measures import PART_LENGTH, RUN_LENGTH, PartMeasures
-from seg_ros.bag_evaluation.parts import BagJob, PartResult, evaluate_parts
+from seg_ros.bag_evaluation.measures import PART_LENGTH, RUN_LENGTH, PartMeasures, write_whole
+from seg_ros.bag_evaluation.parts import BagJob, PartResult, evaluate_parts, loaded
 from seg_ros.bag_evaluation.summary import BagMeasures
 from seg_ros.bag_evaluation.systems import System, SystemFailure
 from seg_ros.bag_evaluation.truth import LabelSource
@@ -26,14 +26,12 @@ from seg_ros.errors import SegRosError, UnavailableError
 
 log = logging.getLogger(__name__)
 
-_GROUP = 4
-"""Number of neighbouring parts in one task of a worker."""
 _N_LISTED = 20
 
 
 @dataclass(frozen=True)
 class Request:
-    """What to evaluate.
+    """Bags, systems and labels of an evaluation.
 
     Attributes:
         bags: Paths of the bags.
@@ -102,23 +100,43 @@ class Outcome:
     """Measures of all bags.
 
     Attributes:
+        request: Request, with the systems that could be loaded.
         bags: Evaluated bags.
         failures: Bags or systems that could not be evaluated.
     """
 
+    request: Request
     bags: list[BagOutcome] = field(default_factory=list)
     failures: list[SystemFailure] = field(default_factory=list)
 
 
-TaskRunner = Callable[
-    [Sequence[PartTask], Callable[[int], object]], Iterator[tuple[PartTask, 'PartResult | SegRosError']]
-]
-"""Runs tasks; yields the result of each part, or the error of a task. The function counts finished frames."""
+Index = tuple[Path, BagJob | SegRosError]
+"""A bag, and its index or the reason why it has none."""
+Result = tuple[PartTask, PartResult | SegRosError]
+"""A task and the result of one of its parts, or the reason why the task ended."""
 
 
-def run_here(
-    tasks: Sequence[PartTask], report: Callable[[int], object]
-) -> Iterator[tuple[PartTask, PartResult | SegRosError]]:
+@dataclass(frozen=True)
+class Workers:
+    """Processes that do the work.
+
+    Attributes:
+        index: Indexes bags; calls the second argument after each of them.
+        run: Runs tasks and yields each part; calls the second argument with numbers of finished frames.
+    """
+
+    index: Callable[[Request, Callable[[int], object]], Iterator[Index]]
+    run: Callable[[Sequence[PartTask], Callable[[int], object]], Iterator[Result]]
+
+
+def index_here(request: Request, report: Callable[[int], object]) -> Iterator[Index]:
+    """Index the bags one after the other in this process."""
+    for path in dict.fromkeys(request.bags):
+        yield path, index_bag(request, path)
+        report(1)
+
+
+def run_here(tasks: Sequence[PartTask], report: Callable[[int], object]) -> Iterator[Result]:
     """Run tasks one after the other in this process."""
     for task in tasks:
         try:
@@ -128,54 +146,103 @@ def run_here(
             yield task, err
 
 
-def evaluate(request: Request, run: TaskRunner = run_here, *, group: int = 0) -> Outcome:
+HERE = Workers(index_here, run_here)
+"""This process alone."""
+
+
+def index_bag(request: Request, path: Path) -> BagJob | SegRosError:
+    """Index a bag and look for its labels; returns the reason if that is not possible."""
+    try:
+        frames = index_frames(path, request.topic, request.labels.topic)
+        request.labels.open(frames, request.systems[0].classes)
+    except SegRosError as err:
+        return err
+    lengths = request.frames_per_part, request.frames_per_run
+    return BagJob(frames, request.labels, request.systems, request.reference, *lengths)
+
+
+def evaluate(request: Request, workers: Workers = HERE, *, group: int = 0) -> Outcome:
     """Evaluate systems on bags.
 
     Args:
-        request: What to evaluate.
-        run: Runs the tasks.
+        request: Bags, systems and labels.
+        workers: Processes that do the work.
         group: Maximum number of parts in a task; 0 = no limit.
 
     Returns:
-        Measures of all bags that could be read.
+        Measures of all bags that could be read, by all systems that could be loaded.
 
     Raises:
-        SegRosError: No bag can be evaluated; the message is that of the first.
+        SegRosError: No bag or no system can be evaluated; the message is that of the first.
     """
-    outcome, jobs, first = Outcome(), dict[str, BagJob](), None
-    for name, path in _names(request.bags).items():
-        try:
-            jobs[name] = _job(path, request)
-            request.labels.open(jobs[name].frames, request.systems[0].classes)
-        except SegRosError as err:
-            jobs.pop(name, None)
-            first = first or err
-            log.error('%s: %s', name, err)
-            outcome.failures.append(SystemFailure('', name, str(err)))
-    if not jobs:
-        raise first or UnavailableError('no bag was given')
+    outcome = Outcome(request)
+    request = outcome.request = _loadable(request, outcome)
+    jobs = _index(request, workers, outcome)
     tasks = [task for job in jobs.values() for task in _missing(job, request.folder, group)]
-    _run_tasks(jobs, tasks, request, run, outcome)
+    _run_tasks(jobs, tasks, request, workers, outcome)
     for name, job in jobs.items():
         bag = _collect(name, job, request)
         if bag.measures:
             outcome.bags.append(bag)
     if not outcome.bags:
-        raise first or UnavailableError(
-            '; '.join(f.reason for f in outcome.failures) or 'nothing was measured'
-        )
+        raise UnavailableError('; '.join(f.reason for f in outcome.failures) or 'nothing was measured')
     return outcome
 
 
+def _loadable(request: Request, outcome: Outcome) -> Request:
+    """The request with the systems that can be loaded; the others are failures.
+
+    If one of them was the reference, the first of the others takes its place.
+    """
+    found, first = list[System](), None
+    for system in request.systems:
+        try:
+            loaded(system)
+            found.append(system)
+        except SegRosError as err:
+            first = first or err
+            log.error('%s: %s', system.name, err)
+            outcome.failures.append(SystemFailure(system.name, '', str(err)))
+    if not found:
+        raise first or UnavailableError('no model was given; choose one with --models')
+    reference = request.reference
+    if reference is not None and reference in request.systems and reference not in found:
+        reference = found[0] if len(found) > 1 else None
+    return replace(request, systems=tuple(found), reference=reference)
+
+
+def _index(request: Request, workers: Workers, outcome: Outcome) -> dict[str, BagJob]:
+    """Indexed bags by name; the others are failures.
+
+    Raises:
+        SegRosError: No bag can be indexed.
+    """
+    names = {path: name for name, path in _names(request.bags).items()}
+    with tqdm(total=len(names), desc='indexing', unit='bag', disable=None, leave=False) as progress:
+        found = dict(workers.index(request, progress.update))
+    jobs, first = dict[str, BagJob](), None
+    for path, name in names.items():
+        job = found[path]
+        if isinstance(job, BagJob):
+            jobs[name] = job
+            continue
+        first = first or job
+        log.error('%s: %s', name, job)
+        outcome.failures.append(SystemFailure('', name, str(job)))
+    if not jobs:
+        raise first or UnavailableError('no bag was given')
+    return jobs
+
+
 def _run_tasks(
-    jobs: dict[str, BagJob], tasks: Sequence[PartTask], request: Request, run: TaskRunner, outcome: Outcome
+    jobs: dict[str, BagJob], tasks: Sequence[PartTask], request: Request, workers: Workers, outcome: Outcome
 ) -> None:
     names = {id(job): name for name, job in jobs.items()}
     total = sum(job.frames.n_frames for job in jobs.values())
     left = sum(task.n_frames for task in tasks)
     failed = set[int]()
     with tqdm(total=total, initial=total - left, desc='evaluating', unit='frame', disable=None) as progress:
-        for task, result in run(tasks, progress.update):
+        for task, result in workers.run(tasks, progress.update):
             if isinstance(result, SegRosError):
                 name = names[id(task.job)]
                 if id(task.job) not in failed:
@@ -231,8 +298,7 @@ def _collect(name: str, job: BagJob, request: Request) -> BagOutcome:
 def _save_problems(folder: Path, job: BagJob, result: PartResult) -> None:
     path = folder / job.key / 'problems' / f'{result.part:06}.json'
     if result.n_problems:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps([result.n_problems, result.problems]))
+        write_whole(path, json.dumps([result.n_problems, result.problems]).encode())
 
 
 def _read_problems(folder: Path, job: BagJob) -> list[BagProblem]:
@@ -245,28 +311,6 @@ def _read_problems(folder: Path, job: BagJob) -> list[BagProblem]:
     losses = [BagProblem(line, 1) for line in lines]
     n_more = n_problems - len(losses)
     return losses + ([BagProblem('further frames or labels that cannot be used', n_more)] if n_more else [])
-
-
-def _job(path: Path, request: Request) -> BagJob:
-    return BagJob(
-        _index(path, request),
-        request.labels,
-        request.systems,
-        request.reference,
-        request.frames_per_part,
-        request.frames_per_run,
-    )
-
-
-def _index(path: Path, request: Request) -> FrameIndex:
-    """Index a bag, with a bar of progress."""
-    with tqdm(desc=f'indexing {bag_stem(path)}', unit='frame', disable=None, leave=False) as progress:
-
-        def report(n_done: int, n_total: int) -> None:
-            progress.total = n_total
-            progress.update(n_done - progress.n)
-
-        return index_frames(path, request.topic, request.labels.topic, report)
 
 
 def _names(paths: Sequence[Path]) -> dict[str, Path]:

@@ -54,7 +54,7 @@ class SecondPass:
 
     Attributes:
         system: System whose results are shown.
-        reference: System to compare with where there are no true labels; None = none.
+        reference: System to compare with where true labels are missing; None = no comparison.
         annotated: Path of the annotated bag for the name of a bag; None = no annotated bags.
         report: Called with the number of frames read since the last call.
         gallery: Frames for the report, in the order of the bags.

@@ -54,7 +54,7 @@ def parse_limits(texts: Sequence[str], option: str) -> dict[str, float]:
             raise ParameterError(f"{option} is '{text}'; expected FIGURE=NUMBER, such as mean_iou=0.6")
         if SHORT_NAMES.get(name.strip(), name.strip()).partition('.')[0] not in SystemEntry.__struct_fields__:
             raise ParameterError(
-                f"{option}: there is no figure '{name.strip()}'; short names: {', '.join(SHORT_NAMES)}"
+                f"{option}: '{name.strip()}' is not a figure; short names: {', '.join(SHORT_NAMES)}"
             )
     return limits
 
@@ -70,7 +70,7 @@ def check_limits(
         above: Figure -> value that it must not exceed.
 
     Raises:
-        ParameterError: There is no such figure.
+        ParameterError: A name is not that of a figure.
     """
     found = []
     kinds: list[tuple[Kind, Mapping[str, float]]] = [('below', below), ('above', above)]
@@ -91,7 +91,7 @@ def figure(system: SystemEntry, name: str) -> float | None:
     """A figure of a system by its short name, or by its place such as ``accuracy.class_iou.road``.
 
     Raises:
-        ParameterError: There is no such figure.
+        ParameterError: A name is not that of a figure.
     """
     steps = SHORT_NAMES.get(name, name).split('.')
     value: Any = msgspec.to_builtins(system)
@@ -102,7 +102,7 @@ def figure(system: SystemEntry, name: str) -> float | None:
             known = ', '.join(value) if isinstance(value, dict) else 'nothing'
             at = '.'.join(steps[:number]) or 'a system'
             raise ParameterError(
-                f"there is no figure '{name}'; {at} has {known}; short names: {', '.join(SHORT_NAMES)}"
+                f"'{name}' is not a figure; {at} has {known}; short names: {', '.join(SHORT_NAMES)}"
             )
         value = value[step]
     if isinstance(value, dict) and 'value' in value:

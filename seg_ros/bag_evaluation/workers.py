@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from seg_ros.bag_evaluation.parts import PartResult, evaluate_parts
-from seg_ros.bag_evaluation.run import PartTask, TaskRunner
+from seg_ros.bag_evaluation.run import Index, PartTask, Request, Result, Workers, index_bag
 from seg_ros.errors import SegRosError, UnavailableError
 
 PARTS_PER_TASK = 4
@@ -17,8 +18,8 @@ _RETRIES = 3
 
 
 @contextmanager
-def dask_workers(n_workers: int = 0, scheduler: str = '', timeout_s: float = 20.0) -> Iterator[TaskRunner]:
-    """A runner whose tasks run on the workers of Dask.
+def dask_workers(n_workers: int = 0, scheduler: str = '', timeout_s: float = 20.0) -> Iterator[Workers]:
+    """Workers of Dask.
 
     A task whose worker dies runs again on another worker, up to three times. Workers need the same files
     under the same paths, and the same release of seg_ros.
@@ -51,31 +52,48 @@ def dask_workers(n_workers: int = 0, scheduler: str = '', timeout_s: float = 20.
                 f'the scheduler {scheduler or "on this computer"} does not answer ({err}); check --scheduler'
             ) from err
         try:
-            yield lambda tasks, report: _run(client, tasks, report)
+            yield Workers(partial(_index, client), partial(_run, client))
         finally:
             client.close()
             if cluster is not None:
                 cluster.close()
 
 
-def _run(
-    client: Any, tasks: Sequence[PartTask], report: Callable[[int], object]
-) -> Iterator[tuple[PartTask, PartResult | SegRosError]]:
+def _index(client: Any, request: Request, report: Callable[[int], object]) -> Iterator[Index]:
+    """Index the bags, in the order in which they are done."""
+    calls = {path: (index_bag, request, path) for path in dict.fromkeys(request.bags)}
+    for path, found in _results(client, calls):
+        report(1)
+        yield path, found
+
+
+def _run(client: Any, tasks: Sequence[PartTask], report: Callable[[int], object]) -> Iterator[Result]:
     """Results in the order in which they come."""
+    calls = {number: (_work, task) for number, task in enumerate(tasks)}
+    for number, found in _results(client, calls):
+        task = tasks[number]
+        if isinstance(found, SegRosError):
+            yield task, found
+            continue
+        for result in found:
+            report(task.job.part_length(result.part))
+            yield task, result
+
+
+def _results(client: Any, calls: Mapping[Any, tuple[Any, ...]]) -> Iterator[tuple[Any, Any]]:
+    """Keys of calls with their results, or the error of those that failed."""
     as_completed: Any = importlib.import_module('distributed').as_completed
-    futures = {client.submit(_work, task, pure=False, retries=_RETRIES): task for task in tasks}
+    futures = {client.submit(*call, pure=False, retries=_RETRIES): key for key, call in calls.items()}
     try:
         for future in as_completed(list(futures)):
-            task = futures[future]
             error = future.exception()
-            if error is not None:
-                known = error if isinstance(error, SegRosError) else None
-                yield task, known or SegRosError(f'its workers failed {_RETRIES} times: {error!r}')
-                continue
-            for result in future.result():
-                report(task.job.part_length(result.part))
-                yield task, result
-            future.release()
+            if error is None:
+                yield futures[future], future.result()
+                future.release()
+            elif isinstance(error, SegRosError):
+                yield futures[future], error
+            else:
+                yield futures[future], SegRosError(f'its workers failed {_RETRIES} times: {error!r}')
     finally:
         client.cancel(list(futures))
 

@@ -32,7 +32,7 @@ class BagWriter:
     """Writes an MCAP file; a context manager. Until it is closed, the bag is in the file ``<path>.part``.
 
     Args:
-        path: Path of the file.
+        path: Path of the file; missing folders are made.
         overwrite: Whether an existing file may be replaced.
         keep_unfinished: Whether an error inside the context leaves a readable bag instead of no bag.
         compression: Compression of the chunks: 'zstd', or '' = none.
@@ -59,6 +59,7 @@ class BagWriter:
         self._times_ns: tuple[int, int] | None = None
         self._is_wanted, self._keep_unfinished = True, keep_unfinished
         with self._checked():
+            self._part.parent.mkdir(parents=True, exist_ok=True)
             self._writer = McapWriter(self._part, compression)
 
     @property

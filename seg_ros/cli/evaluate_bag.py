@@ -17,13 +17,13 @@ from seg_ros.cli.options import (
     check_at_least,
     settings_from,
 )
-from seg_ros.errors import ParameterError
+from seg_ros.errors import ParameterError, SegRosError
 from seg_ros.quantization.levels import QUANTIZATIONS
 
 if TYPE_CHECKING:
-    from seg_ros.bag_evaluation.results import Results
-    from seg_ros.bag_evaluation.run import Outcome, Request, TaskRunner
-    from seg_ros.bag_evaluation.systems import SystemFailure
+    from seg_ros.bag_evaluation.results import LiveEntry, Results
+    from seg_ros.bag_evaluation.run import Outcome, Request, Workers
+    from seg_ros.bag_evaluation.systems import System, SystemFailure
 
 BELOW_LIMIT = 2
 """Exit code if a figure does not keep its limit."""
@@ -126,11 +126,11 @@ def run(arguments: argparse.Namespace) -> int:
     _check(arguments)
     request, failures = _request(arguments)
     try:
-        with _runner(arguments) as runner:
+        with _workers(arguments) as workers:
             group = PARTS_PER_TASK if arguments.workers or arguments.scheduler else 0
-            outcome = evaluate(request, runner, group=group)
+            outcome = evaluate(request, workers, group=group)
         outcome.failures += failures
-        results = _finish(arguments, request, outcome, below, above)
+        results = _finish(arguments, outcome, below, above)
     except KeyboardInterrupt:
         print(f'interrupted; the same command goes on where it ended: {request.folder}', file=sys.stderr)
         return 130
@@ -180,20 +180,19 @@ def _request(arguments: argparse.Namespace) -> tuple[Request, list[SystemFailure
 
 
 @contextmanager
-def _runner(arguments: argparse.Namespace) -> Iterator[TaskRunner]:
-    from seg_ros.bag_evaluation.run import run_here
+def _workers(arguments: argparse.Namespace) -> Iterator[Workers]:
+    from seg_ros.bag_evaluation.run import HERE
     from seg_ros.bag_evaluation.workers import dask_workers
 
     if arguments.workers or arguments.scheduler:
-        with dask_workers(arguments.workers, arguments.scheduler) as runner:
-            yield runner
+        with dask_workers(arguments.workers, arguments.scheduler) as workers:
+            yield workers
     else:
-        yield run_here
+        yield HERE
 
 
 def _finish(
     arguments: argparse.Namespace,
-    request: Request,
     outcome: Outcome,
     below: dict[str, float],
     above: dict[str, float],
@@ -208,9 +207,10 @@ def _finish(
     from seg_ros.bag_evaluation.thresholds import check_limits, write_junit
     from seg_ros.reports.bag_report import write_bag_report
 
-    results = judge(request, outcome, ['seg_ros', 'evaluate-bag', *sys.argv[2:]])
+    request = outcome.request
+    results = judge(request, outcome, ['seg_ros', *arguments.words])
     if arguments.live:
-        results = _live(arguments, outcome, request, results)
+        results = _live(arguments, outcome, results)
     if arguments.baseline:
         results = replace(results, baseline=compare_with_baseline(results, arguments.baseline))
     results = replace(results, thresholds=check_limits(results, below, above))
@@ -226,41 +226,45 @@ def _finish(
     return results
 
 
-def _live(arguments: argparse.Namespace, outcome: Outcome, request: Request, results: Results) -> Results:
-    """Results with those of the real node."""
+def _live(arguments: argparse.Namespace, outcome: Outcome, results: Results) -> Results:
+    """Results with those of the real node; a system that cannot be replayed is a failure."""
     from msgspec.structs import replace
 
+    from seg_ros.bag_evaluation.results import FailureEntry
+
+    systems = {system.name: system for system in outcome.request.systems}
+    entries, failures = [], list(results.failures)
+    for entry in results.systems:
+        try:
+            live = _live_entry(arguments.output / 'live', outcome, systems[entry.name])
+        except SegRosError as err:
+            live = None
+            failures.append(FailureEntry(system=f'{entry.name} live', bag='', reason=str(err)))
+        entries.append(replace(entry, live=live))
+    return replace(results, systems=entries, failures=failures)
+
+
+def _live_entry(folder: Path, outcome: Outcome, system: System) -> LiveEntry:
     from seg_ros.bag_evaluation.results import LiveEntry, Percentiles
     from seg_ros.replay.live import LiveMeasures, evaluate_live
     from seg_ros.replay.options import ReplayOptions
 
-    settings = {system.name: system.settings for system in request.systems}
-    folder = arguments.output / 'live'
-    folder.mkdir(parents=True, exist_ok=True)
-    entries = []
-    for entry in results.systems:
-        measures = [
-            evaluate_live(
-                bag.frames.path,
-                folder / f'{bag.name}-{entry.name.replace(" ", "_")}.mcap',
-                settings[entry.name],
-                ReplayOptions(),
-                topic=bag.frames.topic,
-                overwrite=True,
-            )
-            for bag in outcome.bags
-        ]
-        total = LiveMeasures.total(measures)
-        live = LiveEntry(
-            frames_in=total.frames_in,
-            frames_out=total.frames_out,
-            age_ms=Percentiles(**total.age_ms) if total.age_ms else None,
-            drops=total.drops,
-            cpu_cores=total.resources.cpu_cores if total.resources else None,
-            peak_memory_mb=total.resources.peak_memory_mb if total.resources else None,
+    measures = []
+    for bag in outcome.bags:
+        recording = folder / f'{bag.name}-{system.name.replace(" ", "_")}.mcap'
+        path, topic = bag.frames.path, bag.frames.topic
+        measures.append(
+            evaluate_live(path, recording, system.settings, ReplayOptions(), topic=topic, overwrite=True)
         )
-        entries.append(replace(entry, live=live))
-    return replace(results, systems=entries)
+    total = LiveMeasures.total(measures)
+    return LiveEntry(
+        frames_in=total.frames_in,
+        frames_out=total.frames_out,
+        age_ms=Percentiles(**total.age_ms) if total.age_ms else None,
+        drops=total.drops,
+        cpu_cores=total.resources.cpu_cores if total.resources else None,
+        peak_memory_mb=total.resources.peak_memory_mb if total.resources else None,
+    )
 
 
 def _print(results: Results, folder: Path) -> None:

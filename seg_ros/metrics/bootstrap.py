@@ -194,7 +194,7 @@ def _total(runs: Counts, statistic: Statistic) -> float:
 
 
 def _weights(n_runs: int, n_samples: int, seed: int) -> Float64Array:
-    """How often each run is drawn in each sample, (B, R)."""
+    """Number of times that each run is drawn in each sample, (B, R)."""
     if n_samples < 1:
         raise ParameterError(f'n_samples is {n_samples}; expected 1 or more')
     if not n_runs:

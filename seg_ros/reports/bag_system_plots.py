@@ -137,7 +137,7 @@ def _is_free(
 
 
 def latency_histogram(systems: Sequence[Mapping[str, Any]]) -> Markup | None:
-    """How often frames took how long; one outline for each system."""
+    """Histogram of the latency of frames, one outline for each system."""
     measured = [(k, *_histogram(system)) for k, system in enumerate(systems)]
     measured = [(k, edges, parts) for k, edges, parts in measured if parts]
     if not measured:

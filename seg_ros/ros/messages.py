@@ -16,6 +16,7 @@ from std_msgs.msg import Header
 from seg_ros.arrays import UInt8Array, UInt64Array
 from seg_ros.errors import ImageError
 from seg_ros.inference.health import Verdict
+from seg_ros.inference.model_facts import model_facts
 from seg_ros.inference.segmenter import Segmenter
 from seg_ros.msg import ClassInfo, ModelInfo, SegmentCode, SegmentCodeArray
 from seg_ros.segments.listing import ID_LIMIT as ID_LIMIT
@@ -41,20 +42,9 @@ def label_info_type() -> Any:
 
 def model_info(segmenter: Segmenter) -> ModelInfo:
     """Description of the running model, for ``~/model_info``."""
-    metadata = segmenter.model.metadata
-    height, width = segmenter.input_size
     return ModelInfo(
-        architecture=metadata.architecture,
-        path=str(segmenter.model.path),
-        digest=segmenter.model.digest,
-        quantization=segmenter.quantization,
-        backend=segmenter.backend_name,
-        device=str(segmenter.device),
-        input_height=height,
-        input_width=width,
-        n_parameters=segmenter.model.n_parameters,
-        licence=metadata.licence,
-        classes=[ClassInfo(id=c.id, name=c.name, colour=c.colour) for c in metadata.classes.classes],
+        **model_facts(segmenter),
+        classes=[ClassInfo(id=c.id, name=c.name, colour=c.colour) for c in segmenter.classes.classes],
     )
 
 

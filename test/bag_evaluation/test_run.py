@@ -11,7 +11,7 @@ from seg_ros.bag_evaluation.judge import judge
 from seg_ros.bag_evaluation.measures import PartMeasures
 from seg_ros.bag_evaluation.parts import PartResult
 from seg_ros.bag_evaluation.results import json_schema, read_results, write_results
-from seg_ros.bag_evaluation.run import PartTask, Request, evaluate, part_path, run_here
+from seg_ros.bag_evaluation.run import HERE, PartTask, Request, evaluate, part_path, run_here
 from seg_ros.bag_evaluation.systems import System
 from seg_ros.errors import BagError, SegRosError
 from seg_ros.inference.segmenter import Segmenter
@@ -72,7 +72,7 @@ def test_resuming_gives_the_same_digits(
             yield item
 
     with pytest.raises(KeyboardInterrupt):
-        evaluate(request, interrupted)
+        evaluate(request, dataclasses.replace(HERE, run=interrupted))
     n_left = []
 
     def watched(
@@ -84,10 +84,10 @@ def test_resuming_gives_the_same_digits(
 
     damaged = part_path(request.folder, whole.bags[0].job, systems[0].key, 0)
     assert damaged.exists()
-    resumed = evaluate(request, watched)
+    resumed = evaluate(request, dataclasses.replace(HERE, run=watched))
     assert n_left == [16]
     damaged.write_bytes(damaged.read_bytes()[:-100])
-    again = evaluate(request, watched)
+    again = evaluate(request, dataclasses.replace(HERE, run=watched))
     assert n_left == [16, 8]
     for outcome in (resumed, again):
         for system in systems:

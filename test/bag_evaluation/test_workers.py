@@ -48,19 +48,19 @@ def test_a_dying_worker_changes_nothing(
     request = request_of(street_bag, systems[:1], tmp_path / 'here', bags=(street_bag, bad))
     expected = evaluate(request)
     killed = list[int]()
-    with dask_workers(2) as runner:
+    with dask_workers(2) as workers:
 
         def deadly(
             tasks: Sequence[PartTask], report: Callable[[int], object]
         ) -> Iterator[tuple[PartTask, PartResult | SegRosError]]:
-            for item in runner(tasks, report):
+            for item in workers.run(tasks, report):
                 if not killed:
                     killed.append(children()[0])
                     os.kill(killed[0], signal.SIGKILL)
                 yield item
 
         distant = dataclasses.replace(request, folder=tmp_path / 'there')
-        outcome = evaluate(distant, deadly, group=1)
+        outcome = evaluate(distant, dataclasses.replace(workers, run=deadly), group=1)
     assert killed
     assert [failure.bag for failure in outcome.failures] == ['bad']
     key = systems[0].key

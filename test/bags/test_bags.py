@@ -47,9 +47,9 @@ def check_images(path: Path) -> None:
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
-    path = write(tmp_path / 'bag.mcap')
+    path = write(tmp_path / 'new/folder/bag.mcap')
     check_images(path)
-    assert [p.name for p in tmp_path.iterdir()] == ['bag.mcap']
+    assert [p.name for p in path.parent.iterdir()] == ['bag.mcap']
 
 
 def test_an_independent_reader_agrees(tmp_path: Path) -> None:

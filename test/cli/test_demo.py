@@ -36,7 +36,10 @@ def test_the_main_job(model_file: Path, tmp_path: Path, capsys: pytest.CaptureFi
     pytest.importorskip('rclpy')
     figures = tmp_path / 'figures.json'
     model = ['--model', str(model_file), '--backend', 'torch', '--device', 'cpu', '--timeout', '60']
-    assert main(['demo', '-o', str(tmp_path), '--n-frames', '3', '--json', str(figures), *model]) == 0
+    assert (
+        main(['demo', '-o', str(tmp_path / 'new/demo'), '--n-frames', '3', '--json', str(figures), *model])
+        == 0
+    )
     told = capsys.readouterr().out
     report = json.loads(figures.read_text())
     assert (report['frames_in'], report['frames_out']) == (3, 3)

@@ -125,6 +125,21 @@ def test_the_schema_in_the_documents_is_that_of_the_results() -> None:
     assert json.loads(SCHEMA.read_text()) == json_schema()
 
 
+def test_a_model_that_cannot_be_loaded_stops_no_other(
+    bag: Path, model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first one fails, so that the reference has to be another one."""
+    words = ['evaluate-bag', str(bag), '--models', 'lite_camvid_int8', str(model_file), 'enet_camvid']
+    words += ['--backend', 'torch', '--device', 'cpu', '--no-annotate', '-o', str(tmp_path)]
+    assert main(words) == 1
+    results = json.loads((tmp_path / 'results.json').read_text())
+    assert [system['name'] for system in results['systems']] == ['tiny fp32', 'enet_camvid fp32']
+    assert results['systems'][1]['agreement']['reference'] == 'tiny fp32'
+    assert results['failures'][0]['system'] == 'lite_camvid_int8'
+    assert 'failed: lite_camvid_int8' in capsys.readouterr().out
+    assert results['command'][:2] == ['seg_ros', 'evaluate-bag']
+
+
 def test_a_live_evaluation_adds_ages_and_drops(bag: Path, model_file: Path, tmp_path: Path) -> None:
     pytest.importorskip('rclpy')
     assert run(bag, model_file, tmp_path, '--no-annotate', '--live') == 0

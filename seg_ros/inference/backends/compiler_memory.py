@@ -1,4 +1,4 @@
-"""What the compilers of torch keep of a network for the rest of the process, and how they let go of it.
+"""Tables in which the compilers of torch keep networks for the rest of the process, and their clearing.
 
 torch.compile is made for programs that compile their functions once. Its tables hold each compiled network
 with its weights, although nothing runs it any more. A node that changes its model often would grow by
