@@ -103,6 +103,7 @@ def _table(figures: dict[str, Any]) -> str:
         **figures['class_iou'],
         'mean IoU': figures['mean_iou'] if is_mean else None,
         'class average': figures['class_average'] if is_mean else None,
+        'pixel accuracy': figures.get('pixel_accuracy') if is_mean else None,
     }
     width = max(map(len, rows))
     table = '\n'.join(

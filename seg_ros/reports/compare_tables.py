@@ -8,7 +8,7 @@ from pathlib import Path
 
 from seg_ros.errors import ParameterError
 from seg_ros.evaluation.compare import Comparison, Row
-from seg_ros.metrics.labels import class_average
+from seg_ros.metrics.labels import class_average, pixel_accuracy
 
 MARKS = ('<!-- compression -->', '<!-- /compression -->')
 """Lines before and after the table in a Markdown file."""
@@ -65,6 +65,7 @@ def _cost(title: str, value: Callable[[Row], float | None], format_spec: str, sc
 COLUMNS: tuple[Column, ...] = (
     Column('mean IoU %', lambda row: row.mean_iou, '.2f', 100),
     Column('class average %', lambda row: class_average(row.accuracy.matrix), '.2f', 100, in_readme=False),
+    Column('pixel accuracy %', lambda row: pixel_accuracy(row.accuracy.matrix), '.2f', 100),
     Column('boundary IoU %', lambda row: row.boundary_iou, '.2f', 100),
     Column('agreement %', lambda row: row.agreement, '.2f', 100),
     _cost('latency ms', lambda row: row.latency_ms, '.2f'),

@@ -11,7 +11,10 @@ from seg_ros.errors import UnavailableError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-COLUMNS = ('epoch', 'learning_rate', 'loss', 'mean_iou', 'class_average', 'seconds')
+VALIDATION = ('validation_loss', 'mean_iou', 'class_average', 'pixel_accuracy')
+"""Columns of a validation; NaN in epochs without one."""
+
+COLUMNS = ('epoch', 'learning_rate', 'loss', *VALIDATION, 'seconds')
 
 
 def write_curves(folder: Path, rows: Sequence[dict[str, float]]) -> None:
@@ -19,15 +22,14 @@ def write_curves(folder: Path, rows: Sequence[dict[str, float]]) -> None:
 
     Args:
         folder: Folder of the run.
-        rows: One row per epoch with the keys of COLUMNS. Without a validation, mean_iou and class_average are
-            NaN.
+        rows: One row per epoch with the keys of COLUMNS. Rows of an older version may lack some.
 
     Raises:
         UnavailableError: matplotlib is not installed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / 'curves.csv').open('w', newline='') as file:
-        writer = csv.DictWriter(file, COLUMNS)
+        writer = csv.DictWriter(file, COLUMNS, restval=math.nan)
         writer.writeheader()
         writer.writerows(rows)
     _draw(folder / 'curves.png', rows)
@@ -41,8 +43,7 @@ def _draw(path: Path, rows: Sequence[dict[str, float]]) -> None:
     measured = [r for r in rows if not math.isnan(r['mean_iou'])]
     figure = Figure(figsize=(9 if measured else 4.5, 4), layout='constrained')
     panels = figure.subplots(1, 2 if measured else 1, squeeze=False)[0]
-    panels[0].plot([r['epoch'] for r in rows], [r['loss'] for r in rows])
-    panels[0].set(xlabel='epoch', ylabel='loss', title='Loss')
+    _draw_losses(panels[0], rows)
     if measured:
         _draw_validation(panels[1], measured)
     for axes in panels:
@@ -50,9 +51,21 @@ def _draw(path: Path, rows: Sequence[dict[str, float]]) -> None:
     figure.savefig(path, dpi=110)
 
 
+def _draw_losses(axes: 'Axes', rows: Sequence[dict[str, float]]) -> None:
+    axes.plot([r['epoch'] for r in rows], [r['loss'] for r in rows], label='training')
+    validated = [r for r in rows if not math.isnan(r.get('validation_loss', math.nan))]
+    if validated:
+        epochs, losses = [r['epoch'] for r in validated], [r['validation_loss'] for r in validated]
+        axes.plot(epochs, losses, marker='.', label='validation')
+        axes.legend()
+    axes.set(xlabel='epoch', ylabel='loss', title='Loss')
+
+
 def _draw_validation(axes: 'Axes', rows: Sequence[dict[str, float]]) -> None:
-    for key, label in (('mean_iou', 'mean IoU'), ('class_average', 'class average')):
-        axes.plot([r['epoch'] for r in rows], [100 * r[key] for r in rows], marker='.', label=label)
+    epochs = [r['epoch'] for r in rows]
+    for key in VALIDATION[1:]:
+        percent = [100 * r.get(key, math.nan) for r in rows]
+        axes.plot(epochs, percent, marker='.', label=key.replace('_', ' ').replace('iou', 'IoU'))
     axes.set(xlabel='epoch', ylabel='percent', title='Validation')
     best = max(rows, key=lambda r: r['mean_iou'])
     label = f'best {100 * best["mean_iou"]:.1f}'

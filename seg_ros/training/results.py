@@ -25,6 +25,6 @@ def measure_best(setup: TrainingSetup) -> dict[str, dict[str, Any]]:
     if recipe.test and setup.data.test is not None:
         network = ImageNetwork(model.network, model.metadata.normalisation)
         alone = replace(setup.processes, rank=0, world_size=1)
-        matrix = measure(network.to(alone.device), setup.data.test, recipe.input_size, alone)
+        matrix, _ = measure(network.to(alone.device), setup.data.test, recipe.input_size, alone)
         results[f'{recipe.test.dataset} {recipe.test.split}'] = as_figures(matrix, setup.data.classes)
     return results

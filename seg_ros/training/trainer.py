@@ -16,10 +16,9 @@ from tqdm import tqdm
 
 from seg_ros.errors import RecipeError
 from seg_ros.modelfile.metadata import ModelMetadata, with_figures
-from seg_ros.training.curves import write_curves
+from seg_ros.training.curves import VALIDATION, write_curves
 from seg_ros.training.export import export_trained
 from seg_ros.training.interrupts import raise_if_interrupted
-from seg_ros.training.loader import InMemory
 from seg_ros.training.run_state import BEST_FILE, LAST_FILE, save_run
 from seg_ros.training.schedule import learning_rate
 from seg_ros.training.setup import TrainingSetup, seeded
@@ -89,13 +88,14 @@ class Trainer:
         """Train for an epoch, validate if it is due, and write the files; returns the row for the curves."""
         started = time.monotonic()
         loss = self._train_epoch(epoch)
-        figures = self._validate(self.setup.data.validation) if self._is_validation_due(epoch) else None
+        is_due = self._is_validation_due(epoch)
+        figures, validation_loss = self._validate() if is_due else (None, math.nan)
         row = {
             'epoch': epoch + 1,
             'learning_rate': self._learning_rate(epoch, len(self.setup.loader) - 1),
             'loss': loss,
-            'mean_iou': figures['mean_iou'] if figures else math.nan,
-            'class_average': figures['class_average'] if figures else math.nan,
+            'validation_loss': validation_loss,
+            **{key: figures[key] if figures else math.nan for key in VALIDATION[1:]},
             'seconds': time.monotonic() - started,
         }
         is_best = self.progress.is_gain(row)
@@ -152,15 +152,19 @@ class Trainer:
         recipe = self.setup.recipe
         return (epoch + 1) % recipe.validate_every == 0 or epoch + 1 == recipe.epochs
 
-    def _validate(self, dataset: InMemory | None) -> dict[str, Any] | None:
-        """Figures of the averaged weights on a data set; None without a data set."""
+    def _validate(self) -> tuple[dict[str, Any] | None, float]:
+        """Figures of the averaged weights on the validation data, and their loss; None and NaN without data.
+
+        The loss is that on labels, without the terms of a teacher or of embeddings.
+        """
+        setup, dataset = self.setup, self.setup.data.validation
         if dataset is None:
-            return None
-        setup = self.setup
-        matrix = measure(setup.average.network, dataset, setup.recipe.input_size, setup.processes)
+            return None, math.nan
+        size, network = setup.recipe.input_size, setup.average.network
+        matrix, loss = measure(network, dataset, size, setup.processes, setup.step.loss)
         if not matrix.any():
             raise RecipeError('validation: not one pixel has a class; choose other data')
-        return as_figures(matrix, dataset.classes)
+        return as_figures(matrix, dataset.classes), loss
 
     def _write_files(self, *, is_best: bool) -> None:
         """Write the files of an epoch.
