@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from seg_ros.errors import ParameterError
 from seg_ros.networks.alexnet import AlexNetFeatures
-from seg_ros.networks.layers import pad_to_multiple
+from seg_ros.networks.layers import pad_to_multiple, start_convolutions
 from seg_ros.networks.pyramid import Encoder
 from seg_ros.networks.vgg import VGG16Features
 
@@ -90,6 +90,7 @@ class FCN(nn.Module):
                 f'width is {width}; AlexNet has 64 channels in its first layer: leave width at 64'
             )
         self.encoder: Encoder = VGG16Features(width) if encoder == 'vgg16' else AlexNetFeatures()
+        start_convolutions(self.encoder)
         source = _ENCODERS[encoder]
         self._least = source.least
         *skipped, self._deepest = source.maps

@@ -127,3 +127,25 @@ class Float32Conv2d(nn.Conv2d):
         """Convolve in float32, as ``nn.Conv2d``."""
         with torch.autocast(x.device.type, enabled=False):
             return super().forward(x.float())
+
+
+class Float32ConvTranspose2d(nn.ConvTranspose2d):
+    """A transposed convolution that stays in float32 under autocast."""
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """Convolve in float32, as ``nn.ConvTranspose2d``."""
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x.float(), output_size)
+
+
+def start_convolutions(network: nn.Module) -> None:
+    """Draw the kernels of all convolutions anew for layers of ReLU without normalisation, biases 0.
+
+    With the initialisation of ``nn.Conv2d``, values shrink from layer to layer, and the deep maps of an
+    untrained VGG are nearly constant (K. He et al., "Delving deep into rectifiers", ICCV 2015, section 2.2).
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity='relu')
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)

@@ -131,3 +131,13 @@ def test_weights_of_another_network_are_refused() -> None:
 def test_unknown_options_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ParameterError, match=r'expected one of vgg16, alexnet|AlexNet has 64'):
         FCN(3, **wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize('encoder', ['vgg16', 'alexnet'])
+def test_values_keep_their_size_in_an_untrained_encoder(encoder: str) -> None:
+    """A VGG with the initialisation of nn.Conv2d gives deep maps a thousand times smaller than the input."""
+    torch.manual_seed(0)
+    network = FCN(3, width=16) if encoder == 'vgg16' else FCN(3, encoder=encoder)
+    with torch.no_grad():
+        sizes = [float(m.square().mean().sqrt()) for m in network.eval().encoder(torch.randn(1, 3, 96, 96))]
+    assert 0.1 < min(sizes) < max(sizes) < 10
