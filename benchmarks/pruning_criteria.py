@@ -17,8 +17,9 @@ from typing import Any
 import torch
 
 from seg_ros.compression.context import CompressionContext
+from seg_ros.compression.cost_target import CostTarget
 from seg_ros.compression.learning import take
-from seg_ros.compression.steps import CostTarget, Prune
+from seg_ros.compression.steps import Prune
 from seg_ros.datasets.open import open_dataset
 from seg_ros.modelfile.file import load_model
 from seg_ros.networks.image_network import ImageNetwork
@@ -58,6 +59,9 @@ def main() -> None:
     parser.add_argument(
         '--seeds', type=int, default=3, help='number of seeds of random pruning, which are averaged'
     )
+    parser.add_argument(
+        '--keep-statistics', action='store_true', help='keep the statistics of batch normalisations'
+    )
     parser.add_argument('--json', type=Path)
     parser.add_argument('--plot', type=Path)
     arguments = parser.parse_args()
@@ -94,6 +98,7 @@ def point(arguments: argparse.Namespace, criterion: str, fraction: float, epochs
         CostTarget('macs', share=fraction),
         criterion,
         images=arguments.images,
+        statistics=not arguments.keep_statistics,
         learn=learn,
         floor=0.05,
         seed=seed,
@@ -110,7 +115,7 @@ def mean_iou(path: Path, arguments: argparse.Namespace) -> float:
     metadata = model.metadata
     network = ImageNetwork(model.network, metadata.normalisation).eval()
     dataset = open_dataset(arguments.dataset, arguments.data, arguments.split)
-    matrix = measure(network, dataset, metadata.input_size, Processes(0, 1, torch.device('cpu')))
+    matrix, _ = measure(network, dataset, metadata.input_size, Processes(0, 1, torch.device('cpu')))
     return 100 * float(as_figures(matrix, metadata.classes)['mean_iou'])
 
 

@@ -2,11 +2,13 @@
 
 import argparse
 import json
+from pathlib import Path
 
 from seg_ros.cli.options import dataset_options
 from seg_ros.compression.context import CompressionContext, CompressionStep
 from seg_ros.compression.learning import take
 from seg_ros.compression.report import compare_sizes
+from seg_ros.compression.steps import in_rounds
 from seg_ros.modelfile.file import Model, load_model
 from seg_ros.training.distributed import join, leave
 from seg_ros.training.interrupts import remembered_interrupts
@@ -29,12 +31,22 @@ def run_step(step: CompressionStep, arguments: argparse.Namespace) -> int:
     try:
         context = CompressionContext((source,), None, arguments.data, processes, {}, model.path)
         with remembered_interrupts():
-            take(step, model, arguments.output, context)
+            _take_rounds(step, model, arguments.output, context)
     finally:
         leave()
     if processes.is_main:
         print_sizes(model, load_model(arguments.output))
     return 0
+
+
+def _take_rounds(step: CompressionStep, model: Model, path: Path, context: CompressionContext) -> None:
+    """Take a step round by round; the file of each round but the last is beside the last."""
+    *early, last = in_rounds(step)
+    for number, part in enumerate(early, start=1):
+        made = path.with_name(f'{path.stem}-{number}{path.suffix}')
+        take(part, model, made, context)
+        model = load_model(made)
+    take(last, model, path, context)
 
 
 def print_sizes(before: Model, after: Model) -> None:

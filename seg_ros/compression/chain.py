@@ -11,12 +11,12 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from seg_ros import schema
 from seg_ros.compression.context import CompressionContext, CompressionStep
 from seg_ros.compression.learning import check_learning, take
-from seg_ros.compression.steps import STEPS
+from seg_ros.compression.steps import STEPS, in_rounds
 from seg_ros.errors import BudgetError, RecipeError
 from seg_ros.modelfile.file import load_model
 from seg_ros.modelfile.find import find_model
@@ -62,8 +62,8 @@ class CompressionRecipe:
         recipe.links()  # finds a wrong step before the first one has run for hours
         return recipe
 
-    def links(self) -> list[tuple[str, CompressionStep]]:
-        """The steps with their names.
+    def links(self) -> 'list[Link]':
+        """The steps to take, with the rounds of a step as steps of their own.
 
         Raises:
             RecipeError: A step is unknown, or its settings are wrong.
@@ -71,7 +71,22 @@ class CompressionRecipe:
         if not self.steps:
             raise RecipeError(f'steps is empty; expected some of {", ".join(STEPS)}')
         check_learning(self.learning, 'learning')
-        return [_link(number, content) for number, content in enumerate(self.steps, start=1)]
+        numbered = enumerate(self.steps, start=1)
+        return [link for number, content in numbered for link in _links(number, content)]
+
+
+class Link(NamedTuple):
+    """A step to take.
+
+    Attributes:
+        name: Name of its file, without the suffix.
+        step: The step.
+        content: Text that changes with the step, its settings and its round.
+    """
+
+    name: str
+    step: CompressionStep
+    content: str
 
 
 def compress(recipe: CompressionRecipe, data: Path | None, folder: Path, processes: Processes) -> Path:
@@ -80,7 +95,8 @@ def compress(recipe: CompressionRecipe, data: Path | None, folder: Path, process
     Args:
         recipe: The chain.
         data: Root of the data sets.
-        folder: Folder for the files of all steps, ``1-prune.safetensors`` and so on.
+        folder: Folder for the files of all steps, ``1-prune.safetensors`` and so on; of
+            rounds, ``1-prune-1.safetensors`` and so on.
         processes: Processes that learn together.
 
     Returns:
@@ -95,15 +111,15 @@ def compress(recipe: CompressionRecipe, data: Path | None, folder: Path, process
     folder.mkdir(parents=True, exist_ok=True)
     state = hashlib.sha256(path.read_bytes())
     state.update(json.dumps([dataclasses.asdict(s) for s in recipe.train] + [recipe.learning]).encode())
-    for number, (name, step) in enumerate(recipe.links(), start=1):
-        state.update(json.dumps([name, recipe.steps[number - 1]], sort_keys=True).encode())
-        target = folder / f'{number}-{name}.safetensors'
+    for name, step, content in recipe.links():
+        state.update(content.encode())
+        target = folder / f'{name}.safetensors'
         is_done = target.is_file() and _read_done(folder).get(target.name) == state.hexdigest()
         processes.wait()  # all read the state before one writes it
         if is_done:
-            log.info('step %d, %s: done before', number, name)
+            log.info('step %s: done before', name)
         else:
-            log.info('step %d, %s', number, name)
+            log.info('step %s', name)
             take(step, load_model(path), target, context)
             if processes.is_main:
                 _write_done(folder, target.name, state.hexdigest())
@@ -116,7 +132,7 @@ def compress(recipe: CompressionRecipe, data: Path | None, folder: Path, process
     return path
 
 
-def _link(number: int, content: dict[str, Any]) -> tuple[str, CompressionStep]:
+def _links(number: int, content: dict[str, Any]) -> list[Link]:
     where = f'steps[{number}]'
     if not isinstance(content, dict) or len(content) != 1:
         raise RecipeError(f'{where} is {content!r}; expected one of {", ".join(STEPS)} with its settings')
@@ -125,7 +141,13 @@ def _link(number: int, content: dict[str, Any]) -> tuple[str, CompressionStep]:
         raise RecipeError(f"{where}: unknown step '{name}'; known: {', '.join(STEPS)}")
     step: CompressionStep = schema.build(STEPS[name], settings or {}, f'{where}: {name}', RecipeError)
     check_learning(step.learning, f'{where}: {name}.learn')
-    return name, step
+    rounds = in_rounds(step)
+    settings_text = json.dumps([name, content], sort_keys=True)
+    if len(rounds) == 1:
+        return [Link(f'{number}-{name}', step, settings_text)]
+    return [
+        Link(f'{number}-{name}-{k}', part, f'{settings_text} round {k}') for k, part in enumerate(rounds, 1)
+    ]
 
 
 def _read_done(folder: Path) -> dict[str, str]:

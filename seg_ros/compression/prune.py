@@ -1,8 +1,8 @@
 """Pruning: removes channels and blocks from a network until its cost is within a budget.
 
 The least important go first, in steps. After each step, the rest is scored again, and the network may be
-fine-tuned (P. Molchanov et al., ICLR 2017, section 2). A latency budget is measured; MACs only determine how
-much is removed before the next measurement.
+fine-tuned (P. Molchanov et al., ICLR 2017, section 2). Latency is measured, and energy is estimated, for
+the whole network; MACs only determine how much is removed before the next measurement.
 """
 
 import copy
@@ -13,63 +13,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from seg_ros.compression.budget import Budget
 from seg_ros.compression.importance import Task, block_importance, evaluating, importance
-from seg_ros.errors import BudgetError, ParameterError, UnknownNameError
+from seg_ros.errors import ParameterError
 from seg_ros.networks.graph.blocks import remove_block
 from seg_ros.networks.graph.channels import ChannelMap, removable_blocks, remove, trace_channels
-from seg_ros.networks.graph.cost import LayerCost, count_bytes, count_macs, count_parameters, layer_costs
+from seg_ros.networks.graph.cost import LayerCost, count_bytes, layer_costs
 from seg_ros.networks.graph.measure import LatencyModel, measure_layers
 from seg_ros.networks.graph.savings import savings
 from seg_ros.networks.graph.trace import on_meta
-
-
-@dataclass(frozen=True)
-class Budget:
-    """Maximum cost of a network.
-
-    Attributes:
-        kind: One of BUDGETS: 'macs' or 'latency' (in ms) of one image, 'parameters', or 'bytes'.
-        limit: Maximum cost, above 0.
-        level: Name in ``cost.LEVELS``, for 'bytes'.
-        measure: Function that measures the milliseconds of a network for an image, for 'latency'.
-    """
-
-    kind: str
-    limit: float
-    level: str = 'fp32'
-    measure: Callable[[nn.Module], float] | None = None
-
-    def __post_init__(self) -> None:
-        if self.kind not in BUDGETS:
-            raise UnknownNameError('kind of budget', self.kind, list(BUDGETS))
-        if not self.limit > 0:
-            raise ParameterError(f'budget of {self.limit} {self.kind}; expected more than 0')
-        if (self.kind == 'latency') != (self.measure is not None):
-            raise ParameterError(
-                f"budget of {self.kind}: 'latency' needs 'measure', other kinds do not take it"
-            )
-
-    def amount(self, network: nn.Module, example: Tensor) -> float:
-        """Cost of a network, in the unit of the limit."""
-        if self.measure is not None:
-            return self.measure(network)
-        if self.kind == 'macs':
-            return count_macs(network, example[:1])
-        return count_parameters(network) if self.kind == 'parameters' else count_bytes(network, self.level)
-
-    def refusal(self, smallest: float, now: float) -> BudgetError:
-        """An error that names the smallest cost that can be reached, and the present cost."""
-        return BudgetError(
-            f'budget of {self._say(self.limit)} cannot be met: it is {self._say(now)} now, and the smallest '
-            f'reachable is {self._say(smallest)}; allow more, lower the floor, or remove blocks first'
-        )
-
-    def _say(self, amount: float) -> str:
-        return f'{amount:.4g} ms' if self.kind == 'latency' else f'{math.ceil(amount):,} {self.kind}'
-
-
-BUDGETS = ('macs', 'parameters', 'bytes', 'latency')
-"""Kinds of budgets."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +66,8 @@ def prune_to(
         task: Labelled images, for criteria that need them.
         per: Divide importance by the savings of a unit: one of ``savings.SAVINGS``, or None.
         model: Latency model for ``per='latency'``; None = measure one on the CPU.
-        step: Fraction of the cost at the start (of MACs for latency) to remove between two scorings, 0..1.
+        step: Fraction of the cost at the start to remove between two scorings, 0..1; of MACs for latency
+            and energy.
         floor: Minimum number of units of each layer, 1 or more.
         floor_fraction: Minimum fraction of its units that each layer keeps, 0..1.
         multiple: Number of input channels of convolutions becomes a multiple of this, for kernels that
@@ -223,7 +176,7 @@ def remove_blocks_to(
 
 
 class _Prediction:
-    """Predicted cost of a network without some units: MACs, values or bytes; MACs for latency."""
+    """Predicted cost of a network without some units: values, bytes, or MACs for all other kinds."""
 
     def __init__(self, network: nn.Module, channels: ChannelMap, budget: Budget) -> None:
         tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
@@ -250,7 +203,7 @@ class _Prediction:
 def _cost_per_value(network: nn.Module, channels: ChannelMap, budget: Budget) -> Mapping[str, float]:
     """Name of a tensor -> cost of each of its values; names without a cost are missing."""
     parameters = dict(network.named_parameters())
-    if budget.kind in ('macs', 'latency'):
+    if budget.kind == 'macs' or not budget.is_counted:
         return channels.macs_per_value
     if budget.kind == 'parameters':
         return dict.fromkeys(parameters, 1.0)
@@ -282,7 +235,7 @@ def _choose(
         excess: Predicted cost to remove in this step.
     """
     target = predicted.total - excess
-    if budget.kind != 'latency':
+    if budget.is_counted:
         target = max(target, budget.limit - (amount - predicted.total))
     chosen: list[int] = []
     for numbers in groups:
@@ -295,7 +248,7 @@ def _choose(
 
 def _step_fraction(budget: Budget, amount: float, start: float, step: float) -> float:
     """Fraction of MACs to remove in the next step; smaller towards the end of a measured budget."""
-    if budget.kind != 'latency':
+    if budget.is_counted:
         return step
     return min(step, max((amount - budget.limit) / start, step / 4))
 
@@ -377,5 +330,6 @@ _COST_OF_LAYER: dict[str, Callable[[LayerCost], float]] = {
     'macs': lambda layer: layer.n_macs,
     'parameters': lambda layer: layer.n_parameters,
     'bytes': lambda layer: layer.n_bytes,
+    'energy': lambda layer: layer.energy_uj / 1e3,
 }
 """Kind of a counted budget -> cost of a layer."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from seg_ros.compression.steps import example_of
+from seg_ros.compression.cost_target import example_of
 from seg_ros.modelfile.file import Model
 from seg_ros.networks.graph.cost import count_macs
 

@@ -1,35 +1,38 @@
 """Compression steps: each makes a smaller model file from a model file."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from msgspec import Meta
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seg_ros.arrays import UNLABELLED
 from seg_ros.compression.context import CompressionContext, CompressionStep, float_copy
+from seg_ros.compression.cost_target import CostTarget, example_of
 from seg_ros.compression.importance import Task
-from seg_ros.compression.prune import Budget, prune_to, remove_blocks_to
+from seg_ros.compression.prune import prune_to, remove_blocks_to
 from seg_ros.compression.sparsity import sparsify
+from seg_ros.compression.statistics import refresh_statistics
 from seg_ros.errors import BudgetError, RecipeError, look_up
-from seg_ros.inference.backends.registry import BACKENDS
 from seg_ros.modelfile.file import Model
 from seg_ros.modelfile.metadata import ModelMetadata
-from seg_ros.modelfile.precision import network_at
-from seg_ros.networks.frame_network import FrameNetwork
 from seg_ros.networks.graph.channels import removable_blocks
-from seg_ros.networks.graph.measure import measure_latency
 from seg_ros.networks.image_network import ImageNetwork
 from seg_ros.quantization.int8 import calibrate
 from seg_ros.quantization.levels import QUANTIZATIONS
+from seg_ros.training.batch_norm_statistics import has_statistics
 from seg_ros.training.export import export_model
 from seg_ros.training.initial_network import EMBEDDINGS_LEFT_OUT
 from seg_ros.training.sparsity import SPARSITY_KEY
 
 log = logging.getLogger(__name__)
+
+_Rounds = Annotated[int, Meta(ge=1, le=100)]
 
 
 class _LearnsAfterwards:
@@ -41,49 +44,6 @@ class _LearnsAfterwards:
     def learning(self) -> dict[str, Any]:
         """Keys of the training recipe; empty without ``epochs``."""
         return self.learn if self.learn.get('epochs') else {}
-
-
-@dataclass(frozen=True)
-class CostTarget:
-    """Maximum cost of a pruned network, absolute or relative to its present cost.
-
-    Attributes:
-        kind: 'macs', 'parameters', 'bytes' (at ``level``), or 'latency' (milliseconds, measured).
-        limit: Maximum cost.
-        share: Maximum fraction of the present cost, instead of ``limit``; above 0, below 1.
-        level: Quantization level at which bytes are counted.
-        backend: Backend with which latency is measured.
-    """
-
-    kind: str = 'macs'
-    limit: float | None = None
-    share: float | None = None
-    level: str = 'fp32'
-    backend: str = 'torch'
-
-    def __post_init__(self) -> None:
-        if (self.limit is None) == (self.share is None):
-            raise RecipeError(f'limit is {self.limit}, share is {self.share}; expected one of the two')
-        if self.share is not None and not 0 < self.share < 1:
-            raise RecipeError(f'share is {self.share}; expected more than 0, less than 1')
-        look_up(QUANTIZATIONS, self.level, 'quantization level')
-        look_up(BACKENDS, self.backend, 'backend')
-
-    def budget(self, network: nn.Module, model: Model) -> Budget:
-        """The budget of a network, at the model's input size."""
-
-        def measure(smaller: nn.Module) -> float:
-            frames = FrameNetwork(network_at(smaller, model.metadata, 'fp32')).eval()
-            size = model.metadata.input_size
-            backend = BACKENDS[self.backend](frames, size, torch.device('cpu'), 0)
-            images = torch.zeros(1, *size, 3, dtype=torch.uint8)
-            return measure_latency(lambda: backend(images))
-
-        measured = measure if self.kind == 'latency' else None
-        if self.limit is not None:
-            return Budget(self.kind, self.limit, self.level, measured)
-        now = Budget(self.kind, 1, self.level, measured).amount(network, example_of(model))
-        return Budget(self.kind, float(self.share or 1) * now, self.level, measured)
 
 
 @dataclass(frozen=True)
@@ -99,6 +59,8 @@ class Prune(_LearnsAfterwards):
         floor: Minimum fraction of its channels that each layer keeps.
         multiple: Number of channels is rounded to a multiple of this.
         images: Number of images for scoring.
+        statistics: Whether the statistics of batch normalisations are computed anew on these images.
+        rounds: Number of rounds of pruning and learning, see :func:`in_rounds`.
         learn: Keys of a training recipe for fine-tuning after pruning; no fine-tuning without ``epochs``.
         seed: Seed of criterion 'random'.
     """
@@ -110,23 +72,30 @@ class Prune(_LearnsAfterwards):
     floor: float = 0.1
     multiple: int = 1
     images: int = 64
+    statistics: bool = True
+    rounds: _Rounds = 1
     learn: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
 
+    def split(self) -> 'list[Prune]':
+        """The rounds as steps of their own; the cost falls by the same factor in each."""
+        return [replace(self, to=to, rounds=1) for to in self.to.in_rounds(self.rounds)]
+
     def prepare(self, model: Model, path: Path, context: CompressionContext) -> None:
         """Prune the network and write it."""
-        network = float_copy(model)
+        network, task = float_copy(model), _task(self.images, model, context)
         steps = prune_to(
             network,
             example_of(model),
             self.to.budget(network, model),
             criterion=self.criterion,
-            task=_task(self.images, model, context),
+            task=task,
             per=self.per,
             step=self.step,
             floor_fraction=self.floor,
             multiple=self.multiple,
             seed=self.seed,
+            after_step=_refresher(task) if self.statistics else None,
         )
         log.info('pruned in %d steps: %s', len(steps), ', '.join(f'{step.amount:.4g}' for step in steps))
         export_model(path, network, _pruned(model, []))
@@ -140,12 +109,14 @@ class RemoveBlocks(_LearnsAfterwards):
         to: Maximum cost of the smaller network.
         most: Maximum number of blocks to remove, even if the network still costs too much; None = no limit.
         images: Number of images for scoring.
+        statistics: As in :class:`Prune`.
         learn: As in :class:`Prune`.
     """
 
     to: CostTarget
     most: int | None = None
     images: int = 64
+    statistics: bool = True
     learn: dict[str, Any] = field(default_factory=dict)
 
     def prepare(self, model: Model, path: Path, context: CompressionContext) -> None:
@@ -153,12 +124,14 @@ class RemoveBlocks(_LearnsAfterwards):
         network = float_copy(model)
         if not removable_blocks(network, example_of(model)):
             raise BudgetError(f'{model.metadata.architecture} has no removable block; prune channels instead')
+        task = _task(self.images, model, context)
         steps = remove_blocks_to(
             network,
             example_of(model),
             self.to.budget(network, model),
-            _task(self.images, model, context),
+            task,
             n_most=self.most,
+            after_step=_refresher(task) if self.statistics else None,
         )
         removed = [name for step in steps for name in step.blocks]
         log.info('removed %s', ', '.join(removed) or 'nothing')
@@ -198,26 +171,39 @@ class Rebuild(_LearnsAfterwards):
 
 
 @dataclass(frozen=True)
-class Sparsify:
-    """Set the smallest weights to zero; later steps that learn or share weights keep the zeros.
+class Sparsify(_LearnsAfterwards):
+    """Set the smallest weights to zero; learning afterwards, and later steps, keep the zeros.
+
+    In rounds it is the pruning of S. Han, J. Pool, J. Tran, W. Dally, "Learning both weights and connections
+    for efficient neural networks", NIPS 2015, section 3.4.
 
     Attributes:
         share: Fraction of the weights that become zero, 0..1.
         scope: 'layer' for the same fraction of each kernel, 'global' for all kernels together.
+        images: Number of images for the statistics of batch normalisations.
+        statistics: Whether these statistics are computed anew.
+        rounds: Number of rounds, see :func:`in_rounds`.
+        learn: As in :class:`Prune`.
     """
 
     share: float
     scope: str = 'layer'
+    images: int = 64
+    statistics: bool = True
+    rounds: _Rounds = 1
+    learn: dict[str, Any] = field(default_factory=dict)
 
-    @property
-    def learning(self) -> dict[str, Any]:
-        """Empty: the step does not learn."""
-        return {}
+    def split(self) -> 'list[Sparsify]':
+        """The rounds as steps of their own; the weights that are left fall by the same factor in each."""
+        shares = [1 - (1 - self.share) ** (number / self.rounds) for number in range(1, self.rounds)]
+        return [replace(self, share=share, rounds=1) for share in (*shares, self.share)]
 
     def prepare(self, model: Model, path: Path, context: CompressionContext) -> None:
         """Set weights to zero and write the network."""
         network = float_copy(model)
         sparsify(network, self.share, scope=self.scope)
+        if self.statistics and has_statistics(network):
+            refresh_statistics(network, _task(self.images, model, context))
         metadata = _derived(model)
         record = {SPARSITY_KEY: {'share': self.share, 'scope': self.scope}}
         export_model(path, network, replace(metadata, training={**metadata.training, **record}))
@@ -325,9 +311,13 @@ STEPS: dict[str, type[CompressionStep]] = {
 """Steps by their names in recipes."""
 
 
-def example_of(model: Model) -> Tensor:
-    """A (1, 3, H, W) float input of zeros, of a model's input size."""
-    return torch.zeros(1, 3, *model.metadata.input_size)
+def in_rounds(step: CompressionStep) -> list[CompressionStep]:
+    """A step as the steps to take one after the other.
+
+    With ``rounds``, pruning and learning alternate: each round prunes a part and then learns, because a
+    network that has learnt after few losses bears more of them (Han et al., NIPS 2015, section 3.4).
+    """
+    return list(step.split()) if isinstance(step, (Prune, Sparsify)) and step.rounds > 1 else [step]
 
 
 def _derived(model: Model, *, keeps_embeddings: bool = False) -> ModelMetadata:
@@ -358,6 +348,11 @@ def _pruned(model: Model, removed: list[str]) -> ModelMetadata:
     """Metadata of a pruned model, with the blocks removed in this and earlier steps."""
     before = (model.metadata.pruned or {}).get('removed', [])
     return replace(_derived(model), pruned={'removed': [*before, *removed]})
+
+
+def _refresher(task: Task) -> Callable[[nn.Module], None]:
+    """A function that computes the statistics of a network's normalisations anew."""
+    return lambda network: refresh_statistics(network, task)
 
 
 def _task(n_images: int, model: Model, context: CompressionContext) -> Task:

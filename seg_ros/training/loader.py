@@ -16,6 +16,7 @@ from torch.utils.data import Dataset as TorchDataset
 from seg_ros.arrays import UInt8Array
 from seg_ros.datasets.dataset import Dataset
 from seg_ros.datasets.walk import walk
+from seg_ros.images.resize import resize_image
 from seg_ros.training.augment import Augmentation
 from seg_ros.training.copy_paste import Paste, paste
 
@@ -92,6 +93,28 @@ class Augmented(TorchDataset[tuple[Tensor, Tensor]]):
     def _augmented(self, image: int, rng: np.random.Generator) -> tuple[UInt8Array, UInt8Array]:
         part, index = self._images[image]
         return self._augment(*part[index], rng)
+
+
+def plain_images(
+    parts: Sequence[Dataset], n_images: int, size: tuple[int, int], batch_size: int
+) -> Iterator[Tensor]:
+    """Some images of several data sets, spread evenly over all of them, without augmentation.
+
+    Args:
+        parts: Data sets.
+        n_images: Maximum number of images.
+        size: (height, width) to which the images are resized, in pixels.
+        batch_size: Number of images of a batch, 1 or more.
+
+    Yields:
+        (b, H, W, 3) uint8 RGB, b up to ``batch_size``.
+    """
+    places = [(part, index) for part in parts for index in range(len(part))]
+    count = min(n_images, len(places))
+    chosen = [places[number * len(places) // count] for number in range(count)]
+    for start in range(0, count, batch_size):
+        images = [resize_image(part[index][0], *size) for part, index in chosen[start : start + batch_size]]
+        yield torch.from_numpy(np.stack(images))
 
 
 class EpochSampler(Sampler[Draw]):

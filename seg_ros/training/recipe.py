@@ -179,6 +179,8 @@ class Recipe:
         warmup: Fraction of all steps that the rise takes.
         weight_decay: Decoupled weight decay (AdamW) of convolution kernels.
         ema: Decay per step of the averaged weights, which are validated and kept.
+        statistics: Number of training images from which the statistics of batch normalisations are computed
+            anew before each validation and at the end; 0 = running averages.
         precision: 'bf16' computes with autocast.
         quantization: Level at which the network learns to compute and is saved: rounding in the forward pass
             (int8, int4) or shared weights with learned values (shared-N). All but fp32 need ``init``.
@@ -212,6 +214,7 @@ class Recipe:
     warmup: _LessThanOne = 0.05
     weight_decay: NotNegative = 1e-2
     ema: _LessThanOne = 0.999
+    statistics: CountOrZero = 0
     precision: Literal['fp32', 'bf16'] = 'bf16'
     quantization: str = 'fp32'
     compile: bool = False
@@ -235,6 +238,9 @@ class Recipe:
         _require(is_trained or self.quantization == 'fp32', 'init', self.init, 'a trained model to quantize')
         _require(is_trained or not trains_head, 'init', self.init, 'a trained model for embeddings.alone')
         _require(not (is_trained and self.columns), 'init', self.init, 'none together with columns')
+        _require(
+            not (trains_head and self.statistics), 'statistics', self.statistics, '0 with embeddings.alone'
+        )
         if self.embeddings is not None:
             self.embeddings.check_size('input_size', self.input_size)
             self.embeddings.check_size('augment.crop', self.augment.crop)

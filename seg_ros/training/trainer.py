@@ -16,9 +16,11 @@ from tqdm import tqdm
 
 from seg_ros.errors import RecipeError
 from seg_ros.modelfile.metadata import ModelMetadata, with_figures
+from seg_ros.training.batch_norm_statistics import recompute_statistics
 from seg_ros.training.curves import VALIDATION, write_curves
 from seg_ros.training.export import export_trained
 from seg_ros.training.interrupts import raise_if_interrupted
+from seg_ros.training.loader import plain_images
 from seg_ros.training.run_state import BEST_FILE, LAST_FILE, save_run
 from seg_ros.training.schedule import learning_rate
 from seg_ros.training.setup import TrainingSetup, seeded
@@ -89,6 +91,8 @@ class Trainer:
         started = time.monotonic()
         loss = self._train_epoch(epoch)
         is_due = self._is_validation_due(epoch)
+        if is_due:
+            self._refresh_statistics()
         figures, validation_loss = self._validate() if is_due else (None, math.nan)
         row = {
             'epoch': epoch + 1,
@@ -151,6 +155,12 @@ class Trainer:
     def _is_validation_due(self, epoch: int) -> bool:
         recipe = self.setup.recipe
         return (epoch + 1) % recipe.validate_every == 0 or epoch + 1 == recipe.epochs
+
+    def _refresh_statistics(self) -> None:
+        """Compute the statistics of the averaged weights anew, as the recipe says."""
+        setup, recipe = self.setup, self.setup.recipe
+        images = plain_images(setup.data.train, recipe.statistics, recipe.input_size, recipe.batch_size)
+        recompute_statistics(setup.average.network, (batch.to(setup.processes.device) for batch in images))
 
     def _validate(self) -> tuple[dict[str, Any] | None, float]:
         """Figures of the averaged weights on the validation data, and their loss; None and NaN without data.

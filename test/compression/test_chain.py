@@ -17,14 +17,17 @@ import yaml
 from seg_ros.cli import main as cli
 from seg_ros.compression.chain import CompressionRecipe, compress
 from seg_ros.compression.context import CompressionContext, CompressionStep
+from seg_ros.compression.cost_target import CostTarget
 from seg_ros.compression.learning import take
-from seg_ros.compression.steps import CostTarget, Learn, Prune, Quantize, Sparsify
+from seg_ros.compression.steps import Learn, Prune, Quantize, Sparsify
 from seg_ros.datasets.squares import SquaresDataset
 from seg_ros.errors import BudgetError, CalibrationError, ModelFileError, RecipeError, UnknownNameError
 from seg_ros.inference.segmenter import Segmenter
 from seg_ros.inference.settings import Settings
 from seg_ros.modelfile.file import load_model
 from seg_ros.modelfile.metadata import ModelMetadata
+from seg_ros.networks.graph.cost import count_macs
+from seg_ros.networks.image_network import ImageNetwork
 from seg_ros.training.distributed import Processes
 from seg_ros.training.export import export_model
 from seg_ros.training.recipe import Source
@@ -313,3 +316,74 @@ def test_zeros_survive_learning(tmp_path: Path, parent: Path, level: str) -> Non
         assert not rounded[name][before == 0].any()
     for path in files:
         assert load_model(path).metadata.training['sparsity'] == {'share': 0.8, 'scope': 'layer'}
+
+
+def test_pruning_and_learning_alternate(tmp_path: Path, parent: Path) -> None:
+    learn = {'epochs': 1, 'learning_rate': 1e-3}
+    chain = recipe(
+        tmp_path, parent, {'prune': {'to': {'share': 0.49}, 'images': 4, 'rounds': 2, 'learn': learn}}
+    )
+    made = compress(chain, None, tmp_path / 'run', ALONE)
+    files = [parent, *(tmp_path / f'run/1-prune-{k}.safetensors' for k in (1, 2))]
+    assert made == files[-1]
+    first, half, last = (count_macs(load_model(path).network, torch.zeros(1, 3, 48, 64)) for path in files)
+    assert 0.6 < half / first <= 0.7  # the square root of 0.49
+    assert 0.6 < last / half <= 0.7
+    before, after = (
+        load_model(p).network.state_dict() for p in (files[1], files[1].with_stem('1-prune-1-start'))
+    )
+    assert not torch.equal(before['classify.weight'], after['classify.weight'])
+    assert [link.name for link in chain.links()] == ['1-prune-1', '1-prune-2']
+
+
+def test_a_limit_is_reached_in_equal_rounds() -> None:
+    """Each round starts from the network that the round before has left."""
+    reached, now = [], 1000.0
+    for target in CostTarget('parameters', limit=125).in_rounds(3):
+        assert target.limit is not None
+        now = now * (target.limit / now) ** (1 / target.rounds)
+        reached.append(now)
+    assert reached == pytest.approx([500, 250, 125])
+
+
+def test_weights_become_zero_in_rounds(tmp_path: Path, parent: Path) -> None:
+    learn = {'epochs': 1, 'learning_rate': 0.01}
+    chain = recipe(tmp_path, parent, {'sparsify': {'share': 0.75, 'images': 4, 'rounds': 2, 'learn': learn}})
+    compress(chain, None, tmp_path / 'run', ALONE)
+    kernels = []
+    for number, share in ((1, 0.5), (2, 0.75)):
+        network = load_model(tmp_path / f'run/1-sparsify-{number}.safetensors').network
+        kernels.append(network.get_parameter('encoder.1.0.weight').detach())
+        assert float((kernels[-1] == 0).float().mean()) == pytest.approx(share, abs=0.01)
+    assert not kernels[1][kernels[0] == 0].any()
+
+
+@pytest.mark.parametrize(
+    'step', [Prune(CostTarget(share=0.6), 'l1', images=8), Sparsify(0.7, images=8)], ids=repr
+)
+def test_statistics_are_those_of_the_smaller_network(
+    tmp_path: Path, parent: Path, step: Prune | Sparsify
+) -> None:
+    """Maps of the first convolution on the images, against the statistics in the file."""
+    context = CompressionContext((Source(**TRAIN),), None, None, ALONE, {}, parent)
+    errors = []
+    for number, one in enumerate((step, dataclasses.replace(step, statistics=False))):
+        path = tmp_path / f'{number}.safetensors'
+        take(one, load_model(parent), path, context)
+        model = load_model(path)
+        images = torch.cat([image for image, _ in context.samples(8, model.metadata)])
+        seen: list[torch.Tensor] = []
+        network = model.network.eval()
+        network.encoder[0][0].register_forward_hook(lambda _m, _x, y, seen=seen: seen.append(y))  # type: ignore[index,misc]
+        ImageNetwork(network, model.metadata.normalisation).eval()(images)
+        want = seen[0].movedim(1, 0).flatten(1).mean(1).detach()
+        errors.append(float((network.encoder[0][1].running_mean - want).abs().max()))  # type: ignore[index]
+    assert errors[0] < 1e-4 < errors[1]
+
+
+def test_rounds_that_do_nothing_are_told(
+    tmp_path: Path, parent: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ['prune', str(parent), '-o', str(tmp_path / 'x.safetensors'), '--share', '0.5', '--rounds', '3']
+    assert cli.main([*words, '--dataset', 'squares']) == 1
+    assert '--rounds is 3, but nothing is learnt' in capsys.readouterr().err

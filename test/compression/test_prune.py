@@ -6,12 +6,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from seg_ros.compression.budget import Budget
 from seg_ros.compression.importance import Task
-from seg_ros.compression.prune import Budget, prune_to, remove_blocks_to
+from seg_ros.compression.prune import prune_to, remove_blocks_to
 from seg_ros.errors import BudgetError, ParameterError, UnknownNameError
 from seg_ros.networks.enet import ENet
 from seg_ros.networks.graph.channels import removable_blocks, trace_channels
-from seg_ros.networks.graph.cost import count_bytes, count_macs, count_parameters
+from seg_ros.networks.graph.cost import count_bytes, count_macs, count_parameters, network_cost
 from seg_ros.networks.graph.measure import LatencyModel
 from seg_ros.networks.image_network import ImageNetwork, Normalisation
 
@@ -60,6 +61,22 @@ def test_the_budget_holds_and_little_more_goes(kind: str, step: float) -> None:
     assert steps[-1].channels == {'0': widths(network)[0], '2': widths(network)[1]}
     # the largest kernels are those that are left, and the biases that go with them
     assert network[0].weight[:, 0, 0, 0].tolist() == [float(v) for v in range(13 - widths(network)[0], 13)]
+
+
+@pytest.mark.parametrize('level', ['fp32', 'int8'])
+def test_a_budget_of_energy_holds_in_millijoules(level: str) -> None:
+    """The estimate of the whole network is within the budget, and not far below."""
+
+    def millijoules(network: nn.Module) -> float:
+        return network_cost(network, EXAMPLE, level).energy_uj / 1000
+
+    network = graded()
+    before = millijoules(network)
+    steps = prune_to(network, EXAMPLE, Budget('energy', 0.6 * before, level), criterion='l1')
+    assert steps[-1].amount == millijoules(network)
+    assert 0.45 * before < millijoules(network) <= 0.6 * before
+    with pytest.raises(BudgetError, match=r'budget of 1e-09 mJ cannot be met: .* mJ now'):
+        prune_to(graded(), EXAMPLE, Budget('energy', 1e-9), criterion='l1')
 
 
 def test_nothing_happens_where_the_budget_holds() -> None:
@@ -237,7 +254,7 @@ def test_blocks_by_latency() -> None:
 
 
 def test_nonsense_is_refused() -> None:
-    with pytest.raises(UnknownNameError, match='macs, parameters, bytes, latency'):
+    with pytest.raises(UnknownNameError, match='macs, parameters, bytes, energy, latency'):
         Budget('seconds', 1)
     with pytest.raises(ParameterError, match='more than 0'):
         Budget('macs', 0)

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seg_ros.compression.prune import Budget, prune_to
+from seg_ros.compression.budget import Budget
+from seg_ros.compression.prune import prune_to
 from seg_ros.errors import ModelFileError, ParameterError
 from seg_ros.inference.backends.registry import BACKENDS
 from seg_ros.networks.frame_network import FrameNetwork

@@ -11,7 +11,8 @@ import torch
 from torch.nn import functional as F
 
 from seg_ros.classes import ClassInfo, ClassSet
-from seg_ros.compression.prune import Budget, prune_to
+from seg_ros.compression.budget import Budget
+from seg_ros.compression.prune import prune_to
 from seg_ros.datasets.registry import DATASETS
 from seg_ros.errors import UnknownNameError, look_up
 from seg_ros.inference.backends import torch_compiled

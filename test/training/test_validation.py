@@ -69,3 +69,25 @@ def test_rows_of_older_runs_are_drawn_without_what_they_lack(tmp_path: Path) -> 
     assert math.isnan(rows[0]['validation_loss'])
     assert rows[1]['validation_loss'] == 1.5
     assert cv2.imread(str(tmp_path / 'curves.png')) is not None
+
+
+def test_statistics_of_normalisations_are_those_of_whole_images(tiny: dict[str, Any], tmp_path: Path) -> None:
+    """The first normalisation of ENet, against the maps of all training images at the network's size."""
+    options = {'n_images': 6}
+    tiny |= {
+        'train': [{'dataset': 'squares', 'split': 'train', 'options': options}],
+        'workers': 0,
+        'epochs': 1,
+    }
+    (tmp_path / 'recipe.yaml').write_text(yaml.safe_dump(tiny | {'statistics': 100, 'model': 'segnet_small'}))
+    Trainer(set_up(Recipe.from_yaml(tmp_path / 'recipe.yaml'), None, tmp_path, ALONE)).run()
+    model = load_model(tmp_path / LAST_FILE)
+    network, data = model.network.eval(), SquaresDataset(None, 'train', **options)
+    images = np.stack([resize_image(data[k][0], 32, 40) for k in range(6)])
+    seen: list[torch.Tensor] = []
+    network.encoder[0][0].register_forward_hook(lambda _m, _x, y: seen.append(y.detach()))  # type: ignore[index]
+    ImageNetwork(network, model.metadata.normalisation).eval()(torch.from_numpy(images))
+    values = seen[0].movedim(1, 0).flatten(1)
+    norm = network.encoder[0][1]  # type: ignore[index]
+    torch.testing.assert_close(norm.running_mean, values.mean(1), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(norm.running_var, values.var(1), rtol=1e-3, atol=1e-4)
