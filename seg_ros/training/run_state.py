@@ -5,7 +5,7 @@ It is one safetensors file without pickle, and replaces the previous one only wh
 
 import json
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,8 @@ def resume(
         before, progress = dict(record['recipe']), Progress(**record['progress'])
     except (KeyError, TypeError, ValueError) as err:
         raise _cannot_resume(path, err) from err
-    changed = [key for key in wanted if before.get(key) != wanted[key]]
+    defaults = {field.name: field.default for field in fields(Recipe)}  # of keys that an older version lacks
+    changed = [key for key in wanted if before.get(key, defaults[key]) != wanted[key]]
     if changed:
         raise RecipeError(
             f'{folder} holds a run whose {", ".join(changed)} differ from the recipe; '
