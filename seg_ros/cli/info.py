@@ -10,7 +10,6 @@ from seg_ros.cli.options import MODEL_FILE
 
 if TYPE_CHECKING:
     from seg_ros.modelfile.file import Model
-    from seg_ros.modelfile.metadata import CodeMetadata
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +44,7 @@ def summary(model: Model) -> str:
         'classes': ', '.join(metadata.classes.names) or 'none',
         'golden record': f'{len(model.golden.images)} images of {model.golden.images.shape[2]} x '
         f'{model.golden.images.shape[1]} pixels',
-        'codes': _codes(metadata.codes),
+        'codes': _codes(model),
         'embeddings': _embeddings(model),
         'trained on': str(metadata.training.get('data', 'unknown')),
         'figures': ', '.join(
@@ -68,11 +67,20 @@ def _embeddings(model: Model) -> str:
     )
 
 
-def _codes(codes: CodeMetadata | None) -> str:
+def _codes(model: Model) -> str:
+    codes = model.metadata.codes
     if codes is None:
         return ''
-    read = [*codes.taps, *(['colour'] if codes.has_colour else [])]
+    read = [*(_tap(model, name) for name in codes.taps), *(['colour'] if codes.has_colour else [])]
     return (
         f'{codes.n_bits} bits from {", ".join(read)}; {codes.superpixels} of {codes.region_size} pixels, '
         f'merged up to {codes.merge_limit:.1%} of differing bits'
     )
+
+
+def _tap(model: Model, name: str) -> str:
+    """Name of a tap; the output of a convolution is told apart, because no ReLU has seen it."""
+    from torch import nn
+
+    is_convolution = isinstance(model.network.get_submodule(name), nn.Conv2d)
+    return f'{name} (not rectified)' if is_convolution else name

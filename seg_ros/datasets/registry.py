@@ -33,6 +33,8 @@ SEGMENTED: LazyTable[Callable[[Path | None, str], SegmentedImages]] = LazyTable(
         'camvid': 'seg_ros.datasets.segmented:CamVidSegments',
         'folder': 'seg_ros.datasets.segmented:SegmentFolder',
         'msrc_v2': 'seg_ros.datasets.segmented:MSRCv2',
+        'rendered': 'seg_ros.datasets.segmented:RenderedSegments',
+        'voc': 'seg_ros.datasets.segmented:VOCObjects',
     }
 )
 """Data sets with segments; each is called with its root folder and the split."""

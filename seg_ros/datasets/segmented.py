@@ -1,18 +1,22 @@
 """Images that people divided into segments, for evaluating segmentation without classes."""
 
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from seg_ros.arrays import UNLABELLED, Int32Array, UInt8Array
+from seg_ros.classes import ClassSet
 from seg_ros.datasets.camvid import CamVid
 from seg_ros.datasets.dataset import Dataset
 from seg_ros.datasets.folder import UnlabelledFolder
 from seg_ros.datasets.pairs import existing_folder, images_by_stem, names_of, pairs_of_split
+from seg_ros.datasets.rendered import RenderedDataset
+from seg_ros.datasets.voc import PascalVOC
 from seg_ros.errors import DatasetError, UnavailableError
 from seg_ros.images.files import open_image, read_image
+from seg_ros.resources import resource
 from seg_ros.userfiles.reading import is_folder, shown_path
 
 VOID = -1
@@ -40,6 +44,15 @@ class SegmentedImages(Protocol):
 
     def image(self, index: int) -> UInt8Array:
         """Read an image without its annotations, (H, W, 3) uint8 RGB."""
+        ...
+
+
+@runtime_checkable
+class KindsOfSegments(Protocol):
+    """Segmented images that tell things from stuff."""
+
+    def kinds(self, index: int) -> list[list[str]]:
+        """Kind of each segment of each annotation of an image: 'things', 'stuff', or '' if unknown."""
         ...
 
 
@@ -107,15 +120,29 @@ class SegmentFolder:
         return len(self._pairs)
 
     def __getitem__(self, index: int) -> tuple[UInt8Array, list[Int32Array]]:
-        image, regions = self._pairs[index]
-        values = _read_grey(regions)
-        if self._classes:
-            values[_read_grey(self._classes / regions.name) == 0] = self._void
-        return read_image(image), [_numbered(values, void=self._void)]
+        return self.image(index), [self._annotation(index)]
 
     def image(self, index: int) -> UInt8Array:
         """Read an image without its annotations."""
         return read_image(self._pairs[index][0])
+
+    def _annotation(self, index: int) -> Int32Array:
+        values = _read_grey(self._pairs[index][1])
+        if self._classes:
+            values[self._class_values(index) == 0] = self._void
+        return _numbered(values, void=self._void)
+
+    def _class_values(self, index: int) -> Int32Array:
+        """Values of the class image, (H, W) int32; 0 = void."""
+        regions = self._pairs[index][1]
+        return _read_grey((self._classes or regions.parent) / regions.name)
+
+
+MSRC_STUFF = ('building', 'grass', 'tree', 'sky', 'mountain', 'water', 'road')
+"""Classes of MSRC v2 without a shape of their own; the other classes are things.
+
+The distinction: G. Heitz, D. Koller, "Learning spatial context: using stuff to find things", ECCV 2008.
+"""
 
 
 class MSRCv2(SegmentFolder):
@@ -128,6 +155,18 @@ class MSRCv2(SegmentFolder):
 
     def __init__(self, root: Path | None, split: str) -> None:
         super().__init__(root, split, classes='classes')
+        names = ClassSet.from_yaml(resource('config/labels/msrc23.yaml')).names
+        self._kinds = ['', *('stuff' if name in MSRC_STUFF else 'things' for name in names)]
+
+    def kinds(self, index: int) -> list[list[str]]:
+        """Kind of each region, by the class of most of its pixels; see MSRC_STUFF."""
+        annotation, classes = self._annotation(index), self._class_values(index)
+        n = int(annotation.max()) + 1
+        inside = annotation >= 0
+        width = int(classes.max()) + 1
+        votes = np.bincount(annotation[inside] * width + classes[inside], minlength=n * width)
+        kinds = [self._kinds[k] if k < len(self._kinds) else '' for k in range(width)]
+        return [[kinds[k] for k in votes.reshape(n, width).argmax(1)]]
 
 
 class LabelledAsSegments:
@@ -151,6 +190,23 @@ class LabelledAsSegments:
     def image(self, index: int) -> UInt8Array:
         """Read an image without its annotations."""
         return self._dataset[index][0]
+
+
+class ImagesOnly:
+    """The images of a data set with segments; their annotations are not read.
+
+    Args:
+        source: The data set.
+    """
+
+    def __init__(self, source: SegmentedImages) -> None:
+        self._source = source
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> UInt8Array:
+        return self._source.image(index)
 
 
 class ImagesAlone:
@@ -186,6 +242,44 @@ class CamVidSegments(LabelledAsSegments):
 
     def __init__(self, root: Path | None, split: str) -> None:
         super().__init__(CamVid(root, split))
+
+
+class RenderedSegments(LabelledAsSegments):
+    """Rendered street drives, with the pixels of each class as one segment: one frame of each of 40 drives.
+
+    Args:
+        root: Not used; the drives are rendered.
+        split: 'train', 'val' or 'test'.
+    """
+
+    def __init__(self, root: Path | None, split: str) -> None:
+        super().__init__(RenderedDataset(root, split, n_drives=40, n_frames=1))
+
+
+class VOCObjects:
+    """PASCAL VOC 2012 with an annotation of its objects: each object is one segment, and so is the rest.
+
+    The images in ``SegmentationObject/`` have a palette: 0 = no object, 255 = void.
+
+    Args:
+        root: Folder of VOC, as for :class:`seg_ros.datasets.voc.PascalVOC`.
+        split: Name of a list in ``ImageSets/Segmentation``.
+    """
+
+    def __init__(self, root: Path | None, split: str) -> None:
+        self._dataset = PascalVOC(root, split, labels='SegmentationObject')
+        self.names = self._dataset.names
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, index: int) -> tuple[UInt8Array, list[Int32Array]]:
+        objects = _read_grey(self._dataset.pairs[index][1])
+        return self.image(index), [_numbered(objects, void=UNLABELLED)]
+
+    def image(self, index: int) -> UInt8Array:
+        """Read an image without its annotation."""
+        return read_image(self._dataset.pairs[index][0])
 
 
 def _numbered(values: npt.NDArray[np.integer], void: int | None = None) -> Int32Array:

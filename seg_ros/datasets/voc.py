@@ -26,6 +26,9 @@ class PascalVOC:
         split: Name of a list in ``ImageSets/Segmentation``, such as train, val, trainval or trainaug.
         labels: Folder of the label images; ``SegmentationClassAug`` for those of Hariharan et al., 2011.
 
+    Attributes:
+        pairs: Paths of the image and of the label image for each name.
+
     Raises:
         DatasetError: A folder or the list is missing or empty, or not one listed image is there.
     """
@@ -49,16 +52,16 @@ class PascalVOC:
                 f'{shown_path(listing)} names {self.names[0]}, but {shown_path(root)} has no {lacking} of '
                 'that name, and none of the other pairs'
             )
-        self._pairs = [
+        self.pairs: list[tuple[Path, Path]] = [
             (image or root / 'JPEGImages' / f'{name}.jpg', label or root / labels / f'{name}.png')
             for name, (image, label) in zip(listed, found, strict=True)
         ]
 
     def __len__(self) -> int:
-        return len(self._pairs)
+        return len(self.pairs)
 
     def __getitem__(self, index: int) -> tuple[UInt8Array, UInt8Array]:
-        image_path, label_path = self._pairs[index]
+        image_path, label_path = self.pairs[index]
         return read_both(
             image_path, label_path, lambda path: read_coloured_labels(path, self.classes, BORDER)
         )

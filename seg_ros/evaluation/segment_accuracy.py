@@ -10,9 +10,10 @@ import torch
 
 from seg_ros import schema
 from seg_ros.arrays import Int32Array, UInt8Array
-from seg_ros.datasets.segmented import SegmentedImages
+from seg_ros.datasets.segmented import ImagesOnly, KindsOfSegments, SegmentedImages
 from seg_ros.datasets.walk import walk
 from seg_ros.errors import ParameterError, UnavailableError
+from seg_ros.evaluation.published_codes import PublishedCodes
 from seg_ros.evaluation.segment_baselines import GRIDS, Cutter, cut
 from seg_ros.inference.backends.backend import choose_device
 from seg_ros.metrics.segments import SegmentScores
@@ -81,8 +82,24 @@ def read_settings(path: Path | None, dataset: str) -> Tuned:
     return schema.build(Tuned, content, str(path), ParameterError)
 
 
+def fit_published(images: SegmentedImages, frames: FrameNetwork, limit: int | None = None) -> PublishedCodes:
+    """Fit the codes of the method ``published`` to images, without their annotations.
+
+    Args:
+        images: Images to fit on.
+        frames: Network of a model with codes.
+        limit: Maximum number of images, spread evenly; None = all.
+    """
+    chosen = walk(ImagesOnly(images), 'fitting 8 bits', indices=choose_evenly(images, limit))
+    return PublishedCodes.fit(frames, [image for _, image in chosen])
+
+
 def tune(
-    images: SegmentedImages, frames: FrameNetwork, methods: Sequence[str], limit: int | None = None
+    images: SegmentedImages,
+    frames: FrameNetwork,
+    methods: Sequence[str],
+    limit: int | None = None,
+    published: PublishedCodes | None = None,
 ) -> Tuned:
     """Choose the best settings of GRIDS for each method and measure.
 
@@ -91,10 +108,11 @@ def tune(
         frames: Network of a model with codes.
         methods: Names in METHODS.
         limit: Maximum number of images, spread evenly; None = all.
+        published: Codes of the method ``published``, which needs them.
     """
     scores: dict[tuple[str, int], SegmentScores] = {}
     for _, (image, annotations) in _read(images, limit, 'tuning'):
-        cutter = Cutter(image, frames)
+        cutter = Cutter(image, frames, published)
         for method in methods:
             for position, settings in enumerate(GRIDS.get(method, ())):
                 found = cut(cutter, method, settings)
@@ -118,6 +136,7 @@ def measure_methods(
     tuned: Tuned,
     methods: Sequence[str],
     limit: int | None = None,
+    published: PublishedCodes | None = None,
 ) -> dict[str, Any]:
     """Measure each method, with the settings that were tuned for each measure.
 
@@ -127,9 +146,11 @@ def measure_methods(
         tuned: Settings.
         methods: Names in METHODS.
         limit: Maximum number of images, spread evenly; None = all.
+        published: Codes of the method ``published``, which needs them.
 
     Returns:
-        Method -> measure -> ``value``, 0..1, and ``settings``.
+        Method -> measure -> ``value``, 0..1, and ``settings``. ``per_segment`` has ``things`` and ``stuff``
+        too if the data set knows which segments are which.
 
     Raises:
         ParameterError: A method has no settings.
@@ -138,15 +159,17 @@ def measure_methods(
     if unknown:
         raise ParameterError(f'no settings for {", ".join(unknown)}; choose some with --tune')
     scores = {(method, measure): SegmentScores() for method in methods for measure in MEASURES}
-    for _, (image, annotations) in _read(images, limit, 'segments'):
-        cutter = Cutter(image, frames)
+    for index, (image, annotations) in _read(images, limit, 'segments'):
+        cutter = Cutter(image, frames, published)
+        kinds = images.kinds(index) if isinstance(images, KindsOfSegments) else ()
         for method, measure in scores:
-            scores[method, measure].add(cut(cutter, method, tuned[method][measure]), annotations)
+            scores[method, measure].add(cut(cutter, method, tuned[method][measure]), annotations, kinds)
     return {
         method: {
             measure: {
                 'value': float(getattr(scores[method, measure], measure)),
                 'settings': tuned[method][measure],
+                **(scores[method, measure].per_segment_of if measure == 'per_segment' else {}),
             }
             for measure in MEASURES
         }
@@ -188,17 +211,17 @@ def sweep_sizes(
 
 def n_chosen(images: SegmentedImages, limit: int | None) -> int:
     """Number of images that are used with a limit."""
-    return len(_chosen(images, limit))
+    return len(choose_evenly(images, limit))
 
 
 def _read(
     images: SegmentedImages, limit: int | None, label: str
 ) -> Iterator[tuple[int, tuple[UInt8Array, list[Int32Array]]]]:
     """Read the chosen images and annotations with a progress bar; bad files are logged and left out."""
-    yield from walk(images, label, indices=_chosen(images, limit))
+    yield from walk(images, label, indices=choose_evenly(images, limit))
 
 
-def _chosen(images: SegmentedImages, limit: int | None) -> list[int]:
+def choose_evenly(images: SegmentedImages, limit: int | None) -> list[int]:
     """Positions of at most ``limit`` images, spread evenly."""
     n = len(images)
     return list(range(n)) if not limit or limit >= n else [k * n // limit for k in range(limit)]

@@ -1,5 +1,8 @@
 """Methods for dividing an image into segments, for comparison: superpixels, EGS, k-means and codes.
 
+Rows of k-means: ``kmeans`` clusters what the binary layer has learned, ``kmeans_cnn`` the maps of the network
+that the layer reads, as M. Ravanbakhsh et al. (arXiv 1611.06764) compare with.
+
 EGS: P. Felzenszwalb, D. Huttenlocher, "Efficient graph-based image segmentation", 2004, from scikit-image.
 """
 
@@ -15,11 +18,12 @@ import torch
 
 from seg_ros.arrays import Float32Array, Int32Array, UInt8Array
 from seg_ros.errors import ParameterError, UnavailableError
+from seg_ros.evaluation.published_codes import PublishedCodes, unit_columns
 from seg_ros.networks.frame_network import FrameNetwork
 from seg_ros.segments.code_pooling import CodePooling
 from seg_ros.segments.colour import lab_planes
 from seg_ros.segments.greedy_merging import merge_most_similar
-from seg_ros.segments.regions import Borders, Regions, connected_parts, find_borders
+from seg_ros.segments.regions import Borders, Regions, connected_parts, find_borders, region_means
 from seg_ros.segments.slic import slic
 
 MethodSettings = Mapping[str, float]
@@ -52,12 +56,15 @@ class Cutter:
     Args:
         image: (H, W, 3) uint8 RGB.
         frames: Network of a model with codes, in evaluation mode; None if no method needs codes.
+        published_codes: Codes of the method ``published``; None if it is not used.
     """
 
     image: UInt8Array
     frames: FrameNetwork | None = None
+    published_codes: PublishedCodes | None = None
     _pooled: dict[int, PooledSuperpixels] = field(default_factory=dict)
     _logits: torch.Tensor | None = None
+    _columns: list[Float32Array] | None = None
 
     def slic(self, settings: MethodSettings) -> Int32Array:
         """Superpixels alone; the setting is ``region_size``."""
@@ -94,19 +101,30 @@ class Cutter:
         """Superpixels merged by k-means of the mean logits, with as many clusters as codes give segments."""
         pooled = self._pool(int(settings['region_size']))
         n_clusters = int(self.codes(settings).max()) + 1
-        if n_clusters >= pooled.superpixels.n:
-            return pooled.superpixels.ids
-        cv2.setRNGSeed(0)
-        criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_MAX_ITER, 30, 1e-3)
-        _, cluster, _ = cv2.kmeans(
-            pooled.means,
-            n_clusters,
-            np.empty((0, 1), np.int32),
-            criteria,
-            1,
-            cv2.KMEANS_PP_CENTERS,
-        )
-        return connected_parts(cluster.ravel().astype(np.int32)[pooled.superpixels.ids]).ids
+        return _clustered(pooled.means, n_clusters, pooled.superpixels)
+
+    def kmeans_cnn(self, settings: MethodSettings) -> Int32Array:
+        """Superpixels merged by k-means of their mean feature columns; settings: ``region_size``, ``k``."""
+        superpixels = slic(self.image, region_size=int(settings['region_size']))
+        means = np.concatenate([region_means(c, superpixels) for c in self._unit_columns()], axis=1)
+        return _clustered(means, int(settings['k']), superpixels)
+
+    def published(self, settings: MethodSettings) -> Int32Array:
+        """Superpixels of equal published codes; the setting is ``region_size``."""
+        if self.published_codes is None:
+            raise ParameterError('the method published needs codes that are fitted first; got none')
+        superpixels = slic(self.image, region_size=int(settings['region_size']))
+        return self.published_codes.segments(self._unit_columns()[-1], superpixels)
+
+    def _unit_columns(self) -> list[Float32Array]:
+        if self._columns is None:
+            self._columns = unit_columns(self._coded_network(), self.image)
+        return self._columns
+
+    def _coded_network(self) -> FrameNetwork:
+        if self.frames is None or self.frames.codes is None:
+            raise ParameterError('this method needs a model with codes; choose one with --model')
+        return self.frames
 
     def _merge(
         self, pooled: PooledSuperpixels, means: Float32Array, binary: bool, settings: MethodSettings
@@ -126,21 +144,31 @@ class Cutter:
 
     def _pool(self, region_size: int) -> PooledSuperpixels:
         if region_size not in self._pooled:
-            if self.frames is None or self.frames.codes is None:
-                raise ParameterError('this method needs a model with codes; choose one with --model')
+            frames = self._coded_network()
+            assert frames.codes is not None
             if self._logits is None:
-                device = next(self.frames.parameters()).device
+                device = next(frames.parameters()).device
                 with torch.no_grad():
-                    self._logits = self.frames(torch.from_numpy(self.image.copy())[None].to(device))['codes'][
-                        0
-                    ]
+                    self._logits = frames(torch.from_numpy(self.image.copy())[None].to(device))['codes'][0]
             superpixels = slic(self.image, region_size=region_size)
-            means = CodePooling.of(self.frames.codes).means(self._logits, lab_planes(self.image), superpixels)
+            means = CodePooling.of(frames.codes).means(self._logits, lab_planes(self.image), superpixels)
             sizes = np.bincount(superpixels.ids.ravel(), minlength=superpixels.n)
             self._pooled[region_size] = PooledSuperpixels(
                 superpixels, find_borders(superpixels), means, (sizes / sizes.sum()).astype(np.float32)
             )
         return self._pooled[region_size]
+
+
+def _clustered(vectors: Float32Array, n_clusters: int, superpixels: Regions) -> Int32Array:
+    """Connected superpixels of the same cluster, (H, W) int32, by k-means of (S, D) vectors."""
+    if n_clusters >= superpixels.n:
+        return superpixels.ids
+    cv2.setRNGSeed(0)
+    criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_MAX_ITER, 30, 1e-3)
+    _, cluster, _ = cv2.kmeans(
+        vectors, n_clusters, np.empty((0, 1), np.int32), criteria, 1, cv2.KMEANS_PP_CENTERS
+    )
+    return connected_parts(cluster.ravel().astype(np.int32)[superpixels.ids]).ids
 
 
 def grid(**choices: tuple[float, ...]) -> Iterator[dict[str, float]]:
@@ -156,6 +184,8 @@ GRIDS: dict[str, list[dict[str, float]]] = {
     'slic': list(grid(region_size=(20, 30, 40, 60, 80, 120, 160))),
     'egs_default': [{'sigma': 1.0, 'k': 100, 'min_size': 20}],
     'egs_tuned': list(grid(sigma=(0.8, 1.0), k=(100, 200, 300, 500, 800), min_size=(50, 150, 500))),
+    'kmeans_cnn': list(grid(region_size=(14.0,), k=(2, 3, 4, 6, 8, 12, 20))),
+    'published': list(grid(region_size=(14, 20, 30, 40, 60))),
     'codes': list(
         grid(
             region_size=_REGION_SIZES,
@@ -175,6 +205,8 @@ METHODS: dict[str, Any] = {
     'egs_default': Cutter.egs,
     'egs_tuned': Cutter.egs,
     'kmeans': Cutter.kmeans,
+    'kmeans_cnn': Cutter.kmeans_cnn,
+    'published': Cutter.published,
     'codes': Cutter.codes,
     'features': Cutter.features,
 }

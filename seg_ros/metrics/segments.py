@@ -59,25 +59,37 @@ class SegmentScores:
     Attributes:
         ious: Best IoU of each drawn segment, one array for each annotation.
         coverings: Covering of each image.
+        ious_of: Kind of segments -> best IoU of each drawn segment of this kind.
     """
 
     ious: list[Float64Array] = field(default_factory=list)
     coverings: list[float] = field(default_factory=list)
+    ious_of: dict[str, list[float]] = field(default_factory=dict)
 
-    def add(self, found: Int32Array, annotations: Sequence[Int32Array]) -> None:
+    def add(
+        self,
+        found: Int32Array,
+        annotations: Sequence[Int32Array],
+        kinds: Sequence[Sequence[str]] = (),
+    ) -> None:
         """Add one image.
 
         Args:
             found: (H, W) int32, found segments.
             annotations: (H, W) int32, drawn segments of each annotation.
+            kinds: Kind of each drawn segment of each annotation, such as 'things'; '' = none. Empty = none of
+                them has a kind.
         """
         coverings = []
-        for drawn in annotations:
+        for position, drawn in enumerate(annotations):
             table = overlaps(found, drawn)
             if not table.size:
                 continue
             ious, areas = best_ious(table), table.sum(1)
             self.ious.append(ious)
+            for kind, iou in zip(kinds[position] if kinds else (), ious, strict=False):
+                if kind:
+                    self.ious_of.setdefault(kind, []).append(float(iou))
             coverings.append(float((ious * areas).sum() / areas.sum()))
         if coverings:
             self.coverings.append(float(np.mean(coverings)))
@@ -86,6 +98,11 @@ class SegmentScores:
     def per_segment(self) -> float:
         """Mean best IoU of all drawn segments, 0..1; NaN if there are none."""
         return float(np.mean(np.concatenate(self.ious))) if self.ious else float('nan')
+
+    @property
+    def per_segment_of(self) -> dict[str, float]:
+        """Kind -> mean best IoU of its drawn segments, 0..1."""
+        return {kind: float(np.mean(ious)) for kind, ious in sorted(self.ious_of.items())}
 
     @property
     def covering(self) -> float:

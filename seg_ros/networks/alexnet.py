@@ -38,7 +38,8 @@ _N_CELLS = 6
 class AlexNetFeatures(Encoder):
     """AlexNet up to fc7, for images of any size: maps at about 1/8, 1/16 and 1/32, and fc7 at 1/32.
 
-    The layers are called conv1 to conv5, fc6 and fc7. With padding, fc6 keeps the size of its input. Without
+    The layers are called conv1 to conv5, fc6 and fc7, and the ReLUs behind them relu1 to relu7. Codes and
+    embeddings read rectified maps from relu1 to relu7. With padding, fc6 keeps the size of its input. Without
     padding, its result at each place is exactly the result of the fully connected layer.
 
     Args:
@@ -60,6 +61,8 @@ class AlexNetFeatures(Encoder):
             self.add_module(f'conv{number}', convolution)
         self.fc6 = nn.Conv2d(256, 4096, _N_CELLS)
         self.fc7 = nn.Conv2d(4096, 4096, 1)
+        for number in range(1, 8):
+            self.add_module(f'relu{number}', nn.ReLU())
         before = (_N_CELLS - 1) // 2
         self.margin = nn.ZeroPad2d((before, before + 1) * 2) if pad else nn.Identity()
         self.pool = nn.MaxPool2d(3, stride=2, ceil_mode=layout == 'caffe')
@@ -71,12 +74,13 @@ class AlexNetFeatures(Encoder):
         """(B, 3, H, W) float, H and W at least 63, to the maps after the three poolings and after fc7."""
         maps = []
         for number in range(1, 6):
-            x = self.get_submodule(f'conv{number}')(x).relu()
+            x = self.get_submodule(f'relu{number}')(self.get_submodule(f'conv{number}')(x))
             if number in _POOLED_AFTER:
                 x = self.pool(x)
                 x = self.normalise(x) if number <= 2 else x
                 maps.append(x)
-        maps.append(self.fc7(self.fc6(self.margin(x)).relu()).relu())
+        x = self.get_submodule('relu6')(self.fc6(self.margin(x)))
+        maps.append(self.get_submodule('relu7')(self.fc7(x)))
         return maps
 
     def load_pretrained(self, state: Mapping[str, Tensor]) -> None:

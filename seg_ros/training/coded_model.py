@@ -12,7 +12,7 @@ from torch import nn
 
 from seg_ros.arrays import UInt8Array
 from seg_ros.classes import ClassSet
-from seg_ros.datasets.segmented import SegmentedImages
+from seg_ros.datasets.segmented import ImagesOnly, SegmentedImages
 from seg_ros.datasets.walk import walk
 from seg_ros.errors import ModelFileError, ParameterError, UnavailableError
 from seg_ros.modelfile.file import Model, save_model
@@ -33,9 +33,13 @@ DEFAULT_TAPS = {
     'enet': ('initial', 'stage1', 'stage2', 'stage3'),
     'efficientnet_lite_pyramid': ('encoder.stages.0', 'encoder.stages.1', 'encoder.stages.2', 'top'),
     'squeezenet': ('features.1', 'features.4', 'features.7', 'features.10', 'features.12'),
-    'alexnet': ('conv1', 'conv2', 'conv5', 'fc7'),
+    'alexnet': ('relu1', 'relu2', 'relu5', 'relu7'),
 }
-"""Architecture -> sub-modules whose output the binary layer reads by default."""
+"""Architecture -> sub-modules whose output the binary layer reads by default.
+
+Where the paper reads rectified maps, these do too. Files from before AlexNet had the modules relu1 to relu7
+read conv1, conv2, conv5 and fc7, whose values may be negative; they load, and ``seg_ros info`` tells it.
+"""
 
 _CAFFE = Normalisation((104 / 255, 117 / 255, 123 / 255), (1 / 255, 1 / 255, 1 / 255), 'bgr')
 """Normalisation of encoders from Caffe: blue, green, red, minus their means."""
@@ -212,25 +216,12 @@ def _tap_channels(start: CodeStart, names: Sequence[str]) -> dict[str, int]:
     return {name: features.shape[1] for name, features in zip(names, maps, strict=True)}
 
 
-class _Images:
-    """The images of a data set, without their annotations."""
-
-    def __init__(self, source: SegmentedImages) -> None:
-        self._source = source
-
-    def __len__(self) -> int:
-        return len(self._source)
-
-    def __getitem__(self, index: int) -> UInt8Array:
-        return self._source.image(index)
-
-
 def _itq_images(sources: Sequence[SegmentedImages]) -> list[UInt8Array]:
     """Images for ITQ, spread evenly over each data set."""
     images = []
     for source in sources:
         step = max(len(source) // _MAX_ITQ_IMAGES, 1)
-        images += [image for _, image in walk(_Images(source), indices=range(0, len(source), step))]
+        images += [image for _, image in walk(ImagesOnly(source), indices=range(0, len(source), step))]
     return images
 
 

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from seg_ros.cli.main import main
+from seg_ros.evaluation.published_codes import PublishedCodes
 from seg_ros.evaluation.segment_accuracy import load_code_network
 from seg_ros.evaluation.segment_baselines import GRIDS, METHODS, Cutter, cut
 from seg_ros.modelfile.file import load_model
+from seg_ros.reports.segment_pictures import paint_segments
 
 
 def patches(seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -51,7 +53,9 @@ def test_tuned_settings_are_kept_and_used(
     settings, out, plot = tmp_path / 'settings.json', tmp_path / 'out.json', tmp_path / 'plot.png'
     words = ['evaluate-segments', 'folder', '--data', str(folder), '--model', str(coded)]
     words += ['--settings', str(settings), '--json', str(out)]
-    assert main([*words, '--tune', 'train', '--plot', str(plot)]) == 0
+    drawn = tmp_path / 'drawn.png'
+    more = ['--plot', str(plot), '--pictures', str(drawn), '--pictures-of', '2']
+    assert main([*words, '--tune', 'train', *more]) == 0
     report = json.loads(out.read_text())
     kept = json.loads(settings.read_text())
     assert set(report['methods']) == set(METHODS)
@@ -62,6 +66,9 @@ def test_tuned_settings_are_kept_and_used(
     assert report['methods']['codes']['covering']['value'] > 0.9  # the patches are that easy
     assert kept['kmeans'] == kept['codes']
     assert cv2.imread(str(plot)) is not None
+    sheet = cv2.imread(str(drawn))
+    assert sheet.shape[1] == 320 * (2 + len(METHODS))
+    assert report['itq_split'] == 'train'
     assert main(words) == 0  # the settings are read, not chosen anew
     assert json.loads(out.read_text())['methods'] == report['methods']
 
@@ -85,12 +92,25 @@ def test_what_cannot_be_is_refused(
 
 def test_every_method_gives_a_partition(coded: Path) -> None:
     pytest.importorskip('skimage', reason='EGS needs scikit-image')
-    cutter = Cutter(patches(1)[0], load_code_network(load_model(coded), 'cpu', 'auto'))
+    frames = load_code_network(load_model(coded), 'cpu', 'auto')
+    published = PublishedCodes.fit(frames, [patches(seed)[0] for seed in range(3)])
+    cutter = Cutter(patches(1)[0], frames, published)
     for method in METHODS:
         settings = GRIDS.get(method, GRIDS['codes'])[0]
         ids = cut(cutter, method, settings)
         assert ids.shape == (60, 76)
         assert sorted(np.unique(ids)) == list(range(ids.max() + 1))
+
+
+def test_paint_shows_means_outlines_and_void() -> None:
+    image = np.zeros((2, 4, 3), np.uint8)
+    image[..., 0] = [[10, 20, 90, 90], [30, 40, 90, 90]]
+    ids = np.array([[0, 0, 1, 1], [0, 0, 1, -1]], np.int32)
+    painted = paint_segments(image, ids)
+    assert painted[0, 0].tolist() == [25, 0, 0]  # mean of the first segment
+    assert painted[0, 1].tolist() == [255, 255, 255]  # outline
+    assert painted[0, 2].tolist() == [90, 0, 0]
+    assert painted[1, 3].tolist() == [0, 0, 0]  # void
 
 
 def test_the_shipped_model_wins_on_real_images(data_folder: Path, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from seg_ros.datasets.segmented import BSDS500, VOID, MSRCv2, SegmentFolder
+from seg_ros.datasets.segmented import BSDS500, VOID, KindsOfSegments, MSRCv2, SegmentFolder, VOCObjects
 from seg_ros.errors import DatasetError
 
 
@@ -63,9 +63,32 @@ def test_void_of_msrc_is_that_of_the_classes(tmp_path: Path) -> None:
     assert annotation[1].tolist() == [0, 0, 0, 1, 1, 1]
     (plain,) = SegmentFolder(tmp_path, 'train')[0][1]
     assert plain[0].tolist() == [0, 0, 0, 1, 1, 1]
+    assert data.kinds(0) == [['stuff', 'stuff']]  # class 1 is building
+    classes[:, 3:] = 4
+    write(tmp_path / 'classes', 'b.png', classes)
+    assert data.kinds(0) == [['stuff', 'things']]
+    assert isinstance(data, KindsOfSegments)
+    assert not isinstance(SegmentFolder(tmp_path, 'train'), KindsOfSegments)
     (tmp_path / 'val.txt').write_text('c\n')
     with pytest.raises(DatasetError, match='c, which'):
         MSRCv2(tmp_path, 'val')
+
+
+def test_each_object_of_voc_is_a_segment(tmp_path: Path) -> None:
+    image_module = pytest.importorskip('PIL.Image', reason='Pillow writes images with a palette')
+    for name in ('JPEGImages', 'SegmentationObject', 'ImageSets/Segmentation'):
+        (tmp_path / name).mkdir(parents=True)
+    objects = np.zeros((4, 6), np.uint8)
+    objects[:2], objects[2:, 4:], objects[3, 0] = 1, 2, 255
+    image = image_module.fromarray(objects)
+    image.putpalette([k % 256 for k in range(768)])
+    image.save(tmp_path / 'SegmentationObject/2007_000032.png')
+    write(tmp_path / 'JPEGImages', '2007_000032.jpg', np.full((4, 6, 3), 100, np.uint8))
+    (tmp_path / 'ImageSets/Segmentation/train.txt').write_text('2007_000032\n')
+    data = VOCObjects(tmp_path, 'train')
+    _, (annotation,) = data[0]
+    assert annotation.tolist() == [[1] * 6, [1] * 6, [0, 0, 0, 0, 2, 2], [VOID, 0, 0, 0, 2, 2]]
+    assert data.image(0).shape == (4, 6, 3)
 
 
 def test_real_sets(data_folder: Path) -> None:

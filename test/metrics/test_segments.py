@@ -33,6 +33,16 @@ def test_measures_that_the_eye_can_check() -> None:
     assert scores.covering == pytest.approx((2 * 2 / 4 + 6 * 4 / 6) / 8)
 
 
+def test_kinds_of_segments_are_counted_apart() -> None:
+    scores = SegmentScores()
+    scores.add(halves(4), [halves(2), halves(4)], [['things', 'stuff'], ['stuff', '']])
+    assert scores.per_segment_of == pytest.approx({'things': 2 / 4, 'stuff': (4 / 6 + 1) / 2})
+    assert scores.per_segment == pytest.approx((2 / 4 + 4 / 6 + 1 + 1) / 4)
+    without = SegmentScores()
+    without.add(halves(4), [halves(2)])
+    assert without.per_segment_of == {}
+
+
 def test_best_iou_is_that_of_a_slow_search() -> None:
     for seed in range(10):
         found, drawn = random_ids(seed, 5), random_ids(seed + 50, 4)

@@ -6,6 +6,7 @@ from torch import nn
 
 from seg_ros.errors import ModelFileError
 from seg_ros.networks.alexnet import AlexNetFeatures
+from seg_ros.training.coded_model import DEFAULT_TAPS
 
 
 def published() -> tuple[nn.Sequential, nn.Sequential]:
@@ -45,6 +46,23 @@ def test_the_convolutions_are_the_fully_connected_layers() -> None:
     assert far.shape == (1, 4096, 1, 2)
     inside = classifier[:6](features(wide)[:, :, :, 1:7].flatten(1))
     torch.testing.assert_close(far[..., 1].flatten(1), inside, rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_taps_behind_the_relus_are_rectified_and_have_no_weights() -> None:
+    torch.manual_seed(1)
+    network = AlexNetFeatures().eval()
+    seen: dict[str, torch.Tensor] = {}
+    for name in ('conv5', 'relu5', 'fc7', 'relu7'):
+        network.get_submodule(name).register_forward_hook(
+            lambda _module, _inputs, output, name=name: seen.__setitem__(name, output)
+        )
+    network(torch.randn(1, 3, 96, 96))
+    for before, after in (('conv5', 'relu5'), ('fc7', 'relu7')):
+        assert 0.2 < (seen[before] < 0).float().mean() < 0.8
+        assert torch.equal(seen[after], seen[before].clamp_min(0))
+    assert not [key for key in network.state_dict() if key.startswith('relu')]  # old files still load
+    assert set(DEFAULT_TAPS['alexnet']) == {'relu1', 'relu2', 'relu5', 'relu7'}
 
 
 @torch.no_grad()

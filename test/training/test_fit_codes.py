@@ -205,3 +205,15 @@ def test_itq_needs_images_alone(folder: Path, tmp_path: Path, model_file: Path) 
     assert whole is not None
     for one, other in zip(flat.parameters(), whole.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_itq_learns_from_a_folder_of_images_alone(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No labels, no sub-folders; and ``info`` tells maps that no ReLU has seen."""
+    output = tmp_path / 'itq.safetensors'
+    words = ['fit-codes', 'folder', '--data', str(folder / 'images'), '--encoder', 'squeezenet']
+    words += ['--taps', 'features.0', 'features.1', '--bits', '8', '--epochs', '0', '--without-colour']
+    assert main([*words, '--input-size', '64', '80', '-o', str(output)]) == 0
+    assert main(['info', str(output)]) == 0
+    assert '8 bits from features.0 (not rectified), features.1; slic' in capsys.readouterr().out
