@@ -55,7 +55,7 @@ def ranking_of(given: Float32Array) -> DistanceRanking:
     n_tops = n_blocks // _BLOCK + 1
     distances = np.full(n_blocks * _BLOCK, UNREACHED, np.float32)
     distances[: given.size] = given
-    minima, tops = np.full(n_tops * _BLOCK, _LAST, np.int32), np.empty(n_tops, np.int32)
+    minima, tops = np.full(n_tops * _BLOCK, _LAST, np.int32), np.full(n_tops, _LAST, np.int32)
     ranking = DistanceRanking(distances, distances.view(np.int32), minima, tops)
     for block in range(n_blocks):
         set_distance(ranking, block * _BLOCK, distances[block * _BLOCK])
