@@ -185,7 +185,7 @@ GRIDS: dict[str, list[dict[str, float]]] = {
     'egs_default': [{'sigma': 1.0, 'k': 100, 'min_size': 20}],
     'egs_tuned': list(grid(sigma=(0.8, 1.0), k=(100, 200, 300, 500, 800), min_size=(50, 150, 500))),
     'kmeans_cnn': list(grid(region_size=(14.0,), k=(2, 3, 4, 6, 8, 12, 20))),
-    'published': list(grid(region_size=(14, 20, 30, 40, 60))),
+    'published': list(grid(region_size=(14, 20, 30, 40, 60, 90, 120))),
     'codes': list(
         grid(
             region_size=_REGION_SIZES,

@@ -3,8 +3,8 @@
 The distance between two regions is :func:`_distance`; change it there. The functions are compiled if Numba is
 installed. Otherwise the same loops run in Python.
 
-NamedTuples are unpacked before a loop: compiled code counts references at each access to a field. The compiled
-code of this file contains that of ``ranking.py``: touch this file too after a change there.
+NamedTuples are unpacked before a loop: compiled code counts references at each access to a field. The
+compiled code of this file contains that of ``ranking.py``: touch this file too after a change there.
 
 Each region knows its nearest neighbour. If that neighbour moves away, the old distance stays as a lower bound
 until it is the smallest of all. Only then are the neighbours of the region compared again.
