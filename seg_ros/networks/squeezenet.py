@@ -6,7 +6,8 @@ official revision 1.1.
 Deliberate difference: convolution and pooling are padded so that sizes halve exactly.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -105,19 +106,45 @@ class SqueezeNetFeatures(SqueezeNetEncoder):
         return super().forward(pad_to_multiple(x, 2 ** len(self.stages)))
 
 
-class SqueezeNetColumns(SqueezeNetEncoder):
-    """SqueezeNet 1.0 with two maps at some scales, for hypercolumns of 1504 values.
+_ENDS = {
+    'conv1': (2, 96),
+    'fire2': (4, 128),
+    'fire3': (5, 128),
+    'fire4': (6, 256),
+    'fire5': (8, 256),
+    'fire6': (9, 384),
+    'fire7': (10, 384),
+    'fire8': (11, 512),
+    'fire9': (13, 512),
+}
+"""Layers of SqueezeNet 1.0: number of layers up to its ReLU, and its channels. A Fire module is one layer."""
 
-    The maps are the results of conv1 and of Fire modules 2, 3, 5, 7 and 9 after their ReLU, which are
-    torchvision's layers 0, 3, 4, 7, 9 and 12. They have 96 channels at 1/2, 128 and 128 at 1/4, 256 and 384
-    at 1/8, 512 at 1/16. Conv1 is needed for 1504: the channels of all Fire modules are multiples of 128.
+
+class SqueezeNetColumns(SqueezeNetEncoder):
+    """SqueezeNet 1.0 up to the last of some layers, for hypercolumns.
+
+    The usual layers give 1504 values. They are torchvision's layers 0, 3, 4, 7, 9 and 12 after their ReLU,
+    with 96 channels at 1/2, 128 and 128 at 1/4, 256 and 384 at 1/8, 512 at 1/16. Conv1 is needed for 1504:
+    the channels of all Fire modules are multiples of 128.
+
+    Args:
+        layers: Names of the layers whose results are the maps: conv1, fire2 to fire9, in this order.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, layers: Sequence[str] = ('conv1', 'fire2', 'fire3', 'fire5', 'fire7', 'fire9')
+    ) -> None:
         super().__init__('1.0')
-        ends = (2, 4, 5, 8, 10, 13)  # conv1 and its ReLU are two layers, a Fire module is one layer
-        self.stages = tuple(zip((0, *ends), ends, strict=False))
-        self.channels = (96, 128, 128, 256, 384, 512)
+        ends = [_ENDS[layer][0] for layer in layers]
+        self.stages = tuple(pairwise((0, *ends)))
+        self.channels = tuple(_ENDS[layer][1] for layer in layers)
+        self._skipped = tuple(f'features.{number}.' for number in range(ends[-1], len(self.features)))
+        self.features = nn.Sequential(*list(self.features)[: ends[-1]])
+
+    def load_pretrained(self, state: Mapping[str, Tensor]) -> None:
+        """Load torchvision's weights; layers behind the last map are ignored."""
+        named = {f'features.{k.removeprefix("features.")}': v for k, v in state.items()}
+        super().load_pretrained({k: v for k, v in named.items() if not k.startswith(self._skipped)})
 
 
 class SqueezeNetPyramid(Pyramid):

@@ -5,7 +5,7 @@ fc6 and fc7 become convolutions after J. Long, E. Shelhamer, T. Darrell, "Fully 
 2015.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from torch import Tensor, nn
@@ -42,36 +42,46 @@ def _maps(features: nn.Sequential, ends: list[int], x: Tensor) -> list[Tensor]:
 
 
 class VGG11Features(Encoder):
-    """VGG-11 up to its last convolution: maps at 1/1, 1/2, 1/4, 1/8 and 1/16, before each pooling.
+    """VGG-11 up to the last of some convolutions, whose results after their ReLU are the maps.
 
-    They are the results of torchvision's layers 0, 3, 8, 13 and 18 after their ReLU. With the published width
-    they have 64, 128, 256, 512 and 512 channels.
+    Of the last convolution of each scale they are torchvision's layers 0, 3, 8, 13 and 18: maps at 1/1, 1/2,
+    1/4, 1/8 and 1/16. With the published width they have 64, 128, 256, 512 and 512 channels.
 
     Args:
         width: Number of channels of the first scale, published with 64.
+        layers: Names of the convolutions, such as conv3_2 for the second of the third scale, in their order.
     """
 
     trained_on = 'VGG11'
 
-    def __init__(self, width: int = 64) -> None:
+    def __init__(
+        self,
+        width: int = 64,
+        layers: Sequence[str] = ('conv1_1', 'conv2_1', 'conv3_2', 'conv4_2', 'conv5_2'),
+    ) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        channels, self._ends = 3, []
-        for count, multiple in VGG11_SCALES:
-            layers += [nn.MaxPool2d(2)] if layers else []
-            layers += _convolutions(channels, width * multiple, count)
+        modules: list[nn.Module] = []
+        channels = 3
+        ends: dict[str, tuple[int, int]] = {}
+        for scale, (count, multiple) in enumerate(VGG11_SCALES, 1):
+            modules += [nn.MaxPool2d(2)] if modules else []
+            before = len(modules)
+            modules += _convolutions(channels, width * multiple, count)
             channels = width * multiple
-            self._ends.append(len(layers))
-        self.features = nn.Sequential(*layers)
-        self.channels = tuple(width * multiple for _, multiple in VGG11_SCALES)
+            ends |= {f'conv{scale}_{n}': (before + 2 * n, channels) for n in range(1, count + 1)}
+        self._ends = [ends[layer][0] for layer in layers]
+        self.features = nn.Sequential(*modules[: self._ends[-1]])
+        self._skipped = tuple(f'features.{number}.' for number in range(self._ends[-1], len(modules)))
+        self.channels = tuple(ends[layer][1] for layer in layers)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) float, H and W multiples of 16, to maps at 1/1, 1/2, ..., 1/16."""
+        """(B, 3, H, W) float, H and W multiples of 16, to one map for each layer, at 1/1 to 1/16."""
         return _maps(self.features, self._ends, x)
 
     def load_pretrained(self, state: Mapping[str, Tensor]) -> None:
-        """Load ``features.*`` of torchvision's vgg11; the classifier is ignored."""
-        self.load_named({k: v for k, v in state.items() if k.startswith('features.')})
+        """Load ``features.*`` of torchvision's vgg11; layers behind the last map are ignored."""
+        features = {k: v for k, v in state.items() if k.startswith('features.')}
+        self.load_named({k: v for k, v in features.items() if not k.startswith(self._skipped)})
 
 
 class VGG16Features(Encoder):

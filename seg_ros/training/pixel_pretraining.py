@@ -1,11 +1,14 @@
 """Pre-training of a hypercolumn network's classifier on few pixels of each image.
 
 The pixels of an image are similar, and most belong to few classes. Therefore the classifier first learns from
-a few pixels of each class in an image, as multinomial logistic regression. Then its weights become the 1x1
-convolutions of the network, which is trained further on all pixels.
+a few pixels of each class in an image: as multinomial logistic regression, or as a perceptron if the network
+has hidden layers. Then its weights become the 1x1 convolutions of the network, which is trained further on
+all pixels.
 """
 
 import logging
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -30,33 +33,34 @@ _WARMUP = 0.1
 
 
 class PixelClassifier:
-    """Multinomial logistic regression of standardised columns, by AdamW.
+    """Classifier of standardised columns by AdamW: logistic regression, or fully connected layers with ReLU.
 
     Args:
         n_classes: Number of classes.
+        hidden: Number of values of each hidden layer; empty = multinomial logistic regression.
         epochs: Number of passes over the columns.
         learning_rate: Peak learning rate.
         weight_decay: Decoupled weight decay.
-        seed: Seed of the order of the columns.
+        seed: Seed of the first weights and of the order of the columns.
 
     Attributes:
-        weight_: (n_classes, D) float64, for columns that are not standardised.
-        bias_: (n_classes,) float64.
+        layers_: Weight (n_out, n_in) and bias (n_out,) float64 of each layer. The first is for columns that
+            are not standardised.
     """
 
-    weight_: Tensor
-    bias_: Tensor
+    layers_: list[tuple[Tensor, Tensor]]
 
     def __init__(
         self,
         n_classes: int,
         *,
+        hidden: Sequence[int] = (),
         epochs: int = 20,
         learning_rate: float = 1e-3,
         weight_decay: float = 1e-2,
         seed: int = 0,
     ) -> None:
-        self.n_classes, self.epochs, self.seed = n_classes, epochs, seed
+        self.n_classes, self.hidden, self.epochs, self.seed = n_classes, hidden, epochs, seed
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
 
     def fit(self, columns: Tensor, labels: Tensor) -> 'PixelClassifier':
@@ -65,26 +69,42 @@ class PixelClassifier:
         varies = std > 1e-5 * columns.abs().amax(0)  # by more than rounding errors
         std = torch.where(varies, std, 1.0)
         x = (columns - mean) / std
-        layer = nn.Linear(x.shape[1], self.n_classes).to(x.device)
-        nn.init.zeros_(layer.weight)
-        nn.init.zeros_(layer.bias)
-        optimizer = optim.AdamW(parameter_groups(layer, self.weight_decay))
         generator = torch.Generator().manual_seed(self.seed)
+        network = self._start(x.shape[1], generator).to(x.device)
+        optimizer = optim.AdamW(parameter_groups(network, self.weight_decay))
         orders = [torch.randperm(len(x), generator=generator) for _ in range(self.epochs)]
         batches = [batch.to(x.device) for order in orders for batch in torch.split(order, _BATCH_SIZE)]
         for step, batch in enumerate(batches):
             for group in optimizer.param_groups:
                 group['lr'] = learning_rate(step, len(batches), self.learning_rate, _WARMUP)
             optimizer.zero_grad()
-            F.cross_entropy(layer(x[batch]), labels[batch]).backward()  # type: ignore[no-untyped-call]
+            F.cross_entropy(network(x[batch]), labels[batch]).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-        self.weight_ = layer.weight.detach().double() / std
-        self.bias_ = layer.bias.detach().double() - self.weight_ @ mean.double()
+        linear = [layer for layer in network if isinstance(layer, nn.Linear)]
+        self.layers_ = [(m.weight.detach().double(), m.bias.detach().double()) for m in linear]
+        weight, bias = self.layers_[0]
+        self.layers_[0] = weight / std, bias - (weight / std) @ mean.double()
         return self
 
     def scores(self, columns: Tensor) -> Tensor:
         """Scores (n, n_classes) float64 of columns (n, D) float."""
-        return columns.double() @ self.weight_.T + self.bias_
+        x = columns.double()
+        for number, (weight, bias) in enumerate(self.layers_):
+            x = (x.relu() if number else x) @ weight.T + bias
+        return x
+
+    def _start(self, n_values: int, generator: torch.Generator) -> nn.Sequential:
+        """The classifier before it has learnt: zeros if it is linear, random numbers with hidden layers."""
+        network = nn.Sequential()
+        for n_in, n_out in pairwise((n_values, *self.hidden, self.n_classes)):
+            layer = nn.Linear(n_in, n_out)
+            nn.init.zeros_(layer.bias)
+            if self.hidden:
+                nn.init.kaiming_normal_(layer.weight, nonlinearity='relu', generator=generator)
+            else:
+                nn.init.zeros_(layer.weight)
+            network.extend([nn.ReLU(), layer] if len(network) else [layer])
+        return network
 
 
 class Sample(NamedTuple):
@@ -129,12 +149,13 @@ def pretrain_classifier(
     sample = collect(network, prepare, images, settings, recipe.seed, is_quiet=is_quiet)
     classifier = PixelClassifier(
         network.n_classes,
+        hidden=network.hidden,
         epochs=settings.epochs,
         learning_rate=settings.learning_rate,
         weight_decay=settings.weight_decay,
         seed=recipe.seed,
     ).fit(sample.columns, sample.labels)
-    network.load_classifier(classifier.weight_, classifier.bias_, sample.mean, sample.variance)
+    network.load_classifier(classifier.layers_, sample.mean, sample.variance)
     if not is_quiet:
         correct = (classifier.scores(sample.columns).argmax(1) == sample.labels).float().mean()
         log.info('classifier: %.1f %% of %d columns correct', 100 * correct, len(sample.labels))

@@ -18,6 +18,16 @@ from seg_ros.networks.squeezenet import SqueezeNetColumns, SqueezeNetEncoder
 from seg_ros.networks.vgg import VGG11Features, VGG16Features
 from seg_ros.quantization.int8 import calibrate, quantize
 
+COLUMNS = (
+    'conv1',
+    'pool1',
+    'conv2',
+    'pool2',
+    'conv3',
+    'conv4',
+    'conv5',
+    'pool5',
+)  # without 54 million weights
 STRIDES = {'squeezenet': [2, 4, 4, 8, 8, 16], 'vgg11': [1, 2, 4, 8, 16]}
 
 
@@ -297,7 +307,7 @@ def test_weights_of_another_encoder_are_refused(
 
 @pytest.mark.parametrize('wrong', [{'encoder': 'resnet'}, {'grid': 0}, {'width': 8}])
 def test_unknown_options_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ParameterError, match=r'expected one of squeezenet, vgg11|SqueezeNet has'):
+    with pytest.raises(ParameterError, match=r'expected one of squeezenet, vgg11|squeezenet has|grid is 0'):
         Hypercolumn(3, **wrong)
 
 

@@ -40,6 +40,8 @@ FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     'fcn on alexnet': ('fcn', {'encoder': 'alexnet', 'finest': 16}),
     'hypercolumn on vgg11': ('hypercolumn', {'encoder': 'vgg11', 'width': 4}),
     'hypercolumn grid': ('hypercolumn', {'grid': 3}),
+    'hypercolumn hidden': ('hypercolumn', {'encoder': 'vgg11', 'width': 4, 'hidden': [6]}),
+    'hypercolumn on alexnet': ('hypercolumn', {'encoder': 'alexnet', 'layers': ['pool1', 'conv3']}),
 }
 """What is tested -> architecture and arguments: each network, and those that differ in more than size."""
 

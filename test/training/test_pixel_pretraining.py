@@ -106,20 +106,21 @@ def test_the_scale_of_values_does_not_matter() -> None:
 
 def test_the_seed_decides() -> None:
     columns, labels = clouds(600, 0)
-    fits = [PixelClassifier(3, epochs=1, seed=seed).fit(columns, labels).weight_ for seed in (0, 0, 1)]
+    fits = [PixelClassifier(3, epochs=1, seed=seed).fit(columns, labels).layers_[0][0] for seed in (0, 0, 1)]
     assert torch.equal(fits[0], fits[1])
     assert not torch.equal(fits[0], fits[2])
 
 
-@pytest.mark.parametrize('options', [{}, {'grid': 3}, SMALL_VGG, SMALL_VGG | {'grid': 2}], ids=str)
+@pytest.mark.parametrize('options', [{}, SMALL_VGG | {'grid': 2}, SMALL_VGG | {'hidden': [9, 7]}], ids=str)
 def test_the_network_says_of_pixels_what_the_classifier_says(
     options: dict[str, Any], streets: Augmented
 ) -> None:
     torch.manual_seed(0)
     network = Hypercolumn(11, **options).eval()
     sample = collect(network, PREPARE, streets, HOW, seed=3, is_quiet=True)
-    classifier = PixelClassifier(11, epochs=3, learning_rate=0.02).fit(sample.columns, sample.labels)
-    network.load_classifier(classifier.weight_, classifier.bias_, sample.mean, sample.variance)
+    classifier = PixelClassifier(11, hidden=network.hidden, epochs=3, learning_rate=0.02)
+    classifier.fit(sample.columns, sample.labels)
+    network.load_classifier(classifier.layers_, sample.mean, sample.variance)
     want, got, labels = classifier.scores(sample.columns).float(), [], []
     for number in range(HOW.images):
         image, truth = streets[Draw(0, number, number * 8 // 6)]
@@ -137,7 +138,7 @@ def test_normalised_maps_have_mean_0_and_variance_1(streets: Augmented) -> None:
     network = Hypercolumn(11, **SMALL_VGG).eval()
     sample = collect(network, PREPARE, streets, Columns(images=8), seed=0, is_quiet=True)
     network.load_classifier(
-        torch.zeros(11, sample.columns.shape[1]).double(), torch.zeros(11), sample.mean, sample.variance
+        [(torch.zeros(11, sample.columns.shape[1]).double(), torch.zeros(11))], sample.mean, sample.variance
     )
     with torch.no_grad():
         maps = [network.maps(PREPARE(streets[Draw(0, n, n)][0][None])) for n in range(8)]
