@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from types import ModuleType
-from typing import Any
+from typing import Any, cast, get_args
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from seg_ros.modelfile.file import Model, load_model
 from seg_ros.modelfile.find import shipped_models
 from seg_ros.networks.masked_average import (
     LEAST_PROBABILITY,
+    Averaged,
     check_window,
     filter_scores,
     is_finer,
@@ -40,12 +41,13 @@ _KERNELS = (
 
 @dataclass(frozen=True)
 class EmbeddingFilter:
-    """Averages probabilities over pixels with similar embeddings; see ``filter_scores``.
+    """Averages probabilities or scores over pixels with similar embeddings; see ``filter_scores``.
 
     Attributes:
         window: Width and height of the window in pixels of the embeddings, odd.
         iterations: Number of iterations, 0 or more.
         hardness: Decay of a pixel's weight with the distance of two embeddings, above 0.
+        averages: Values that are averaged: 'probabilities' or 'scores'.
 
     Raises:
         ParameterError: A value is out of range.
@@ -54,12 +56,14 @@ class EmbeddingFilter:
     window: int = 5
     iterations: int = 2
     hardness: float = 2.0
+    averages: Averaged = 'probabilities'
 
     def __post_init__(self) -> None:
         for name, value, is_right, expected in (
             ('window', self.window, self.window >= 1 and self.window % 2 == 1, 'an odd number of pixels'),
             ('iterations', self.iterations, self.iterations >= 0, '0 or more'),
             ('hardness', self.hardness, 0 < self.hardness < 1e6, 'above 0, below a million'),
+            ('averages', self.averages, self.averages in get_args(Averaged), ' or '.join(get_args(Averaged))),
         ):
             if not is_right:
                 raise ParameterError(f'embedding filter: {name} is {value}; expected {expected}')
@@ -94,7 +98,9 @@ class EmbeddingFilter:
         kernels = import_kernels(*_KERNELS) if scores.device.type == 'cpu' else None
         if kernels is None:
             decay = torch.tensor(hardness, device=scores.device)
-            return filter_scores(scores[None], embeddings[None], decay, self.window, n_iterations)[0]
+            return filter_scores(
+                scores[None], embeddings[None], decay, self.window, n_iterations, self.averages
+            )[0]
         size = tuple(embeddings.shape[-2:])
         n_threads = n_threads or n_cores()
         scores = dense(scores.detach().float())
@@ -103,12 +109,15 @@ class EmbeddingFilter:
             return scores if finer else resize_scores(scores[None], size)[0]
         if not finer:
             scores = resize_scores(scores[None], size)[0]
-        before = _probabilities(_means(kernels, scores, size, n_threads))
+        before = _means(kernels, scores, size, n_threads)
+        has_probabilities = self.averages == 'probabilities'
+        before = _probabilities(before) if has_probabilities else before
         after = _average(kernels, before, embeddings, n_threads, self.window, n_iterations, hardness)
-        if not finer:
-            return torch.from_numpy(np.log(after, out=after))
-        np.divide(after, before, out=after)
-        return _add(kernels, scores, np.log(after, out=after), n_threads)
+        if has_probabilities:
+            change = np.log(np.divide(after, before, out=after) if finer else after, out=after)
+        else:
+            change = np.subtract(after, before, out=after) if finer else after
+        return _add(kernels, scores, change, n_threads) if finer else torch.from_numpy(change)
 
 
 def load_filter(model: Model, size: tuple[int, int], settings: Settings | None = None) -> EmbeddingFilter:
@@ -134,10 +143,12 @@ def load_filter(model: Model, size: tuple[int, int], settings: Settings | None =
             f'network input is {size[0]}x{size[1]} pixels; the embedding filter of model {model.path} '
             f'expects multiples of {own.stride}: set input_height and input_width so'
         )
+    averages = settings.embedding_filter_averages
     chosen = EmbeddingFilter(
         window=settings.embedding_filter_window or own.window,
         iterations=settings.embedding_filter_iterations or own.iterations,
         hardness=settings.embedding_filter_hardness or float(model.embeddings.hardness.detach()),
+        averages=own.averages if averages == 'auto' else cast('Averaged', averages),
     )
     check_window(chosen.window, (size[0] // own.stride, size[1] // own.stride))
     return chosen

@@ -191,6 +191,16 @@ class Settings:
         OR_ZERO,
         MODEL,
     ] = 0.0
+    embedding_filter_averages: Annotated[
+        str,
+        Choices(('auto', 'probabilities', 'scores')),
+        Meta(
+            description='Values that the filter averages: probabilities, or scores as in the paper; auto = '
+            'the setting in the model file.'
+        ),
+        RELOAD,
+        MODEL,
+    ] = 'auto'
     segments_refinement: Annotated[
         float,
         Meta(

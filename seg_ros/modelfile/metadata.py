@@ -23,6 +23,7 @@ from seg_ros.networks.binary_layer import BinaryLayer
 from seg_ros.networks.embedding_head import EmbeddingHead
 from seg_ros.networks.graph.blocks import remove_block
 from seg_ros.networks.image_network import Normalisation
+from seg_ros.networks.masked_average import Averaged
 from seg_ros.networks.registry import ENCODERS, MODELS
 from seg_ros.quantization.levels import QUANTIZATIONS
 from seg_ros.schema import Fraction
@@ -34,7 +35,7 @@ SIZE_LIMIT = 8192
 AREA_LIMIT = 2**23
 """Largest input in a file, in pixels; 3840 x 2160 fits."""
 
-_MAY_LACK = ('pruned', 'codes', 'embeddings')
+_MAY_LACK = ('pruned', 'codes', 'embeddings', 'averages')
 """Keys that the first files of format 1 do not have. A new key goes here too, with a default in its class."""
 
 _N_TAPS_LIMIT, _N_REMOVED_LIMIT, _LICENCE_LIMIT = 64, 256, 1000
@@ -87,6 +88,7 @@ class EmbeddingMetadata:
         stride: Distance between embeddings, in pixels of the network's input.
         window: Width and height of the filter's window, in embeddings, odd.
         iterations: Number of times that the filter is applied.
+        averages: Values that the filter averages: 'probabilities', or 'scores' as in the paper.
     """
 
     taps: _Taps
@@ -94,6 +96,7 @@ class EmbeddingMetadata:
     stride: Literal[1, 2, 4, 8] = 4
     window: Annotated[int, Meta(ge=1, le=99)] = 5
     iterations: Annotated[int, Meta(ge=0, le=100)] = 2
+    averages: Averaged = 'probabilities'
 
     def __post_init__(self) -> None:
         _require(self.window % 2 == 1, 'window', self.window, 'an odd number')

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from seg_ros.networks.frame_network import FrameNetwork
-from seg_ros.networks.masked_average import filter_scores
+from seg_ros.networks.masked_average import Averaged, filter_scores
 
 
 class FilteredNetwork(nn.Module):
@@ -14,11 +14,14 @@ class FilteredNetwork(nn.Module):
         window: Width and height of the filter's window, see
             :func:`seg_ros.networks.masked_average.filter_scores`.
         iterations: Number of iterations of the filter.
+        averages: Values that the filter averages.
     """
 
-    def __init__(self, frames: FrameNetwork, window: int, iterations: int) -> None:
+    def __init__(
+        self, frames: FrameNetwork, window: int, iterations: int, averages: Averaged = 'probabilities'
+    ) -> None:
         super().__init__()
-        self.frames, self.window, self.iterations = frames, window, iterations
+        self.frames, self.window, self.iterations, self.averages = frames, window, iterations, averages
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, H, W, 3) uint8 RGB to (B, n_classes, h, w) float32 scores, not coarser than the embeddings."""
@@ -28,6 +31,5 @@ class FilteredNetwork(nn.Module):
     def filter_scores(self, scores: Tensor, embeddings: Tensor) -> Tensor:
         """Apply :func:`seg_ros.networks.masked_average.filter_scores` with the learned hardness."""
         assert self.frames.embeddings is not None
-        return filter_scores(
-            scores, embeddings, self.frames.embeddings.hardness, self.window, self.iterations
-        )
+        hardness = self.frames.embeddings.hardness
+        return filter_scores(scores, embeddings, hardness, self.window, self.iterations, self.averages)

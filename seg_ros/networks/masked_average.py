@@ -4,15 +4,16 @@ A. Harley, K. Derpanis, I. Kokkinos, "Learning dense convolutional embeddings fo
 arXiv 1511.04377, section 3.3. The weight of pixel j for pixel i is exp(-hardness * |e_i - e_j|), where |.| is
 the L1 distance of their embeddings. The average is repeated.
 
-Deliberate difference: probabilities are averaged, not scores. Scores are not bounded, so the large scores of
-a road would win over the small scores of the pavement beside it.
+The paper averages scores. Deliberate difference: probabilities are averaged unless a model says otherwise.
+Scores are not bounded, so the large scores of a road would win over the small scores of the pavement beside
+it.
 
 No tensor is as large as the window times the map. Forward and backward pass go through the window one pair of
 places at a time. The mask is symmetric and is computed again where it is needed.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -23,15 +24,23 @@ from seg_ros.errors import ParameterError
 LEAST_PROBABILITY = 1e-6
 """Smaller probabilities are raised to this, so that logarithms stay finite."""
 
+Averaged = Literal['probabilities', 'scores']
+"""Values that the filter averages; the paper averages scores."""
+
 
 def filter_scores(
-    scores: Tensor, embeddings: Tensor, hardness: Tensor, window: int, iterations: int
+    scores: Tensor,
+    embeddings: Tensor,
+    hardness: Tensor,
+    window: int,
+    iterations: int,
+    averages: Averaged = 'probabilities',
 ) -> Tensor:
-    """Filter scores by embeddings: average their probabilities over similar pixels, repeatedly.
+    """Filter scores by embeddings: average them, or their probabilities, over similar pixels, repeatedly.
 
     The filter works at the size of the embeddings. Coarser scores are interpolated bilinearly to that size.
-    Finer scores keep their detail: their mean in each cell is filtered, and the change of its log
-    probabilities is added to them.
+    Finer scores keep their detail: their mean in each cell is filtered, and its change, or that of its
+    log probabilities, is added to them.
 
     Args:
         scores: (B, K, H, W) float.
@@ -39,9 +48,11 @@ def filter_scores(
         hardness: () decay of the weight with the distance of embeddings, above 0.
         window: Width and height of the window, odd, see :func:`masked_average`.
         iterations: Number of iterations, 0 or more.
+        averages: Values that are averaged.
 
     Returns:
-        (B, K, max(H, h), max(W, w)) float; log probabilities if the scores are not finer than the embeddings.
+        (B, K, max(H, h), max(W, w)) float. If probabilities are averaged and the scores are not finer than
+        the embeddings, log probabilities.
 
     Raises:
         ParameterError: The window is even or larger than the map, or the sizes do not fit.
@@ -50,27 +61,15 @@ def filter_scores(
     coarse = resize_scores(scores, size)
     if iterations == 0:
         return scores if is_finer(tuple(scores.shape[-2:]), size) else coarse
-    before = coarse.softmax(1).clamp_min(LEAST_PROBABILITY)
+    has_probabilities = averages == 'probabilities'
+    before = coarse.softmax(1).clamp_min(LEAST_PROBABILITY) if has_probabilities else coarse
     after = before
     for _ in range(iterations):
         after = masked_average(after, embeddings, hardness, window)
-    return add_change(scores, before, after)
-
-
-def add_change(scores: Tensor, before: Tensor, after: Tensor) -> Tensor:
-    """Apply the effect of the filter on probabilities to the scores.
-
-    Args:
-        scores: (B, K, H, W) float, before the filter.
-        before: (B, K, h, w) float probabilities of the scores, at the size of the embeddings.
-        after: (B, K, h, w) float, the same after the filter.
-
-    Returns:
-        (B, K, H, W) float if the scores are finer than the embeddings, else (B, K, h, w) log probabilities.
-    """
-    if not is_finer(tuple(scores.shape[-2:]), tuple(before.shape[-2:])):
-        return after.log()
-    return scores + F.interpolate((after / before).log(), tuple(scores.shape[-2:]), mode='bilinear')
+    if not is_finer(tuple(scores.shape[-2:]), size):
+        return after.log() if has_probabilities else after
+    change = (after / before).log() if has_probabilities else after - before
+    return scores + F.interpolate(change, tuple(scores.shape[-2:]), mode='bilinear')
 
 
 def resize_scores(scores: Tensor, size: tuple[int, ...]) -> Tensor:

@@ -68,7 +68,7 @@ def export_model(
         return
     settings, head = metadata.embeddings, copy.deepcopy(embeddings).eval()
     frames = FrameNetwork(computed, embeddings=head, embedding_taps=list(settings.taps))
-    filtered = FilteredNetwork(frames.eval(), settings.window, settings.iterations)
+    filtered = FilteredNetwork(frames.eval(), settings.window, settings.iterations, settings.averages)
     golden = make_golden(computed, scenes[:1], metadata.input_size, filtered)
     save_model(path, network, replace(metadata, codes=None), golden, embeddings=head)
 

@@ -164,7 +164,12 @@ def add_embeddings(
         return network, None
     channels = dict(zip(settings.taps, _count_channels(network, settings.taps), strict=True))
     metadata = EmbeddingMetadata(
-        channels, settings.dimensions, settings.stride, settings.window, settings.iterations
+        channels,
+        settings.dimensions,
+        settings.stride,
+        settings.window,
+        settings.iterations,
+        settings.averages,
     )
     head = EmbeddingHead(
         list(channels.values()), settings.dimensions, settings.stride, hardness=settings.hardness
@@ -176,7 +181,7 @@ def add_embeddings(
     if settings.alone:
         network.requires_grad_(False)
     frames = FrameNetwork(network, embeddings=head, embedding_taps=settings.taps)
-    return FilteredNetwork(frames, settings.window, settings.iterations), metadata
+    return FilteredNetwork(frames, settings.window, settings.iterations, settings.averages), metadata
 
 
 def _count_channels(network: ImageNetwork, taps: Sequence[str]) -> list[int]:

@@ -14,6 +14,7 @@ from seg_ros.datasets.wrappers import Relabel
 from seg_ros.errors import RecipeError, look_up
 from seg_ros.modelfile.metadata import SIZE_LIMIT
 from seg_ros.networks.image_network import Normalisation
+from seg_ros.networks.masked_average import Averaged
 from seg_ros.quantization.levels import QUANTIZATIONS
 from seg_ros.schema import Count, CountOrZero, Fraction, NotNegative, Positive
 from seg_ros.training.augment import Augmentation
@@ -119,6 +120,7 @@ class EmbeddingRecipe:
         stride: Distance between embeddings, in pixels.
         window: Width and height of the window of the filter and of the pair loss, in embeddings: odd, 3..99.
         iterations: Number of times that the filter is applied, 1..100.
+        averages: Values that the filter averages: probabilities, or scores as in the paper.
         hardness: Hardness of the filter at the start of training.
         pairs: Weight of seg_ros.training.losses.pair_loss.
         near: L1 distance up to which two pixels of one class cost nothing.
@@ -131,6 +133,7 @@ class EmbeddingRecipe:
     stride: Literal[1, 2, 4, 8] = 8
     window: Annotated[int, Meta(ge=3, le=99)] = 9
     iterations: Annotated[int, Meta(ge=1, le=100)] = 4
+    averages: Averaged = 'probabilities'
     hardness: Positive = 4.0
     pairs: NotNegative = 1.0
     near: NotNegative = 0.5

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -5,19 +7,19 @@ import torch
 import seg_ros.inference.embedding_filter
 from seg_ros.errors import ParameterError
 from seg_ros.inference.embedding_filter import EmbeddingFilter
-from seg_ros.networks.masked_average import filter_scores
+from seg_ros.networks.masked_average import Averaged, filter_scores
 
 
 @pytest.mark.parametrize('size', [(24, 32), (12, 16), (48, 64), (96, 64), (24, 33)])
 @pytest.mark.parametrize('window', [1, 3, 9])
-def test_the_loops_do_what_the_reference_does(size: tuple[int, int], window: int) -> None:
+@pytest.mark.parametrize('averages', ['probabilities', 'scores'])
+def test_the_loops_do_what_the_reference_does(size: tuple[int, int], window: int, averages: Averaged) -> None:
     generator = torch.Generator().manual_seed(1)
     scores = torch.randn(5, *size, generator=generator)
     embeddings = torch.randn(6, 24, 33 if size[1] == 33 else 32, generator=generator) * 0.2
-    got = EmbeddingFilter(window, 3, 1.5)(scores, embeddings)
-    expected = filter_scores(scores[None].double(), embeddings[None].double(), torch.tensor(1.5), window, 3)[
-        0
-    ]
+    got = EmbeddingFilter(window, 3, 1.5, averages)(scores, embeddings)
+    doubles = scores[None].double(), embeddings[None].double(), torch.tensor(1.5)
+    expected = filter_scores(*doubles, window, 3, averages)[0]
     torch.testing.assert_close(got.double(), expected, atol=2e-5, rtol=0)
 
 
@@ -73,8 +75,10 @@ def test_scores_are_left_as_they_were() -> None:
     assert torch.equal(scores, before)
 
 
-@pytest.mark.parametrize('settings', [{'window': 2}, {'iterations': -1}, {'hardness': 0.0}, {'window': -1}])
-def test_settings_that_cannot_be(settings: dict[str, float]) -> None:
+@pytest.mark.parametrize(
+    'settings', [{'window': 2}, {'iterations': -1}, {'hardness': 0.0}, {'window': -1}, {'averages': 'x'}]
+)
+def test_settings_that_cannot_be(settings: dict[str, Any]) -> None:
     with pytest.raises(ParameterError, match='embedding filter'):
         EmbeddingFilter(**settings)
 

@@ -75,6 +75,22 @@ def test_probabilities_are_averaged() -> None:
     assert got.tolist() == pytest.approx([8 * sure / 9, 1 - 8 * sure / 9], abs=1e-5)
 
 
+@pytest.mark.parametrize('size', [(9, 11), (18, 33)])
+def test_scores_are_averaged_as_in_the_paper(rng: np.random.Generator, size: tuple[int, int]) -> None:
+    scores, embeddings = rng.normal(size=(1, 4, *size)), rng.normal(size=(1, 3, 9, 11))
+    tensors = torch.from_numpy(scores), torch.from_numpy(embeddings), torch.tensor(0.7, dtype=float)
+    got = filter_scores(*tensors, 5, 2, 'scores')[0]
+    means = scores[0].reshape(4, 9, size[0] // 9, 11, size[1] // 11).mean((2, 4))
+    after = slow(slow(means, embeddings[0], 0.7, 5), embeddings[0], 0.7, 5)
+    if size == (9, 11):
+        np.testing.assert_allclose(got, after, rtol=1e-10)
+    else:
+        change = F.interpolate(torch.from_numpy(after - means)[None], size, mode='bilinear')[0]
+        np.testing.assert_allclose(got, scores[0] + change.numpy(), rtol=1e-10)
+    shifted = filter_scores(tensors[0] + 5, *tensors[1:], 5, 2, 'scores')[0]
+    np.testing.assert_allclose(shifted, got + 5, rtol=1e-9)  # the averages are linear
+
+
 def test_coarse_scores_are_resized_to_the_embeddings() -> None:
     scores, embeddings = torch.rand(1, 2, 4, 5), torch.rand(1, 3, 8, 10)
     got = filter_scores(scores, embeddings, torch.tensor(2.0), 3, 2)
