@@ -30,7 +30,7 @@ from seg_ros.modelfile.file import load_model
 from seg_ros.quantization.levels import QUANTIZATIONS
 from seg_ros.reports.compare_page import write_page
 from seg_ros.reports.compare_tables import as_csv, as_text, check_markdown, write_markdown
-from seg_ros.reports.fronts import check_matplotlib
+from seg_ros.reports.fronts import PLOT_SUFFIXES, check_matplotlib, save_fronts
 
 _SENSITIVITY_IMAGES = 8
 
@@ -83,6 +83,12 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     add_json(parser)
     parser.add_argument('--csv', type=Path, metavar='OUT', help='CSV file for the table')
     parser.add_argument('--html', type=Path, metavar='OUT', help='HTML page with plots and images')
+    parser.add_argument(
+        '--plot',
+        type=Path,
+        metavar='OUT',
+        help='picture of mean IoU against each cost, with the front of the best models (PNG, SVG or PDF)',
+    )
     parser.add_argument(
         '--markdown',
         type=Path,
@@ -155,10 +161,11 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
     """Refuse outputs that cannot be written, before the measurement, which may take hours.
 
     Raises:
-        ParameterError: A file cannot be written, or a Markdown file has no markers for the table.
+        ParameterError: A file cannot be written or has an unknown suffix, or a Markdown file has no markers
+            for the table.
         UnavailableError: Matplotlib is not installed.
     """
-    for option in ('json', 'csv', 'html'):
+    for option in ('json', 'csv', 'html', 'plot'):
         path = getattr(arguments, option)
         try:
             if path:
@@ -169,7 +176,10 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
             raise ParameterError(f'--{option} {path}: {err}; name another file') from err
     if arguments.markdown:
         check_markdown(arguments.markdown)
-    if arguments.html:
+    if arguments.plot and arguments.plot.suffix not in PLOT_SUFFIXES:
+        known = ', '.join(PLOT_SUFFIXES)
+        raise ParameterError(f'--plot {arguments.plot}: unknown kind of picture; expected one of {known}')
+    if arguments.html or arguments.plot:
         check_matplotlib()
 
 
@@ -183,6 +193,8 @@ def _write(arguments: argparse.Namespace, comparison: Comparison, sensitivity: S
         arguments.csv.write_text(as_csv(comparison), encoding='utf-8')
     if arguments.markdown:
         write_markdown(arguments.markdown, comparison)
+    if arguments.plot:
+        save_fronts(arguments.plot, comparison.rows)
     if arguments.html:
         title = f'{comparison.rows[0].name} and other models on {arguments.dataset} {arguments.split}'
         write_page(arguments.html, title, _facts(arguments, comparison), comparison, sensitivity)

@@ -21,18 +21,21 @@ class SquaresDataset:
     """Images of 240x320 pixels, each with one square of 90 to 100 pixels.
 
     Position, size and both colours are random. The colours differ by 40 grey levels or more in a channel.
-    Gaussian noise has a standard deviation of 12 levels.
+    Gaussian noise has a standard deviation of 12 levels. Or the squares are white on black, without noise.
 
     Args:
         root: Not used; the images are drawn.
         split: 'train', 'validation' or 'test', which have different images.
         n_images: Number of images in the split, 1..1,000,000.
+        black_and_white: Whether the squares are white on black.
 
     Raises:
         DatasetError: The split is unknown, or the number of images is out of its range.
     """
 
-    def __init__(self, root: Path | None, split: str, *, n_images: int = 100) -> None:
+    def __init__(
+        self, root: Path | None, split: str, *, n_images: int = 100, black_and_white: bool = False
+    ) -> None:
         if split not in SPLITS or not 1 <= n_images <= _MOST_IMAGES:
             raise DatasetError(
                 f"split '{split}' of {n_images} squares; "
@@ -40,7 +43,7 @@ class SquaresDataset:
             )
         self.classes = ClassSet.from_yaml(resource('config/labels/squares.yaml'))
         self.names = [f'{split}_{index:03}' for index in range(n_images)]
-        self._split = SPLITS.index(split)
+        self._split, self._black_and_white = SPLITS.index(split), black_and_white
 
     def __len__(self) -> int:
         return len(self.names)
@@ -51,6 +54,8 @@ class SquaresDataset:
         top, left = (int(rng.integers(0, length - side + 1)) for length in SIZE)
         labels = np.zeros(SIZE, np.uint8)
         labels[top : top + side, left : left + side] = 1
+        if self._black_and_white:
+            return np.repeat(255 * labels[..., None], 3, axis=2), labels
         image = _two_colours(rng)[labels] + rng.normal(0, _NOISE, (*SIZE, 3))
         return np.rint(image).clip(0, 255).astype(np.uint8), labels
 

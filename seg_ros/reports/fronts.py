@@ -4,11 +4,14 @@ import io
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from seg_ros.errors import UnavailableError
 from seg_ros.evaluation.compare import Row, pareto_front
 from seg_ros.reports.html import Picture, data_uri
+
+PLOT_SUFFIXES = ('.png', '.svg', '.pdf')
 
 _MARKERS = 'osD^vP*Xp<>h8'
 _SIZE_INCHES = (5.4, 3.9)
@@ -31,8 +34,8 @@ class Axis:
 AXES: tuple[Axis, ...] = (
     Axis('latency of the network, ms', lambda row: row.latency_ms),
     Axis('file size, KB', lambda row: row.n_bytes / 1e3),
-    Axis('operations, 10⁹ MACs', lambda row: row.cost.n_macs / 1e9),
-    Axis('energy (estimate), mJ', lambda row: row.cost.energy_uj / 1e3),
+    Axis('operations, 10⁹ MACs', lambda row: None if row.cost is None else row.cost.n_macs / 1e9),
+    Axis('energy (estimate), mJ', lambda row: None if row.cost is None else row.cost.energy_uj / 1e3),
 )
 """Costs, a plot each."""
 
@@ -47,7 +50,7 @@ def check_matplotlib() -> None:
         import matplotlib.figure  # noqa: F401
     except ImportError as err:
         raise UnavailableError(
-            "the plots of the page need matplotlib: pip install 'seg_ros[train]', or leave --html out"
+            "the plots need matplotlib: pip install 'seg_ros[train]', or leave --html and --plot out"
         ) from err
 
 
@@ -68,6 +71,22 @@ def draw_fronts(rows: Sequence[Row]) -> tuple[list[Picture], Picture]:
         handles |= _draw_front(axes, axis, rows)
         plots.append(_embed(figure, f'mean IoU against {axis.title}'))
     return plots, _legend(handles)
+
+
+def save_fronts(path: Path, rows: Sequence[Row]) -> None:
+    """Write the plots with their legend as one picture, PNG, SVG or PDF by the name of the file.
+
+    Raises:
+        UnavailableError: matplotlib is not installed.
+    """
+    check_matplotlib()
+    figure = _figure((2 * _SIZE_INCHES[0], 2 * _SIZE_INCHES[1]))
+    handles = dict[str, Any]()
+    for axes, axis in zip(figure.subplots(2, 2).flat, AXES, strict=True):
+        handles |= _draw_front(axes, axis, rows)
+    figure.legend(handles.values(), handles.keys(), loc='outside right center', frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=80)
 
 
 def _draw_front(axes: Any, axis: Axis, rows: Sequence[Row]) -> dict[str, Any]:

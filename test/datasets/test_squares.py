@@ -29,6 +29,15 @@ def test_each_image_holds_one_square(split: str) -> None:
     assert len(sides) >= 9
 
 
+def test_squares_may_be_white_on_black() -> None:
+    coloured = SquaresDataset(None, 'train', n_images=3)
+    for index, (image, labels) in enumerate(SquaresDataset(None, 'train', n_images=3, black_and_white=True)):  # type: ignore[attr-defined]
+        np.testing.assert_array_equal(labels, coloured[index][1])
+        assert image.dtype == np.uint8
+        for channel in np.moveaxis(image, 2, 0):
+            np.testing.assert_array_equal(channel, np.where(labels == 1, 255, 0))
+
+
 def test_images_are_reproducible_and_apart() -> None:
     first, again = SquaresDataset(None, 'train'), SquaresDataset(None, 'train', n_images=7)
     np.testing.assert_array_equal(first[6][0], again[6][0])

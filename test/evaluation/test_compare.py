@@ -136,6 +136,7 @@ def test_end_to_end(
     broken.write_bytes(models['small'].read_bytes()[:-900])
     out = {kind: tmp_path / f'out/report.{kind}' for kind in ('json', 'csv', 'html', 'markdown')}
     outputs = [word for kind, path in out.items() for word in (f'--{kind}', path)]
+    outputs += ['--plot', tmp_path / 'out/fronts.png']
     named = [models['small'], models['int8'], broken, models['wide']]
     more = ['--backend', 'onnxruntime', '--levels', 'fp32,int4', '--sensitivity', 2, '--worst', 2]
     assert main(['compare', *map(str, named), *words(folder, *outputs, *more)]) == 1  # one is broken
@@ -190,6 +191,7 @@ def test_end_to_end(
     assert table.endswith(f'|\n{MARKS[1]}\n')
     assert table.count('\n') == 2 + 2 + 4
 
+    assert cv2.imread(str(tmp_path / 'out/fronts.png')).std() > 10
     page = out['html'].read_text()
     assert not re.search(r'(src|href)="(?!data:)', page)  # it needs no other file
     for head in ('Measurements', 'Accuracy against cost', 'IoU of each class, %'):
@@ -306,6 +308,7 @@ def test_what_cannot_be_written_is_told_first(
         (['--markdown', readme], '<!-- compression -->'),
         (['--json', readme / 'out.json'], 'name another file'),
         (['--rounds', 0], 'expected 1 or more'),
+        (['--plot', tmp_path / 'fronts.bmp'], 'expected one of .png, .svg, .pdf'),
         (['--limit', 0], '1 or more'),
         (['--levels', 'int3'], "'int3'"),
     ):
