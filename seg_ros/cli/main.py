@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     'prune': ('seg_ros.cli.prune', 'remove channels or blocks from a network'),
     'quantize': ('seg_ros.cli.quantize', 'reduce the number of bits of a network'),
     'share': ('seg_ros.cli.share', 'reduce the weights of a network to a few shared values'),
+    'import': ('seg_ros.cli.import_model', 'make a model file of an ONNX network or of public weights'),
     'compress': ('seg_ros.cli.compress', 'run a recipe of compression steps'),
     'info': ('seg_ros.cli.info', 'print the content of a model file'),
     'backends': ('seg_ros.cli.backends', 'print or forget the measured times of backends'),

@@ -63,7 +63,7 @@ class Row:
         accuracy: Accuracy on the images.
         boundary: (K, 2) int64, see seg_ros.metrics.labels.boundary_counts.
         agreement: Fraction of pixels with the label of the first model, 0..1.
-        cost: Counted and estimated cost of one image.
+        cost: Counted and estimated cost of one image; None for an imported ONNX graph.
         worst: Images with the largest losses against the first model, the largest first.
         timing: Latency and memory; None if timing failed.
         speedup: Speed relative to the first model; None if one of the two was not timed.
@@ -77,7 +77,7 @@ class Row:
     accuracy: Accuracy
     boundary: Counts
     agreement: float
-    cost: Cost
+    cost: Cost | None
     worst: list[Loss]
     timing: Timing | None = None
     speedup: float | None = None
@@ -118,9 +118,9 @@ class Row:
             'boundary_iou': self.boundary_iou,
             'class_boundary_iou': dict(zip(self.accuracy.classes.names, of_classes, strict=True)),
             'agreement': self.agreement,
-            'n_macs': self.cost.n_macs,
-            'energy_uj': self.cost.energy_uj,
-            'peak_activation_bytes': self.cost.peak_activation_bytes,
+            'n_macs': self.cost and self.cost.n_macs,
+            'energy_uj': self.cost and self.cost.energy_uj,
+            'peak_activation_bytes': self.cost and self.cost.peak_activation_bytes,
             'latency_ms': None if self.timing is None else percentiles(self.timing.latency_ms.ravel()),
             'speedup': self.speedup,
             'peak_memory_mb': None if self.timing is None else self.timing.peak_memory_bytes / 1e6,
@@ -302,7 +302,9 @@ def _measure(candidate: Candidate, dataset: Dataset, image_figures: _ImageFigure
         accuracy,
         image_figures.boundary,
         image_figures.agreement,
-        network_cost(segmenter.model.network, example, cost_level(segmenter.quantization)),
+        None
+        if segmenter.model.graph
+        else network_cost(segmenter.model.network, example, cost_level(segmenter.quantization)),
         image_figures.worst,
     )
 

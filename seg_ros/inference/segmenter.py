@@ -265,6 +265,11 @@ def _input_size(model: Model, settings: Settings) -> tuple[int, int]:
     """(height, width) of the network's input: the settings', else the model's own."""
     height, width = model.metadata.input_size
     size = (settings.input_height or height, settings.input_width or width)
+    if model.graph is not None and model.graph.input_size not in (None, size):
+        raise ParameterError(
+            f'network input is {size[0]}x{size[1]} pixels; the imported graph of {model.path} takes '
+            f'{height}x{width} alone: leave input_height and input_width at 0'
+        )
     if min(size) < SMALLEST_INPUT:
         raise ParameterError(
             f'network input is {size[0]}x{size[1]} pixels; expected {SMALLEST_INPUT} or more each way: '

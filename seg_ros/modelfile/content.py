@@ -19,9 +19,11 @@ from seg_ros.modelfile.container import DTYPES, Container
 from seg_ros.modelfile.digest import DIGEST_KEY
 from seg_ros.modelfile.golden import GOLDEN_LIMIT_BYTES, Golden
 from seg_ros.modelfile.metadata import ModelMetadata
+from seg_ros.modelfile.onnx_scan import GraphFacts, scan_graph
 from seg_ros.networks.binary_layer import BinaryLayer
 from seg_ros.networks.embedding_head import EmbeddingHead
 from seg_ros.networks.graph.channels import shrink
+from seg_ros.networks.onnx_graph import GRAPH_TENSOR, OnnxGraph
 from seg_ros.quantization.levels import QUANTIZATIONS
 
 METADATA_KEY = 'seg_ros'
@@ -47,6 +49,7 @@ class Parts:
         golden: Golden record.
         codes: Binary layer, or None.
         embeddings: Embedding head, or None.
+        graph: Facts about an imported ONNX graph, or None.
     """
 
     metadata: ModelMetadata
@@ -54,6 +57,7 @@ class Parts:
     golden: Golden
     codes: BinaryLayer | None
     embeddings: EmbeddingHead | None
+    graph: GraphFacts | None = None
 
 
 def read_parts(container: Container) -> Parts:
@@ -68,6 +72,8 @@ def read_parts(container: Container) -> Parts:
         network = metadata.build()
         codes = metadata.codes.build() if metadata.codes else None
         embeddings = metadata.embeddings.build() if metadata.embeddings else None
+    if isinstance(network, OnnxGraph):
+        return _graph_parts(container, metadata, network)
     is_packed = QUANTIZATIONS[metadata.quantization].packed_as is not None
     if not is_packed and metadata.pruned is not None:
         shrink(network, _shapes(container, network))
@@ -86,6 +92,24 @@ def read_parts(container: Container) -> Parts:
     network.eval()
     _check_runs(network, metadata)
     return Parts(metadata, network, _golden_of(container, metadata), codes, embeddings)
+
+
+def _graph_parts(container: Container, metadata: ModelMetadata, network: OnnxGraph) -> Parts:
+    """Parts of a file with an imported ONNX graph."""
+    entry = container.entries.get(GRAPH_TENSOR)
+    network.graph = torch.empty(entry.shape if entry else (0,), dtype=torch.uint8, device='meta')
+    state = network.state_dict()
+    _check_tensors(container, state, metadata, is_packed=False)
+    facts = scan_graph(
+        memoryview(container.content)[container.entries[GRAPH_TENSOR].begin :][: len(network.graph)]
+    )
+    if facts.input_size not in (None, metadata.input_size):
+        raise ModelFileError(
+            f'its graph takes images of {facts.input_size}; its metadata state {metadata.input_size}'
+        )
+    network.load_state_dict({GRAPH_TENSOR: container.tensor(GRAPH_TENSOR)}, assign=True)
+    network.eval()
+    return Parts(metadata, network, _golden_of(container, metadata), None, None, facts)
 
 
 def read_metadata(text: str) -> ModelMetadata:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from seg_ros.errors import ModelFileError, UnknownNameError, look_up
+from seg_ros.errors import ModelFileError, UnavailableError, UnknownNameError, look_up
 from seg_ros.modelfile import strict_json
 from seg_ros.modelfile.container import Container, read_container, write_container
 from seg_ros.modelfile.content import (
@@ -33,8 +33,10 @@ from seg_ros.modelfile.digest import BLANK, DIGEST_KEY, check_digest, seal
 from seg_ros.modelfile.golden import Golden
 from seg_ros.modelfile.identity import ModelIdentity, read_model_file
 from seg_ros.modelfile.metadata import ModelMetadata
+from seg_ros.modelfile.onnx_scan import GraphFacts
 from seg_ros.networks.binary_layer import BinaryLayer
 from seg_ros.networks.embedding_head import EmbeddingHead
+from seg_ros.networks.onnx_graph import no_pytorch
 from seg_ros.quantization.levels import QUANTIZATIONS
 
 log = logging.getLogger(__name__)
@@ -51,13 +53,15 @@ class Model:
     Attributes:
         metadata: Metadata of the file.
         network: (B, 3, H, W) normalised float -> (B, K, H, W) scores, in evaluation mode, on the CPU; an
-            encoder, which returns its feature maps, for a model without classes.
+            encoder, which returns its feature maps, for a model without classes; an OnnxGraph, which
+            PyTorch cannot run, for an imported ONNX graph.
         golden: Golden record, which a working copy reproduces.
         path: Path of the file.
         digest: SHA-256 of the file, hexadecimal.
         n_bytes: Size of the file in bytes.
         codes: Binary layer; None for a model without codes.
         embeddings: Embedding head; None for a model without embeddings.
+        graph: Facts about an imported ONNX graph; None for a network of PyTorch.
     """
 
     metadata: ModelMetadata
@@ -68,11 +72,27 @@ class Model:
     n_bytes: int
     codes: BinaryLayer | None = None
     embeddings: EmbeddingHead | None = None
+    graph: GraphFacts | None = None
 
     @property
     def n_parameters(self) -> int:
         """Number of parameters of the network, without binary layer and embedding head."""
+        if self.graph is not None:
+            return self.graph.n_weights
         return sum(p.numel() for p in self.network.parameters())
+
+    def pytorch_network(self, purpose: str) -> nn.Module:
+        """The network, for a purpose that an imported ONNX graph cannot serve.
+
+        Args:
+            purpose: The purpose, the subject of the error message, such as 'pruning'.
+
+        Raises:
+            UnavailableError: The model is an imported ONNX graph.
+        """
+        if self.graph is not None:
+            raise UnavailableError(f'{self.path}: {no_pytorch(purpose)}')
+        return self.network
 
     def codebook(self, input_size: tuple[int, int]) -> str:
         """SHA-256 of everything that decides the meaning of a code; '' for a model without codes.
@@ -205,6 +225,7 @@ def load_model(name: str | Path) -> Model:
         identity.n_bytes,
         parts.codes,
         parts.embeddings,
+        parts.graph,
     )
 
 

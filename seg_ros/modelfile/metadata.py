@@ -24,6 +24,7 @@ from seg_ros.networks.embedding_head import EmbeddingHead
 from seg_ros.networks.graph.blocks import remove_block
 from seg_ros.networks.image_network import Normalisation
 from seg_ros.networks.masked_average import Averaged
+from seg_ros.networks.onnx_graph import ONNX, OnnxGraph
 from seg_ros.networks.registry import ENCODERS, MODELS
 from seg_ros.quantization.levels import QUANTIZATIONS
 from seg_ros.schema import Fraction
@@ -132,7 +133,8 @@ class ModelMetadata:
     """Metadata of a model file.
 
     Attributes:
-        architecture: Name in seg_ros.networks.registry.MODELS, or ENCODERS for a model without classes.
+        architecture: Name in seg_ros.networks.registry.MODELS, or ENCODERS for a model without classes, or
+            'onnx' for an imported graph.
         classes: Classes of the scores.
         input_size: (height, width) of the images that the network was trained for, in pixels.
         normalisation: Normalisation of the network's input.
@@ -188,6 +190,26 @@ class ModelMetadata:
         for name in ('training', 'parent', 'figures'):
             strict_json.check_record(getattr(self, name), name)
         _check_fractions(self.figures, 'figures')
+        self._check_graph()
+
+    @property
+    def is_graph(self) -> bool:
+        """Whether the model is an imported ONNX graph instead of a network of PyTorch."""
+        return self.architecture == ONNX
+
+    def _check_graph(self) -> None:
+        """Refuse what an imported graph cannot have."""
+        if not self.is_graph:
+            return
+        for name in ('arguments', 'calibration', 'pruned', 'codes', 'embeddings'):
+            _require(not getattr(self, name), name, getattr(self, name), 'none for an imported ONNX graph')
+        _require(
+            self.quantization == 'fp32',
+            'quantization',
+            self.quantization,
+            'fp32, which an imported ONNX graph counts as',
+        )
+        _require(len(self.classes) > 0, 'classes', [], 'those of the imported ONNX graph')
 
     def _check_texts(self) -> None:
         strict_json.check_name(self.architecture, 'architecture')
@@ -209,6 +231,8 @@ class ModelMetadata:
             ModelFileError: The architecture refuses the arguments, or it does not have a removed block.
             UnknownNameError: The architecture is unknown.
         """
+        if self.is_graph:
+            return OnnxGraph()
         try:
             if not len(self.classes):
                 encoder = look_up(ENCODERS, self.architecture, 'encoder')

@@ -10,6 +10,7 @@ from seg_ros.modelfile.file import Model
 from seg_ros.modelfile.metadata import ModelMetadata
 from seg_ros.networks.frame_network import FrameNetwork
 from seg_ros.networks.image_network import ImageNetwork
+from seg_ros.networks.onnx_graph import no_pytorch
 from seg_ros.quantization.int8 import fold_batch_norms, quantize
 from seg_ros.quantization.levels import QUANTIZATIONS
 
@@ -32,6 +33,8 @@ def choose_quantization(model: Model, level: str) -> str:
     wanted = look_up(QUANTIZATIONS, level, 'quantization level')
     if not is_derivable(model, level):
         lacks = ' without a calibration record' if stored in wanted.derivable_from else ''
+        if model.graph is not None:
+            raise UnavailableError(f'{model.path}: {no_pytorch(f"quantization {level}")}')
         command = f'; {wanted.made_by} makes a file of that level' if wanted.made_by else ''
         raise UnavailableError(
             f'quantization {level} cannot be derived from {model.path}, which holds {stored}{lacks}; '
@@ -48,6 +51,8 @@ def possible_levels(model: Model) -> list[str]:
 def is_derivable(model: Model, level: str) -> bool:
     """Whether a level can be derived from a file."""
     metadata = model.metadata
+    if model.graph is not None:
+        return level == metadata.quantization
     has_ranges = QUANTIZATIONS[level].dtype != torch.int8 or metadata.calibration is not None
     return has_ranges and metadata.quantization in QUANTIZATIONS[level].derivable_from
 
@@ -67,6 +72,8 @@ def frame_network(model: Model, level: str, *, with_embeddings: bool = False) ->
         CalibrationError: The calibration record lacks a layer.
     """
     metadata = model.metadata
+    if model.graph is not None:
+        return FrameNetwork(ImageNetwork(model.network, metadata.normalisation)).eval()
     frames = FrameNetwork(
         network_at(model.network, metadata, level),
         has_scores=len(metadata.classes) > 0,

@@ -75,8 +75,8 @@ COLUMNS: tuple[Column, ...] = (
         'memory MB', lambda row: None if row.timing is None else row.timing.peak_memory_bytes, ',.0f', 1e-6
     ),
     _cost('parameters', lambda row: row.facts['n_parameters'], ',.0f'),
-    _cost('GMACs', lambda row: row.cost.n_macs, '.3f', 1e-9),
-    _cost('energy mJ', lambda row: row.cost.energy_uj, '.3g', 1e-3),
+    _cost('GMACs', lambda row: None if row.cost is None else row.cost.n_macs, '.3f', 1e-9),
+    _cost('energy mJ', lambda row: None if row.cost is None else row.cost.energy_uj, '.3g', 1e-3),
 )
 """Columns of the tables; the columns NAMES stand before them."""
 

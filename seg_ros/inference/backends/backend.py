@@ -51,6 +51,14 @@ class Backend(NetworkRunner, Protocol):
         ...
 
     @staticmethod
+    def why_not_graph(device: torch.device) -> str | None:
+        """Reason why the backend cannot run an imported ONNX graph, in words; None if it can.
+
+        A backend that can gets the bytes of the graph from ``onnx_runtime.onnx_of``.
+        """
+        ...
+
+    @staticmethod
     def import_libraries() -> None:
         """Import the modules that building the backend needs; a program may do something after it."""
         ...

@@ -4,6 +4,7 @@ import importlib.util
 import logging
 import os
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from seg_ros._numba import n_cores
 from seg_ros.networks.frame_network import FrameNetwork
+from seg_ros.networks.onnx_graph import FREE_SIDES, OnnxGraph
 
 _NO_TELEMETRY = ('ORT_DISABLE_TELEMETRY', 'ORT_TELEMETRY_DISABLED')
 """Variables that turn telemetry off; the name depends on the version of ONNX Runtime."""
@@ -36,22 +38,23 @@ class OnnxRuntimeBackend:
         if device.type == 'cuda':
             provider = ('CUDAExecutionProvider', {'device_id': device.index or 0})
         self._names = answer_names(network)
-        self._session = onnxruntime.InferenceSession(export_onnx(network, input_size), options, [provider])
+        for name, side in zip(FREE_SIDES, input_size, strict=True):  # those of an imported graph
+            options.add_free_dimension_override_by_name(name, side)
+        self._session = onnxruntime.InferenceSession(onnx_of(network, input_size), options, [provider])
 
     @staticmethod
     def why_not(device: torch.device, dtype: torch.dtype) -> str | None:
-        missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
-        if missing:
-            return f"needs {', '.join(missing)}: pip install 'seg_ros[onnx]'"
+        if reason := _missing(PACKAGES):
+            return reason
         if dtype not in (torch.float32, torch.int8):
             return 'runs fp32 and int8 only'
         if dtype == torch.int8 and device.type != 'cpu':
             return 'runs int8 on CPUs only'
-        if device.type == 'cuda':
-            onnxruntime = import_onnxruntime()
-            if 'CUDAExecutionProvider' not in onnxruntime.get_available_providers():
-                return 'has no CUDA provider here: pip install onnxruntime-gpu'
-        return None
+        return _lacks_provider(device)
+
+    @staticmethod
+    def why_not_graph(device: torch.device) -> str | None:
+        return _missing(PACKAGES[-1:]) or _lacks_provider(device)
 
     @staticmethod
     def import_libraries() -> None:
@@ -65,6 +68,19 @@ class OnnxRuntimeBackend:
             name: torch.from_numpy(np.asarray(answer))
             for name, answer in zip(self._names, answers, strict=True)
         }
+
+
+def _missing(packages: Sequence[str]) -> str | None:
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    return f"needs {', '.join(missing)}: pip install 'seg_ros[onnx]'" if missing else None
+
+
+def _lacks_provider(device: torch.device) -> str | None:
+    if device.type == 'cuda':
+        onnxruntime = import_onnxruntime()
+        if 'CUDAExecutionProvider' not in onnxruntime.get_available_providers():
+            return 'has no CUDA provider here: pip install onnxruntime-gpu'
+    return None
 
 
 def import_onnxruntime() -> Any:
@@ -88,6 +104,17 @@ def answer_names(network: FrameNetwork) -> list[str]:
         *(['embeddings'] if network.embeddings is not None else []),
         *(['codes'] if network.codes is not None else []),
     ]
+
+
+def onnx_of(network: FrameNetwork, input_size: tuple[int, int]) -> bytes:
+    """ONNX model of a network: its own bytes if it is an imported graph, else an export.
+
+    Returns:
+        Model from ``images`` (1, H, W, 3) uint8 to the outputs of ``FrameNetwork.forward`` by name. H and W
+        may have the names in FREE_SIDES instead of numbers.
+    """
+    inner = network.network.network
+    return inner.content if isinstance(inner, OnnxGraph) else export_onnx(network, input_size)
 
 
 def export_onnx(network: FrameNetwork, input_size: tuple[int, int]) -> bytes:

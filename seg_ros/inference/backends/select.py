@@ -77,8 +77,8 @@ def choose_backend(
     if name != 'auto':
         if name not in BACKENDS:
             raise UnknownNameError('backend', name, sorted(BACKENDS))
-        if obstacle := _obstacle(name, device, dtype):
-            others = [key for key in BACKENDS if key != name and not _obstacle(key, device, dtype)]
+        if obstacle := _obstacle(name, device, dtype, model):
+            others = [key for key in BACKENDS if key != name and not _obstacle(key, device, dtype, model)]
             possible = ', '.join(['auto', *others])
             raise UnavailableError(
                 f"backend '{name}' with {level} on {device}: {obstacle}; available: {possible}"
@@ -86,7 +86,7 @@ def choose_backend(
         _import_libraries([name], report)
         report(f'{BACKEND_STAGE} {name}')
         return name, build(name)
-    obstacles = {key: _obstacle(key, device, dtype) for key in BACKENDS}
+    obstacles = {key: _obstacle(key, device, dtype, model) for key in BACKENDS}
     available = [key for key, obstacle in obstacles.items() if obstacle is None]
     if not available:
         raise UnavailableError(_no_backend(model, level, device, obstacles))
@@ -105,10 +105,11 @@ def _import_libraries(names: list[str], report: Report) -> None:
     import_kernels(*KERNELS)
 
 
-def _obstacle(name: str, device: torch.device, dtype: torch.dtype) -> str | None:
-    """Reason why this computer cannot run a backend, in words; None if it can."""
+def _obstacle(name: str, device: torch.device, dtype: torch.dtype, model: Model) -> str | None:
+    """Reason why this computer cannot run a model on a backend, in words; None if it can."""
     try:
-        return BACKENDS[name].why_not(device, dtype)
+        backend = BACKENDS[name]
+        return backend.why_not_graph(device) if model.graph else backend.why_not(device, dtype)
     except Exception as err:  # noqa: BLE001 - a broken package must not stop the other backends
         return f'cannot be loaded: {reason_of(err)}'
 
@@ -145,10 +146,11 @@ def _no_backend(model: Model, level: str, device: torch.device, obstacles: dict[
         for other in QUANTIZATIONS
         if other != level
         and is_derivable(model, other)
-        and any(_obstacle(key, device, QUANTIZATIONS[other].dtype) is None for key in BACKENDS)
+        and any(_obstacle(key, device, QUANTIZATIONS[other].dtype, model) is None for key in BACKENDS)
     ]
     reasons = '; '.join(f'{key} {obstacle}' for key, obstacle in obstacles.items())
-    return f'no backend runs {level} on {device}: {reasons}. Possible here: {", ".join(others)}'
+    possible = f'. Possible here: {", ".join(others)}' if others else ''
+    return f'no backend runs {level} on {device}: {reasons}{possible}'
 
 
 class _Candidates:

@@ -24,6 +24,10 @@ class TorchBackend:
         return None
 
     @staticmethod
+    def why_not_graph(device: torch.device) -> str | None:
+        return 'runs networks of PyTorch, and the model is an imported ONNX graph'
+
+    @staticmethod
     def import_libraries() -> None:
         pass  # torch is there already
 
