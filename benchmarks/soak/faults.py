@@ -150,8 +150,11 @@ class Faults:
         node = self._robot.node
         for _ in range(3):
             topics = ['overlay', 'confidence', 'labels', 'segment_ids', 'segments_overlay']
+            # raw: Fast DDS 3.2 never returns from taking a message that it cannot deserialise
             made = [
-                node.create_subscription(Image, f'/seg_ros/{self.random.choice(topics)}', lambda _: None, 1)
+                node.create_subscription(
+                    Image, f'/seg_ros/{self.random.choice(topics)}', lambda _: None, 1, raw=True
+                )
                 for _ in range(20)
             ]
             time.sleep(1)
