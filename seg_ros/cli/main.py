@@ -26,7 +26,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     'evaluate-bag': ('seg_ros.cli.evaluate_bag', 'judge models on your own bags'),
     'train': ('seg_ros.cli.train', 'train a network by a recipe'),
     'fit-codes': ('seg_ros.cli.fit_codes', 'add binary codes for segments to a model'),
+    'fit-embeddings': ('seg_ros.cli.fit_embeddings', 'learn embeddings from segments without classes'),
     'evaluate-segments': ('seg_ros.cli.evaluate_segments', 'compare segments with segments drawn by people'),
+    'evaluate-filter': (
+        'seg_ros.cli.evaluate_filter',
+        'compare the embedding filter with colours and a dense CRF',
+    ),
     'match': ('seg_ros.cli.match', 'find similar segments in two images or bags'),
     'visualize': ('seg_ros.cli.visualize', 'draw the units of a layer, or the embeddings'),
     'compare': ('seg_ros.cli.compare', 'compare models: accuracy, size, speed, memory'),

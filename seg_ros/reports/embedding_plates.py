@@ -14,11 +14,15 @@ from seg_ros.drawing.difference import draw_difference
 from seg_ros.drawing.overlay import Overlay
 from seg_ros.evaluation.embedding_pictures import EmbeddingColours, Spot, mask_at, window_of
 from seg_ros.evaluation.embedding_views import EmbeddedModel, LabelChanges, View
+from seg_ros.evaluation.filter_methods import cell_colours
 
 NOT_JUDGED = (60, 140, 255)
 """Colour of pixels whose label changed and whose true label is unknown."""
 MASK = (255, 168, 24)
 """Colour of pixels with the full weight in the average of the filter."""
+
+PHOTOMETRIC_HARDNESS = 16.0
+"""Hardness of the masks by colour, usually the best of those that ``seg_ros evaluate-filter`` tries."""
 
 _WIDTH, _WIDTH_WITH_NUMBERS, _WIDTH_OF_CLOSE_UPS = 480, 960, 240
 _LINE, _SHADOW, _GAP = (235, 237, 240), (22, 24, 28), 4
@@ -35,8 +39,8 @@ class Plate:
         name: Name of the image.
         change: Change of its labels.
         pictures: Pictures of the whole image, by title.
-        close_ups: Surroundings of each pixel whose mask is shown, by title. Image, embeddings and mask stand
-            one below another.
+        close_ups: Surroundings of each pixel whose mask is shown, by title. Image, embeddings, mask, and mask
+            by colour stand one below another.
     """
 
     name: str
@@ -65,6 +69,10 @@ class Painter:
             self._spread(mask_at(view.embeddings, s, embedding_filter.hardness, embedding_filter.window))
             for s in spots
         ]
+        colours = cell_colours(view.image, (view.embeddings.shape[1], view.embeddings.shape[2]))
+        by_colour = [
+            self._spread(mask_at(colours, s, PHOTOMETRIC_HARDNESS, embedding_filter.window)) for s in spots
+        ]
         pictures = {
             'image': view.image,
             'embeddings': embeddings,
@@ -75,9 +83,10 @@ class Painter:
         }
         close_ups = {
             f'{number}: {self.describe(spot, view)}': self._close_up(
-                [view.image, embeddings, with_mask(view.image, mask)], spot
+                [view.image, embeddings, with_mask(view.image, mask), with_mask(view.image, photometric)],
+                spot,
             )
-            for number, (spot, mask) in enumerate(zip(spots, masks, strict=True), 1)
+            for number, (spot, mask, photometric) in enumerate(zip(spots, masks, by_colour, strict=True), 1)
         }
         return Plate(view.name, view.change, {k: enlarge(p, _WIDTH) for k, p in pictures.items()}, close_ups)
 

@@ -194,23 +194,28 @@ def _code_layer(
     names = taps or DEFAULT_TAPS.get(start.metadata.architecture)
     if not names:
         raise ParameterError(f'{start.metadata.architecture} has no default taps; name some with --taps')
-    codes = replace(codes, taps=_tap_channels(start, names))
+    codes = replace(codes, taps=tap_channels(start.metadata, start.network, names))
     return codes.build(), codes
 
 
-def _tap_channels(start: CodeStart, names: Sequence[str]) -> dict[str, int]:
+def tap_channels(metadata: ModelMetadata, network: nn.Module, names: Sequence[str]) -> dict[str, int]:
     """Number of channels of each tap.
+
+    Args:
+        metadata: Metadata of the network.
+        network: The network.
+        names: Names of sub-modules.
 
     Raises:
         ModelFileError: The network has no such sub-module.
     """
-    probe = ImageNetwork(start.network, start.metadata.normalisation).eval()
+    probe = ImageNetwork(network, metadata.normalisation).eval()
     try:
         frames = FrameNetwork(probe, codes=None, taps=list(names))
         with torch.no_grad():
-            maps = frames.maps(torch.zeros(1, *start.metadata.input_size, 3, dtype=torch.uint8))
+            maps = frames.maps(torch.zeros(1, *metadata.input_size, 3, dtype=torch.uint8))
     except (AttributeError, KeyError) as err:
-        known = ', '.join(name for name, _ in start.network.named_children())
+        known = ', '.join(name for name, _ in network.named_children())
         raise ModelFileError(f'taps {" ".join(names)}: {err}; the network has {known}, ...') from err
     frames.close()
     return {name: features.shape[1] for name, features in zip(names, maps, strict=True)}

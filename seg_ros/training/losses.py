@@ -92,8 +92,10 @@ def distillation_loss(scores: Tensor, teacher_scores: Tensor, temperature: float
     return divergence.mean() * temperature**2
 
 
-def pair_loss(embeddings: Tensor, labels: Tensor, window: int, near: float, far: float) -> Tensor:
-    """Loss that pulls embeddings of one class together and pushes those of different classes apart.
+def pair_loss(
+    embeddings: Tensor, labels: Tensor, window: int, near: float, far: float, *, void: int = UNLABELLED
+) -> Tensor:
+    """Loss that pulls embeddings of one label together and pushes those of different labels apart.
 
     Harley, Derpanis, Kokkinos, arXiv 1511.04377, equation 3. A pair of pixels in a window costs
     max(distance - near, 0) if both have the same label, and max(far - distance, 0) otherwise; the distance is
@@ -101,13 +103,15 @@ def pair_loss(embeddings: Tensor, labels: Tensor, window: int, near: float, far:
 
     Args:
         embeddings: (B, D, h, w) float.
-        labels: (B, H, W) uint8, class ids and 255. The pixel in the middle of an embedding's cell counts.
+        labels: (B, H, W) integers: class ids, or ids of regions without classes, and ``void``. The pixel in
+            the middle of an embedding's cell counts.
         window: Width and height of the window, in embeddings, odd.
         near: Threshold within a class, 0 or more.
         far: Threshold between classes, above ``near``.
+        void: Value of pixels that do not count.
 
     Returns:
-        () float, 0 or more: the mean over all pairs without a pixel of 255.
+        () float, 0 or more: the mean over all pairs without a pixel of ``void``.
     """
     height, width = embeddings.shape[-2:]
     rows = (torch.arange(height, device=labels.device) * 2 + 1) * labels.shape[-2] // (2 * height)
@@ -117,7 +121,7 @@ def pair_loss(embeddings: Tensor, labels: Tensor, window: int, near: float, far:
     for here, there in window_pairs(embeddings.shape, window // 2):
         distance = (embeddings[here] - embeddings[there]).abs().sum(1)
         one, other = truth[here], truth[there]
-        counts = (one != UNLABELLED) & (other != UNLABELLED)
+        counts = (one != void) & (other != void)
         error = torch.where(one == other, distance - near, far - distance).relu()
         loss = loss + (error * counts).sum()
         n_pairs = n_pairs + counts.sum()

@@ -7,10 +7,11 @@ import cv2
 import numpy as np
 import pytest
 
-from seg_ros.evaluation.embedding_pictures import EmbeddingColours, Spot
+from seg_ros.evaluation.embedding_pictures import EmbeddingColours, Spot, mask_at
 from seg_ros.evaluation.embedding_views import EmbeddedModel
+from seg_ros.evaluation.filter_methods import cell_colours
 from seg_ros.reports.embedding_page import write_page, write_sheet
-from seg_ros.reports.embedding_plates import Painter, Plate
+from seg_ros.reports.embedding_plates import PHOTOMETRIC_HARDNESS, Painter, Plate
 from seg_ros.synthetic import RenderedDrive
 
 
@@ -51,8 +52,21 @@ def test_a_plate_has_pictures_of_one_size(plate: Plate) -> None:
     assert plate.pictures['image'].shape == (384, 512, 3)
     assert plate.pictures['masks'].shape == (768, 1024, 3)
     assert [title.split(':')[0] for title in plate.close_ups] == list('1234567')
-    # 11 embeddings of 4 pixels each way, enlarged 6 times, thrice below one another
-    assert {picture.shape for picture in plate.close_ups.values()} == {(3 * 264 + 8, 264, 3)}
+    # 11 embeddings of 4 pixels each way, enlarged 6 times, four below one another
+    assert {picture.shape for picture in plate.close_ups.values()} == {(4 * 264 + 12, 264, 3)}
+
+
+def test_the_mask_by_colour_is_that_of_a_bilateral_filter() -> None:
+    image = np.full((8, 8, 3), 40, np.uint8)
+    image[:, 4:] = (200, 120, 40)
+    colours = cell_colours(image, (4, 4))
+    lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB).astype(np.float64)[::2, ::2] / 255
+    got = mask_at(colours, Spot(2, 2, 1, 1), PHOTOMETRIC_HARDNESS, 3)
+    want = np.exp(-PHOTOMETRIC_HARDNESS * np.abs(lab - lab[1, 1]).sum(2))
+    want[3], want[:, 3] = 0, 0  # outside the window
+    np.testing.assert_allclose(got, want, rtol=1e-5)
+    assert got[1, 1] == 1
+    assert got[0, 2] < 0.01
 
 
 def test_the_picture_of_embeddings_has_a_square_for_each(painter: Painter, plate: Plate) -> None:
