@@ -63,6 +63,7 @@ NOT_RUN = {
     'ros2 run': 'needs a camera driver',
     'ros2 security': 'needs the tools of SROS 2; test/ros/test_security_policy.py tests the policy',
     'export': 'sets a variable from the command line of ROS; test/test_launch.py tests the variables',
+    'seg_ros fit-codes voc': 'needs PASCAL VOC, which is not in the repository',
     'seg_ros fit-codes bsds500': 'needs BSDS500 and ImageNet weights, which are not in the repository',
 }
 """Beginning of a command -> why it is not run here."""
@@ -70,6 +71,7 @@ NOT_RUN = {
 PLACEHOLDERS = {
     'DIR': 'camvid',
     'CAMVID': '{sandbox}/camvid',
+    'IMAGES': 'photos',
     'MODEL': 'small.safetensors',
     'A.png': 'photos/a.png',
     'B.png': 'photos/b.png',
@@ -88,6 +90,7 @@ SHORT = [
 LEARN_LITTLE = '{batch_size: 2, workers: 0, compile: false, augment: {crop: [96, 128]}}'
 BLOCKS = '{remove_blocks: {to: {share: 0.3}, most: 8, images: 4}}'
 REBUILD = '{rebuild: {arguments: {slopes: fine, dropout: 0.0}}}'
+SPARSIFY = '{sparsify: {share: 0.5, images: 4, rounds: 2, learn: {epochs: 1}}}'
 QUANTIZE = '{quantize: {level: int8, images: 4}}'
 SMALL: dict[str, list[str]] = {
     'seg_ros segment': FAST,
@@ -108,6 +111,12 @@ SMALL: dict[str, list[str]] = {
     'seg_ros prune': [*FEW, '--epochs', '1', '--learn', LEARN_LITTLE],
     'seg_ros share': [*FEW, '--learn', LEARN_LITTLE],
     'seg_ros fit-codes': ['--epochs', '1', '--bits', '16'],
+    'seg_ros fit-codes folder --data IMAGES': ['--input-size', '96', '128'],
+    'seg_ros fit-embeddings': ['--epochs', '1'],
+    'seg_ros evaluate-filter': [
+        *FAST,
+        *('--limit', '1', '--tune-limit', '1', '--plot-windows', '3', '--plot-iterations', '1'),
+    ],
     'seg_ros visualize': ['--limit', '2', '--units', '2'],
     'seg_ros train': SHORT,
     'seg_ros train squares': [
@@ -122,6 +131,11 @@ SMALL: dict[str, list[str]] = {
         *('--set', 'learning.augment={crop: [96, 128]}', '--set', 'train=[{dataset: camvid, split: train}]'),
         *('--set', 'bytes=400000', '--set', 'model={sandbox}/small.safetensors'),
         *('--set', f'steps=[{BLOCKS}, {REBUILD}, {{learn: {{recipe: {{epochs: 1}}}}}}, {QUANTIZE}]'),
+    ],
+    'seg_ros compress enet_camvid_deep': [
+        *('--set', 'learning.batch_size=2', '--set', 'learning.compile=false'),
+        *('--set', 'learning.augment={crop: [96, 128]}', '--set', 'model={sandbox}/small.safetensors'),
+        *('--set', f'steps=[{SPARSIFY}, {{share: {{bits: 5}}}}]'),
     ],
     'seg_ros compress small.yaml': [
         *('--set', 'learning.batch_size=2', '--set', 'learning.compile=false'),
