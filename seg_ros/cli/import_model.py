@@ -1,10 +1,17 @@
 """``seg_ros import``: networks of others become model files."""
 
+from __future__ import annotations
+
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from seg_ros.cli.options import add_output
+from seg_ros.cli.options import add_output, mapping_from
 from seg_ros.errors import ParameterError
+
+if TYPE_CHECKING:
+    from seg_ros.classes import ClassSet
+    from seg_ros.importing.onnx_import import Imported
 
 ORDERS = ('rgb', 'bgr')
 LAYOUTS = ('nchw', 'nhwc')
@@ -41,6 +48,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='images or folders for the golden record (default: rendered streets)',
     )
     parser.add_argument('--licence', default='', help='licence of the weights, such as Apache-2.0')
+    group = parser.add_argument_group('weights in PyTorch layout')
+    group.add_argument(
+        '--network', metavar='NAME', help='network of seg_ros that the weights are of, such as enet'
+    )
+    group.add_argument(
+        '--arguments', default='{}', metavar='YAML', help='arguments of the network, such as "{width: 32}"'
+    )
     group = parser.add_argument_group('ONNX')
     group.add_argument('--layout', choices=LAYOUTS, help='order of the axes of the input (default: found)')
     group.add_argument(
@@ -56,13 +70,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Import the file, and print what was found."""
     from seg_ros.classes import ClassSet
-    from seg_ros.evaluation.figures import format_table
     from seg_ros.importing.onnx_import import OnnxChoices, import_onnx
     from seg_ros.resources import find_file
 
     classes = ClassSet.from_yaml(
         find_file(arguments.classes, 'config/labels', ('.yaml', '.yml'), 'class file')
     )
+    if arguments.network is not None:
+        return _import_weights(arguments, classes)
+    if arguments.file.suffix in ('.pth', '.pt', '.safetensors'):
+        raise ParameterError(
+            f'{arguments.file} holds weights; --network must name the network that they are of'
+        )
     choices = OnnxChoices(
         normalisation=arguments.normalisation,
         channel_order=arguments.channel_order,
@@ -73,7 +92,30 @@ def run(arguments: argparse.Namespace) -> int:
         golden=arguments.golden,
         licence=arguments.licence,
     )
-    imported = import_onnx(arguments.file, arguments.output, classes, choices)
+    return _told(import_onnx(arguments.file, arguments.output, classes, choices))
+
+
+def _import_weights(arguments: argparse.Namespace, classes: ClassSet) -> int:
+    from seg_ros.importing.weights_import import WeightChoices, import_weights
+
+    for name in ('layout', 'graph_output', 'meaning'):
+        if getattr(arguments, name) is not None:
+            raise ParameterError(f'--{name.replace("_", "-")} is for ONNX files; leave it out with --network')
+    choices = WeightChoices(
+        arguments=mapping_from(arguments.arguments, '--arguments'),
+        normalisation=arguments.normalisation,
+        channel_order=arguments.channel_order,
+        size=size_from(arguments.input_size),
+        golden=tuple(arguments.golden),
+        licence=arguments.licence,
+    )
+    imported = import_weights(arguments.file, arguments.output, arguments.network, classes, choices)
+    return _told(imported)
+
+
+def _told(imported: Imported) -> int:
+    from seg_ros.evaluation.figures import format_table
+
     print(format_table(imported.facts))
     for warning in imported.warnings:
         print(f'note: {warning}')

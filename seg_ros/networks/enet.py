@@ -9,9 +9,15 @@ Choices that the paper leaves open:
 - PReLU, with one slope per channel, is used where the paper has it and in the decoder as well.
 - The last full convolution has a 3x3 kernel and a bias.
 - Sizes that do not divide by 8 are padded by repeating the border; the scores are cropped.
+
+``form='davidtvs'`` makes other choices, those of https://github.com/davidtvs/PyTorch-ENet, so that its
+public weights fit: the initial pooling reads 3x3 windows, each of the two asymmetric convolutions has a
+normalisation and an activation, the extension ends in an activation, and full convolutions inside have 2x2
+kernels.
 """
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from seg_ros.errors import ParameterError
 from seg_ros.networks.layers import concatenate, max_pool, max_unpool, pad_to_multiple
@@ -25,26 +31,36 @@ def _norm_act(channels: int, has_slopes: bool = True) -> nn.Sequential:
     return nn.Sequential(nn.BatchNorm2d(channels), _act(channels, has_slopes))
 
 
-def _convolution(channels: int, kind: str, dilation: int) -> nn.Module:
+def _convolution(channels: int, kind: str, dilation: int, form: str) -> nn.Module:
     """The middle convolution of a bottleneck; ``kind`` is a name of the paper."""
     if kind == 'asymmetric':
+        between = [_norm_act(channels)] if form == 'davidtvs' else []
         return nn.Sequential(
             nn.Conv2d(channels, channels, (5, 1), padding=(2, 0), bias=False),
+            *between,
             nn.Conv2d(channels, channels, (1, 5), padding=(0, 2), bias=False),
         )
     return nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation, bias=False)
 
 
+def _ending(channels: int, dropout: float, form: str) -> list[nn.Module]:
+    """The modules of an extension after its last convolution."""
+    act = [_act(channels, True)] if form == 'davidtvs' else []
+    return [nn.BatchNorm2d(channels), *act, nn.Dropout2d(dropout)]
+
+
 class InitialBlock(nn.Module):
     """Figure 2a: strided convolution and max pooling side by side: (B, 3, H, W) to (B, 16, H/2, W/2)."""
 
-    def __init__(self, in_channels: int = 3, out_channels: int = 16) -> None:
+    def __init__(self, in_channels: int = 3, out_channels: int = 16, *, form: str = 'paper') -> None:
         super().__init__()
+        self.form = form
         self.conv = nn.Conv2d(in_channels, out_channels - in_channels, 3, stride=2, padding=1, bias=False)
         self.norm_act = _norm_act(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.norm_act(concatenate(self.conv(x), max_pool(x)[0]))
+        pooled = F.max_pool2d(x, 3, 2, 1) if self.form == 'davidtvs' else max_pool(x)[0]
+        out: Tensor = self.norm_act(concatenate(self.conv(x), pooled))
         return out
 
 
@@ -59,17 +75,17 @@ class Bottleneck(nn.Module):
         dilation: int = 1,
         dropout: float = 0.1,
         has_slopes: bool = True,
+        form: str = 'paper',
     ) -> None:
         super().__init__()
         inner = channels // 4
         self.extension = nn.Sequential(
             nn.Conv2d(channels, inner, 1, bias=False),
             _norm_act(inner, has_slopes),
-            _convolution(inner, kind, dilation),
+            _convolution(inner, kind, dilation, form),
             _norm_act(inner, has_slopes),
             nn.Conv2d(inner, channels, 1, bias=False),
-            nn.BatchNorm2d(channels),
-            nn.Dropout2d(dropout),
+            *_ending(channels, dropout, form),
         )
         self.act = _act(channels, has_slopes)
 
@@ -86,7 +102,13 @@ class DownsamplingBottleneck(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, *, dropout: float, has_slopes: bool = True
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        dropout: float,
+        has_slopes: bool = True,
+        form: str = 'paper',
     ) -> None:
         super().__init__()
         inner = in_channels // 4
@@ -96,8 +118,7 @@ class DownsamplingBottleneck(nn.Module):
             nn.Conv2d(inner, inner, 3, padding=1, bias=False),
             _norm_act(inner, has_slopes),
             nn.Conv2d(inner, out_channels, 1, bias=False),
-            nn.BatchNorm2d(out_channels),
-            nn.Dropout2d(dropout),
+            *_ending(out_channels, dropout, form),
         )
         self.act = _act(out_channels, has_slopes)
 
@@ -116,21 +137,30 @@ class UpsamplingBottleneck(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, *, dropout: float, has_slopes: bool = True
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        dropout: float,
+        has_slopes: bool = True,
+        form: str = 'paper',
     ) -> None:
         super().__init__()
         inner = in_channels // 4
+        kernel, padding = (2, 0) if form == 'davidtvs' else (3, 1)
+        full_convolution = nn.ConvTranspose2d(
+            inner, inner, kernel, stride=2, padding=padding, output_padding=padding, bias=False
+        )
         self.main = nn.Sequential(
             nn.Conv2d(in_channels, out_channels, 1, bias=False), nn.BatchNorm2d(out_channels)
         )
         self.extension = nn.Sequential(
             nn.Conv2d(in_channels, inner, 1, bias=False),
             _norm_act(inner, has_slopes),
-            nn.ConvTranspose2d(inner, inner, 3, stride=2, padding=1, output_padding=1, bias=False),
+            full_convolution,
             _norm_act(inner, has_slopes),
             nn.Conv2d(inner, out_channels, 1, bias=False),
-            nn.BatchNorm2d(out_channels),
-            nn.Dropout2d(dropout),
+            *_ending(out_channels, dropout, form),
         )
         self.act = _act(out_channels, has_slopes)
 
@@ -139,7 +169,7 @@ class UpsamplingBottleneck(nn.Module):
         return out
 
 
-def _context_stage(channels: int, dropout: float, has_slopes: bool) -> nn.Sequential:
+def _context_stage(channels: int, dropout: float, has_slopes: bool, form: str) -> nn.Sequential:
     """Bottlenecks 2.1 to 2.8 of table 1, which stage 3 repeats."""
     kinds: list[tuple[str, int]] = [
         ('regular', 1),
@@ -153,7 +183,9 @@ def _context_stage(channels: int, dropout: float, has_slopes: bool) -> nn.Sequen
     ]
     return nn.Sequential(
         *(
-            Bottleneck(channels, kind=kind, dilation=dilation, dropout=dropout, has_slopes=has_slopes)
+            Bottleneck(
+                channels, kind=kind, dilation=dilation, dropout=dropout, has_slopes=has_slopes, form=form
+            )
             for kind, dilation in kinds
         )
     )
@@ -170,30 +202,43 @@ class ENet(nn.Module):
             ReLU elsewhere, which 8-bit convolutions include at no cost.
         half_scores: Whether scores have half the height and width, from a 3x3 convolution instead of the last
             full convolution.
+        form: 'paper', or 'davidtvs' for public weights; see the top of this file.
 
     Raises:
-        ParameterError: ``slopes`` is unknown.
+        ParameterError: ``slopes`` or ``form`` is unknown.
     """
 
     stride = 8
 
     def __init__(
-        self, n_classes: int, *, dropout: float = 0.1, slopes: str = 'all', half_scores: bool = False
+        self,
+        n_classes: int,
+        *,
+        dropout: float = 0.1,
+        slopes: str = 'all',
+        half_scores: bool = False,
+        form: str = 'paper',
     ) -> None:
         super().__init__()
         if slopes not in ('all', 'fine'):
             raise ParameterError(f"slopes is '{slopes}'; expected 'all' or 'fine'")
+        if form not in ('paper', 'davidtvs'):
+            raise ParameterError(f"form is '{form}'; expected 'paper' or 'davidtvs'")
         early, coarse = dropout / 10, slopes == 'all'
-        self.initial = InitialBlock()
-        self.down1 = DownsamplingBottleneck(16, 64, dropout=early, has_slopes=coarse)
-        self.stage1 = nn.Sequential(*(Bottleneck(64, dropout=early, has_slopes=coarse) for _ in range(4)))
-        self.down2 = DownsamplingBottleneck(64, 128, dropout=dropout, has_slopes=coarse)
-        self.stage2 = _context_stage(128, dropout, coarse)
-        self.stage3 = _context_stage(128, dropout, coarse)
-        self.up4 = UpsamplingBottleneck(128, 64, dropout=dropout, has_slopes=coarse)
-        self.stage4 = nn.Sequential(*(Bottleneck(64, dropout=dropout, has_slopes=coarse) for _ in range(2)))
-        self.up5 = UpsamplingBottleneck(64, 16, dropout=dropout)
-        self.stage5 = Bottleneck(16, dropout=dropout)
+        self.initial = InitialBlock(form=form)
+        self.down1 = DownsamplingBottleneck(16, 64, dropout=early, has_slopes=coarse, form=form)
+        self.stage1 = nn.Sequential(
+            *(Bottleneck(64, dropout=early, has_slopes=coarse, form=form) for _ in range(4))
+        )
+        self.down2 = DownsamplingBottleneck(64, 128, dropout=dropout, has_slopes=coarse, form=form)
+        self.stage2 = _context_stage(128, dropout, coarse, form)
+        self.stage3 = _context_stage(128, dropout, coarse, form)
+        self.up4 = UpsamplingBottleneck(128, 64, dropout=dropout, has_slopes=coarse, form=form)
+        self.stage4 = nn.Sequential(
+            *(Bottleneck(64, dropout=dropout, has_slopes=coarse, form=form) for _ in range(2))
+        )
+        self.up5 = UpsamplingBottleneck(64, 16, dropout=dropout, form=form)
+        self.stage5 = Bottleneck(16, dropout=dropout, form=form)
         self.half_scores = half_scores
         if half_scores:
             self.classify = nn.Conv2d(16, n_classes, 3, padding=1)
