@@ -17,6 +17,7 @@ from seg_ros.cli.options import (
 from seg_ros.datasets.open import open_dataset
 from seg_ros.datasets.wrappers import EvenSample
 from seg_ros.errors import ParameterError
+from seg_ros.evaluation.dilated_baseline import by_context, train_context
 from seg_ros.evaluation.figures import format_table, write_json
 from seg_ros.evaluation.filter_accuracy import best_of, measure_filters, own_filter
 from seg_ros.evaluation.filter_methods import (
@@ -32,6 +33,9 @@ from seg_ros.evaluation.filter_methods import (
 from seg_ros.inference.embedding_filter import EmbeddingFilter
 from seg_ros.inference.segmenter import Segmenter
 from seg_ros.reports.filter_plot import plot_filter_sweep
+
+_DILATED_IMAGES = 8
+"""Images that dilated convolutions learn from, for each image on which strengths are chosen."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,6 +57,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--crf', action='store_true', help='also a dense CRF, alone and after the filter; a second per image'
+    )
+    parser.add_argument(
+        '--dilated',
+        type=int,
+        default=0,
+        metavar='EPOCHS',
+        help='also dilated convolutions over the scores, which learn for so many epochs on 8 times '
+        '--tune-limit images; 0 = none (default: %(default)s)',
     )
     parser.add_argument(
         '--cell',
@@ -80,7 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Tune, measure, print, and write figures and plot."""
-    check_at_least(arguments, limit=1, tune_limit=1, cell=1)
+    check_at_least(arguments, limit=1, tune_limit=1, cell=1, dilated=0)
     if arguments.tune == arguments.split:
         raise ParameterError(f'--tune {arguments.tune} is the split to measure on; choose another')
     segmenter = Segmenter.load(replace(settings_from(arguments), embedding_filter_enabled=True))
@@ -116,6 +128,10 @@ def _tuned(
     colours = colour_methods(own)
     name = best_of(measure_filters(segmenter, images, colours, arguments.cell))
     chosen = {name: colours[name]}
+    if arguments.dilated:
+        to_learn = _open(arguments, arguments.tune, _DILATED_IMAGES * arguments.tune_limit)
+        module = train_context(segmenter, to_learn, arguments.dilated, arguments.cell)
+        chosen['dilated convolutions'] = by_context(module)
     if arguments.crf:
         fields = crf_settings()
         candidates = {name: by_crf(crf) for name, crf in fields.items()}

@@ -26,7 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='root folder of a data set; given once for each data set, in their order',
     )
     add_split(parser, 'train')
-    parser.add_argument('--model', required=True, metavar='FILE', help=f'{MODEL_FILE}, with classes, in fp32')
+    parser.add_argument(
+        '--model', required=True, metavar='FILE', help=f'{MODEL_FILE}, with classes, in floats'
+    )
     parser.add_argument(
         '--taps', nargs='+', metavar='NAME', help="sub-modules that the head reads (default: the model's own)"
     )

@@ -5,6 +5,7 @@ they lie in the same region. So regions (MSRC, BSDS500), objects (VOC) or a fold
 Only the head learns; the network below it, and its classes, stay as they are.
 """
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from seg_ros.networks.filtered_network import FilteredNetwork
 from seg_ros.networks.frame_network import FrameNetwork
 from seg_ros.networks.image_network import ImageNetwork
 from seg_ros.networks.masked_average import check_window
+from seg_ros.quantization.levels import QUANTIZATIONS
 from seg_ros.training.coded_model import DEFAULT_TAPS, CodeData, tap_channels
 from seg_ros.training.golden_record import make_golden
 from seg_ros.training.losses import pair_loss
@@ -154,7 +156,7 @@ def fit_embeddings(
 
     Args:
         path: Path of the model file to write.
-        parent: Model with classes, of float32.
+        parent: Model with classes, whose weights are floats.
         embeddings: Metadata of the embeddings, without taps.
         data: Images with segments.
         settings: Settings of learning.
@@ -168,13 +170,14 @@ def fit_embeddings(
         ModelFileError: The network has no sub-module of the name of a tap.
         ParameterError: No taps are known, there are no images, input size and window do not fit, or the
             parent has no head of this shape to go on from.
-        UnavailableError: The parent has no classes, or its weights are not float32.
+        UnavailableError: The parent has no classes, or its weights are not floats.
     """
     metadata = parent.metadata
-    if not len(metadata.classes) or metadata.quantization != 'fp32':
+    level = QUANTIZATIONS[metadata.quantization]
+    if not len(metadata.classes) or level.packed_as is not None:
         raise UnavailableError(
             f'model {parent.path} has {len(metadata.classes)} classes and {metadata.quantization} weights; '
-            'embeddings are added to a model with classes in fp32'
+            'embeddings are added to a model with classes whose weights are floats'
         )
     embeddings, head = _head_for(parent, embeddings, settings, taps)
     if is_continued:
@@ -200,7 +203,8 @@ def fit_embeddings(
         )
         filtered = FilteredNetwork(frames, embeddings.window, embeddings.iterations, embeddings.averages)
         golden = _golden_with_filter(parent, network, filtered)
-        save_model(path, parent.network, written, golden, parent.codes, head)
+        stored = copy.deepcopy(parent.network).to(level.dtype)  # learning computes in float32
+        save_model(path, stored, written, golden, parent.codes, head)
         yield loss
 
 

@@ -17,9 +17,21 @@ def test_the_command_compares_and_plots(embedded_model_file: Path, tmp_path: Pat
     out, plot = tmp_path / 'out.json', tmp_path / 'plots/sweep.png'
     words = ['evaluate-filter', 'rendered', '--options', '{height: 96, width: 128, n_drives: 2, n_frames: 1}']
     words += ['--model', str(embedded_model_file), '--backend', 'torch', '--limit', '2', '--tune-limit', '1']
-    words += ['--plot', str(plot), '--plot-windows', '3', '5', '--plot-iterations', '1', '2']
+    words += [
+        '--dilated',
+        '1',
+        '--plot',
+        str(plot),
+        '--plot-windows',
+        '3',
+        '5',
+        '--plot-iterations',
+        '1',
+        '2',
+    ]
     assert main([*words, '--json', str(out)]) == 0
     report = json.loads(out.read_text())
+    assert 'dilated convolutions' in report['methods']
     assert {'no filter', 'embeddings', 'the same, of scores, as published'} <= set(report['methods'])
     assert any(name.startswith('colour, hardness') for name in report['methods'])
     for figures in report['methods'].values():

@@ -80,7 +80,7 @@ def test_the_command_learns_from_regions(
         (['--near', '3'], 'expected 0 or more, more than near'),
         (['--window', '4'], 'an odd number'),
         (['--window', '33'], 'window of 33'),
-        (['--model', 'lite_camvid_int8'], 'in fp32'),
+        (['--model', 'lite_camvid_int8'], 'are floats'),
         (['--taps', 'nowhere'], 'nowhere'),
         (['--continue'], 'to go on from'),
     ],
