@@ -61,7 +61,7 @@ def draw_side_by_side(
         cutter = Cutter(image, frames, published)
         found = [cut(cutter, method, tuned[method]['covering']) for method in methods]
         rows.append([image, *(paint_segments(image, ids) for ids in (annotations[0], *found))])
-    titles = ['image', 'drawn by people', *(_TITLES.get(method, method) for method in methods)]
+    titles = ['image', 'annotation', *(_TITLES.get(method, method) for method in methods)]
     path.parent.mkdir(parents=True, exist_ok=True)
     write_image(path, contact_sheet(rows, titles, _WIDTH_OF_COLUMN * len(titles)))
 
