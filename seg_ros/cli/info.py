@@ -62,7 +62,7 @@ def _embeddings(model: Model) -> str:
     return (
         f'{embeddings.dimensions} dimensions at a stride of {embeddings.stride} pixels, from the image, '
         f'{", ".join(embeddings.taps)}; filter {embeddings.window} x {embeddings.window}, '
-        f'{embeddings.iterations} iterations, '
+        f'{embeddings.iterations} iterations, averages {embeddings.averages}, '
         f'hardness {float(head.hardness.detach()):.3g}'
     )
 

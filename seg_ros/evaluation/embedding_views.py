@@ -193,6 +193,7 @@ class EmbeddedModel:
             'window': self.filter.window,
             'iterations': self.filter.iterations,
             'hardness': self.filter.hardness,
+            'averages': self.filter.averages,
         }
 
     def as_facts(self) -> dict[str, str]:
@@ -208,7 +209,7 @@ class EmbeddedModel:
             'embeddings': f'{embedding_metadata.dimensions} numbers at every {embedding_metadata.stride}th '
             f'row and column, from {", ".join(["the image", *embedding_metadata.taps])}',
             'filter': f'{window} x {window} embeddings ({side} x {side} pixels), '
-            f'{self.filter.iterations} passes',
+            f'{self.filter.iterations} passes over {self.filter.averages}',
             'hardness': f'{hardness:.3g}: half the weight at a distance of {math.log(2) / hardness:.2f}',
         }
 

@@ -62,7 +62,7 @@ def test_what_is_told(embedded_model_file: Path, model_file: Path) -> None:
     assert model.as_json()['hardness'] == pytest.approx(float(model.model.embeddings.hardness.detach()))
     facts = model.as_facts()
     assert facts['embeddings'] == '8 numbers at every 4th row and column, from the image, initial, stage4'
-    assert facts['filter'] == '5 x 5 embeddings (20 x 20 pixels), 2 passes'
+    assert facts['filter'] == '5 x 5 embeddings (20 x 20 pixels), 2 passes over probabilities'
     half = float(facts['hardness'].split()[-1])
     assert torch.exp(torch.tensor(-model.filter.hardness * half)) == pytest.approx(0.5, abs=0.02)
     with pytest.raises(UnavailableError, match=r'has no embeddings, .*; shipped models that have: '):
