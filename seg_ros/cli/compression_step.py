@@ -26,6 +26,7 @@ def run_step(step: CompressionStep, arguments: argparse.Namespace) -> int:
         Exit code.
     """
     model = load_model(arguments.model)
+    model.pytorch_network('compression')
     source = Source(arguments.dataset, arguments.split, options=dataset_options(arguments))
     processes = join(arguments.device)
     try:

@@ -107,10 +107,11 @@ def float_copy(model: Model) -> nn.Module:
 
     Raises:
         RecipeError: The model has no classes, so that the importance of channels cannot be measured.
+        UnavailableError: The model is an imported ONNX graph.
     """
     if not len(model.metadata.classes):
         raise RecipeError(f'{model.path} has no classes; compression needs labelled classes')
-    return copy.deepcopy(model.network).float()
+    return copy.deepcopy(model.pytorch_network('compression')).float()
 
 
 def _check_classes(source: Source, dataset: Dataset, metadata: ModelMetadata) -> None:

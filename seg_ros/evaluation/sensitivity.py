@@ -114,7 +114,7 @@ def measure_sensitivity(
             'expected 1 image or more, fractions within 0..1'
         )
     size = model.metadata.input_size
-    network = copy.deepcopy(model.network).float().eval()
+    network = copy.deepcopy(model.pytorch_network('sensitivity')).float().eval()
     bench = _Bench(model, dataset, device)
     before = bench.measure(network)
 

@@ -79,7 +79,8 @@ def find_input(
         wanted = f'{size[1]}x{size[0]} pixels' if size else 'any size'
         raise ModelFileError(
             f'{where} does not take an image; expected a batch of 1, 3 channels (NCHW or NHWC'
-            f'{", " + layout + " was asked for" if layout else ""}) and {wanted}'
+            f'{", " + layout + " was asked for" if layout else ""}) and {wanted}: '
+            'export the network with such an input'
         )
     first: ModelFileError | None = None
     for kind, chosen in attempts:

@@ -24,6 +24,7 @@ _MOVING = (
 )
 _SHARES = ('Softmax', 'Sigmoid', 'HardSigmoid')
 _ASPECT = 0.2
+_LEAST_SIDE = 2
 _TOLERANCE = 1e-3
 
 
@@ -169,7 +170,8 @@ def _axes(
         if map_size is None:
             continue
         error = abs(map_size[0] * size[1] / (map_size[1] * size[0]) - 1)
-        if error < _ASPECT or min(map_size) < 2 / _ASPECT:
+        is_close = abs(map_size[0] - map_size[1] * size[0] / size[1]) <= 1  # sizes of coarse maps are rounded
+        if min(map_size) >= _LEAST_SIDE and (error < _ASPECT or is_close):
             fits.append((error, order, map_size))
     if not fits:
         return None

@@ -176,13 +176,12 @@ def _load_weights(onnx: Any, model: Any, path: Path, n_bytes: int) -> None:
         stated = {entry.key: entry.value for entry in tensor.external_data}
         file = path.parent / stated.get('location', '')
         length = stated.get('length', '')
-        try:
-            total += int(length) if length else file.stat().st_size
-        except (OSError, ValueError) as err:
+        if not file.is_file():
             raise ModelFileError(
-                f'{where} keeps its weights in {shown_path(file)}, which cannot be read: {err}; put that '
-                'file beside it'
-            ) from err
+                f'{where} keeps its weights in {shown_path(file)}, which does not exist; put that file '
+                'beside it'
+            )
+        total += int(length) if length.isdecimal() else file.stat().st_size
         if total > SIZE_LIMIT - ROOM:
             raise ModelFileError(
                 f'{where} has weights of {total} bytes; expected {SIZE_LIMIT - ROOM} at most'

@@ -99,6 +99,7 @@ class Subject:
             UnknownNameError: The network has no such layer; the message lists its layers.
         """
         model = load_model(name)
+        model.pytorch_network('drawing of units')
         level = choose_quantization(model, quantization)
         if QUANTIZATIONS[level].dtype == torch.int8:
             level = 'fp32'

@@ -84,6 +84,7 @@ class CodeData:
 
 def start_from_model(parent: Model, settings: FineTuning) -> CodeStart:
     """Start from a model file. Its embeddings stay unless the network below them is trained."""
+    parent.pytorch_network('fitting of codes')
     metadata = parent.metadata
     if metadata.embeddings and settings.epochs and settings.encoder_learning_rate > 0:
         log.warning(EMBEDDINGS_LEFT_OUT)
