@@ -129,15 +129,6 @@ class Float32Conv2d(nn.Conv2d):
             return super().forward(x.float())
 
 
-class Float32ConvTranspose2d(nn.ConvTranspose2d):
-    """A transposed convolution that stays in float32 under autocast."""
-
-    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        """Convolve in float32, as ``nn.ConvTranspose2d``."""
-        with torch.autocast(x.device.type, enabled=False):
-            return super().forward(x.float(), output_size)
-
-
 def start_convolutions(network: nn.Module) -> None:
     """Draw the kernels of all convolutions anew for layers of ReLU without normalisation, biases 0.
 

@@ -5,15 +5,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from seg_ros.networks.layers import Float32Conv2d, Float32ConvTranspose2d
+from seg_ros.networks.layers import Float32Conv2d
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 """Images and labels -> loss."""
 
 _VECTOR_LENGTH = 16
 """Number of channels that oneDNN computes at once."""
-_SMALL_KERNEL = 4
-"""Side of the largest kernel of a transposed convolution that is fast in bfloat16."""
 _ROUNDING_NOISE = 1e-4
 """Fraction of the largest gradient norm, for gradients that are 0 but for rounding."""
 _MINIMUM_COSINE = 0.3
@@ -28,12 +26,9 @@ def use_float32_where_needed(network: nn.Module) -> nn.Module:
     - the weight gradient of a dilated convolution is garbage if the number of input channels is above 16 and
       not a multiple of 16;
     - gradients of a depthwise convolution with a stride, or with a kernel above 3x3, take 3 to 20 times as
-      long as in float32;
-    - a transposed convolution with a large kernel, as at the end of FCN, takes 30 times as long.
+      long as in float32.
     """
     for module in network.modules():
-        if isinstance(module, nn.ConvTranspose2d) and max(module.kernel_size) > _SMALL_KERNEL:
-            module.__class__ = Float32ConvTranspose2d
         if type(module) is nn.Conv2d and (_has_wrong_gradient(module) or _has_slow_gradient(module)):
             module.__class__ = Float32Conv2d
     return network

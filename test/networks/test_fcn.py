@@ -6,6 +6,7 @@ from torch.nn import functional as F
 from seg_ros.errors import ModelFileError, ParameterError
 from seg_ros.networks.fcn import FCN, Upsampling
 from seg_ros.networks.vgg import VGG16Features
+from seg_ros.quantization.weight_sharing import share_network
 
 STRIDES = [32, 16, 8]
 
@@ -141,3 +142,20 @@ def test_values_keep_their_size_in_an_untrained_encoder(encoder: str) -> None:
     with torch.no_grad():
         sizes = [float(m.square().mean().sqrt()) for m in network.eval().encoder(torch.randn(1, 3, 96, 96))]
     assert 0.1 < min(sizes) < max(sizes) < 10
+
+
+@pytest.mark.parametrize('is_shared', [False, True])
+def test_upsampling_is_float32_under_autocast(is_shared: bool) -> None:
+    """In bfloat16 it would take 30 times as long. Weights that learn shared values have another class."""
+    torch.manual_seed(1)
+    fcn = FCN(3, finest=32, width=2).eval()
+    if is_shared:
+        share_network(fcn, 4)
+    x = torch.randn(1, 3, 64, 96)
+    with torch.no_grad(), torch.autocast('cpu', torch.bfloat16):
+        scores = fcn.score(fcn.encoder(x)[-1])
+        got = fcn.last(scores)
+        kernel = fcn.last.weight.double()
+    want = nn.functional.conv_transpose2d(scores.double(), kernel, stride=32, padding=16)
+    assert (scores.dtype, got.dtype) == (torch.bfloat16, torch.float32)
+    torch.testing.assert_close(got.double(), want, rtol=1e-4, atol=1e-4)
