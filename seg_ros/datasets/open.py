@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from seg_ros.datasets.class_groups import ClassGroups
 from seg_ros.datasets.dataset import Dataset
 from seg_ros.datasets.folder import UnlabelledFolder
 from seg_ros.datasets.registry import DATASETS
@@ -21,6 +22,7 @@ def open_dataset(
     *,
     relabel: Relabel | None = None,
     scale: float = 1.0,
+    groups: ClassGroups | None = None,
 ) -> Dataset:
     """Open a data set of the registry.
 
@@ -31,11 +33,12 @@ def open_dataset(
         options: Further arguments of the data set, such as ``classes`` of ``folder``; None = no arguments.
         relabel: Translation of the classes; None keeps them.
         scale: Factor for the width and height of the images, above 0.
+        groups: Numbers the groups of classes that ``relabel`` has; None refuses them.
 
     Raises:
         DatasetError: The data set does not take these options, needs a folder and there is no root, or the
             folder is not as expected.
-        RecipeError: No image is left after relabelling.
+        RecipeError: No image is left after relabelling, or groups of classes are refused.
         UnknownNameError: The data set, a class to relabel, or the class file to relabel to is unknown.
     """
     build, given = look_up(DATASETS, name, 'data set'), dict(options or {})
@@ -53,7 +56,7 @@ def open_dataset(
         given[key] = check_value(hints[key], value, f'option {key} of data set {name}', DatasetError)
     dataset = build(root, split, **given)
     if relabel is not None:
-        dataset = Relabelled.by(relabel, dataset)
+        dataset = Relabelled.by(relabel, dataset, groups)
     return dataset if scale == 1 else Resized(dataset, scale)
 
 

@@ -18,6 +18,7 @@ DATASETS: LazyTable[Callable[..., Dataset]] = LazyTable(
         'camvid': 'seg_ros.datasets.camvid:CamVid',
         'cityscapes': 'seg_ros.datasets.cityscapes:Cityscapes',
         'folder': 'seg_ros.datasets.folder:FolderDataset',
+        'idd_lite': 'seg_ros.datasets.idd:IDDLite',
         'msrc_v2': 'seg_ros.datasets.msrc:MSRC',
         'rendered': 'seg_ros.datasets.rendered:RenderedDataset',
         'soccer': 'seg_ros.datasets.soccer:SoccerDataset',

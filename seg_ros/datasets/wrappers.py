@@ -12,6 +12,7 @@ from msgspec import Meta
 from seg_ros import schema
 from seg_ros.arrays import UNLABELLED, UInt8Array
 from seg_ros.classes import ClassSet
+from seg_ros.datasets.class_groups import ClassGroups
 from seg_ros.datasets.dataset import Dataset
 from seg_ros.datasets.folder import class_file
 from seg_ros.datasets.walk import BAD_FILE, walk
@@ -25,12 +26,13 @@ class Relabel:
 
     Attributes:
         classes: Class set of the result: name of a file in ``config/labels``, or a path.
-        names: Class of the data set -> class of the result. Classes that are left out become unlabelled.
+        names: Class of the data set -> class of the result, or, in training data, the classes of which a
+            pixel has one. Classes that are left out become unlabelled.
         labelled: Minimum fraction of labelled pixels, 0..1. Images with fewer are left out.
     """
 
     classes: str
-    names: Annotated[dict[str, str], Meta(min_length=1)]
+    names: Annotated[dict[str, str | tuple[str, ...]], Meta(min_length=1)]
     labelled: Fraction = 0.0
 
     def __post_init__(self) -> None:
@@ -43,23 +45,29 @@ class Relabelled:
     Args:
         dataset: Data set with the images and the original labels.
         classes: Classes of the result.
-        names: Name of a class of ``dataset`` -> name of a class of the result. Classes that are left out
-            become void.
+        names: Name of a class of ``dataset`` -> name of a class of the result, or names of several of which
+            a pixel has one. Classes that are left out become void.
         labelled: Minimum fraction of labelled pixels in the result, 0..1. Images with fewer are left out.
+        groups: Numbers the groups of several classes; None refuses them.
 
     Raises:
-        RecipeError: No image is left.
+        RecipeError: No image is left, or there are groups of classes where they are refused.
         UnknownNameError: ``names`` has a class that is in neither class set.
     """
 
     def __init__(
-        self, dataset: Dataset, classes: ClassSet, names: Mapping[str, str], labelled: float = 0.0
+        self,
+        dataset: Dataset,
+        classes: ClassSet,
+        names: Mapping[str, str | tuple[str, ...]],
+        labelled: float = 0.0,
+        groups: ClassGroups | None = None,
     ) -> None:
         self.classes = classes
         self._dataset = dataset
         self._table = np.full(256, UNLABELLED, np.uint8)
         for old, new in names.items():
-            self._table[_id(old, dataset.classes)] = _id(new, classes)
+            self._table[_id(old, dataset.classes)] = _label(new, classes, groups)
         # Reading labels reads the images too, so labels are read only if the fraction matters.
         self._kept = [k for k in range(len(dataset)) if labelled == 0 or self._fraction(k) >= labelled]
         if not self._kept:
@@ -69,15 +77,15 @@ class Relabelled:
         self.names = [dataset.names[k] for k in self._kept]
 
     @classmethod
-    def by(cls, relabel: Relabel, dataset: Dataset) -> 'Relabelled':
+    def by(cls, relabel: Relabel, dataset: Dataset, groups: ClassGroups | None = None) -> 'Relabelled':
         """Apply the translation of a recipe.
 
         Raises:
-            RecipeError: No image is left.
+            RecipeError: No image is left, or there are groups of classes where they are refused.
             UnknownNameError: A class, or the class file, is unknown.
         """
         classes = ClassSet.from_yaml(class_file(relabel.classes, Path()))
-        return cls(dataset, classes, relabel.names, relabel.labelled)
+        return cls(dataset, classes, relabel.names, relabel.labelled, groups)
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -156,6 +164,19 @@ class EvenSample:
         """Read all images and labels in order, with a progress bar; see seg_ros.datasets.walk."""
         for _, pair in walk(self, label):
             yield pair
+
+
+def _label(names: str | tuple[str, ...], classes: ClassSet, groups: ClassGroups | None) -> int:
+    """Label of one class, or of several of which a pixel has one."""
+    if isinstance(names, str):
+        return _id(names, classes)
+    if groups is None or not names:
+        where = 'one or more classes' if names else 'one class'
+        raise RecipeError(
+            f'relabel: {list(names)} for one class; expected {where}. Only training data may have several, '
+            'of which a pixel has one'
+        )
+    return groups.id_of([_id(name, classes) for name in names])
 
 
 def _id(name: str, classes: ClassSet) -> int:

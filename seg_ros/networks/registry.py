@@ -14,6 +14,7 @@ MODELS: LazyTable[Callable[..., nn.Module]] = LazyTable(
     {
         'efficientnet_lite_pyramid': 'seg_ros.networks.efficientnet:EfficientNetLitePyramid',
         'enet': 'seg_ros.networks.enet:ENet',
+        'espnetv2': 'seg_ros.networks.espnetv2:ESPNetv2',
         'fcn': 'seg_ros.networks.fcn:FCN',
         'hypercolumn': 'seg_ros.networks.hypercolumn:Hypercolumn',
         'segnet': 'seg_ros.networks.segnet:SegNet',

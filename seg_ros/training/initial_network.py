@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from seg_ros import schema
+from seg_ros.classes import ClassSet
 from seg_ros.errors import CalibrationError, RecipeError
 from seg_ros.modelfile.file import Model, load_model
 from seg_ros.modelfile.metadata import EmbeddingMetadata, ModelMetadata
@@ -21,7 +22,9 @@ from seg_ros.networks.registry import MODELS
 from seg_ros.quantization.int8 import fake_quantize
 from seg_ros.quantization.levels import QUANTIZATIONS
 from seg_ros.quantization.weight_sharing import share_network
-from seg_ros.training.recipe import Recipe
+from seg_ros.training.recipe import Recipe, TeacherNetwork
+from seg_ros.training.teachers import TaughtBy, Teachers, class_matrix
+from seg_ros.userfiles.reading import shown_path
 
 log = logging.getLogger(__name__)
 
@@ -199,17 +202,26 @@ def _count_channels(network: ImageNetwork, taps: Sequence[str]) -> list[int]:
     return [features.shape[1] for features in maps]
 
 
-def load_teacher(recipe: Recipe, metadata: ModelMetadata) -> ImageNetwork | None:
-    """Load the teacher of a recipe; None if it has no teacher.
+def load_teachers(recipe: Recipe, metadata: ModelMetadata, allowed: Tensor | None = None) -> Teachers | None:
+    """Load the teachers of a recipe; None if it has none.
+
+    Args:
+        recipe: Names the teachers.
+        metadata: Metadata of the network that learns.
+        allowed: (256, K) bool, the classes that each label allows; None = labels are single classes.
 
     Raises:
-        RecipeError: The teacher has other classes than ``metadata``.
+        RecipeError: A teacher has other classes than ``metadata``, and no translation.
         ModelFileError: Its file cannot be read.
     """
     if recipe.teacher is None:
         return None
-    model = load_model(recipe.teacher.model)
-    if model.metadata.classes != metadata.classes:
-        names = model.metadata.classes.names
-        raise RecipeError(f'teacher: {model.path} has other classes than the data: {names}')
-    return ImageNetwork(model.network, model.metadata.normalisation)
+    taught_by = [_load_teacher(network, metadata.classes) for network in recipe.teacher.networks]
+    return Teachers(taught_by, recipe.teacher.temperature, allowed if recipe.teacher.restricted else None)
+
+
+def _load_teacher(settings: TeacherNetwork, classes: ClassSet) -> TaughtBy:
+    model = load_model(settings.model)
+    matrix = class_matrix(model.metadata.classes, classes, settings.names, shown_path(model.path))
+    network = ImageNetwork(model.network, model.metadata.normalisation)
+    return TaughtBy(network, matrix, settings.share, settings.scale)

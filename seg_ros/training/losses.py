@@ -75,21 +75,43 @@ def soft_jaccard_loss(scores: Tensor, labels: Tensor) -> Tensor:
     return ((1 - jaccard) * present).sum() / present.sum().clamp_min(1)
 
 
-def distillation_loss(scores: Tensor, teacher_scores: Tensor, temperature: float) -> Tensor:
+def distillation_loss(scores: Tensor, probs: Tensor, temperature: float) -> Tensor:
     """Kullback-Leibler divergence from the teacher, mean over the pixels, times temperature squared.
 
     Args:
         scores: (B, K, H, W) float.
-        teacher_scores: (B, K, H, W) float.
-        temperature: Divisor of both scores, above 0.
+        probs: (B, K, H, W) float, 0..1: probabilities of the teacher at the same temperature.
+        temperature: Divisor of the scores, above 0.
 
     Returns:
-        () float, 0 or more.
+        () float, 0 or more if the probabilities sum to 1.
     """
     student = (scores / temperature).log_softmax(1)
-    teacher = (teacher_scores / temperature).log_softmax(1)
-    divergence = (teacher.exp() * (teacher - student)).sum(1)
+    divergence = (torch.xlogy(probs, probs) - probs * student).sum(1)
     return divergence.mean() * temperature**2
+
+
+def group_loss(scores: Tensor, labels: Tensor, allowed: Tensor, weights: Tensor) -> Tensor:
+    """Cross-entropy of pixels that have one of several classes, from the sum of their probabilities.
+
+    T. Cour, B. Sapp, B. Taskar, "Learning from partial labels", JMLR 2011.
+
+    Args:
+        scores: (B, K, H, W) float.
+        labels: (B, H, W) int64; pixels of one class, or of 255, cost nothing.
+        allowed: (256, K) bool, the classes that each label allows.
+        weights: (K,) float, weights of the classes. A group has the mean of the weights of its classes.
+
+    Returns:
+        () float, 0 or more: the sum over the pixels.
+    """
+    shares = allowed.float() / allowed.sum(1, keepdim=True)
+    group_weights = shares @ weights
+    is_group = (allowed.sum(1) > 1) & (torch.arange(256, device=labels.device) != UNLABELLED)
+    mask = allowed[labels].permute(0, 3, 1, 2)
+    inside = scores.masked_fill(~mask, -1e4).logsumexp(1)
+    cost = (scores.logsumexp(1) - inside) * group_weights[labels]
+    return (cost * is_group[labels]).sum()
 
 
 def pair_loss(
@@ -135,13 +157,21 @@ class SegmentationLoss(nn.Module):
         weights: Weights of the classes, (K,).
         jaccard: Weight of the second term, 0 or more.
         label_smoothing: Label smoothing of the cross-entropy, 0..1.
+        allowed: (256, K) bool, the classes that each label allows, if labels may be groups of classes; see
+            `group_loss`. The Jaccard loss leaves such pixels out. None = there are no groups.
         adjust: Factor of the weights' logarithms that the cross-entropy adds to the scores, 0..1 (Menon et
             al., "Long-tail learning via logit adjustment", ICLR 2021). With weights, a network learns rare
             classes, but also sees them in wrong places; the added logarithms keep this out of the scores.
     """
 
     def __init__(
-        self, weights: Tensor, *, jaccard: float = 0.0, label_smoothing: float = 0.0, adjust: float = 0.0
+        self,
+        weights: Tensor,
+        *,
+        jaccard: float = 0.0,
+        label_smoothing: float = 0.0,
+        adjust: float = 0.0,
+        allowed: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.weights: Tensor
@@ -149,20 +179,26 @@ class SegmentationLoss(nn.Module):
         self.register_buffer('weights', weights)
         offset = adjust * torch.where(weights > 0, weights, 1).log()
         self.register_buffer('offset', offset.view(-1, 1, 1))
+        self.allowed: Tensor | None
+        self.register_buffer('allowed', allowed)
         self.jaccard = jaccard
         self.label_smoothing = label_smoothing
 
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor:
         """Loss of (B, K, H, W) scores against (B, H, W) uint8 labels, a () float."""
         scores, target = scores.float(), labels.long()
+        single = target if self.allowed is None else target.where(target < scores.shape[1], UNLABELLED)
         loss = F.cross_entropy(
             scores + self.offset,
-            target,
+            single,
             self.weights,
             ignore_index=UNLABELLED,
             label_smoothing=self.label_smoothing,
             reduction='sum',
-        ) / (target != UNLABELLED).sum().clamp_min(1)
+        )
+        if self.allowed is not None:
+            loss = loss + group_loss(scores + self.offset, target, self.allowed, self.weights)
+        loss = loss / (target != UNLABELLED).sum().clamp_min(1)
         if self.jaccard:
-            loss = loss + self.jaccard * soft_jaccard_loss(scores, target)
+            loss = loss + self.jaccard * soft_jaccard_loss(scores, single)
         return loss

@@ -69,23 +69,59 @@ class LossRecipe:
 
 
 @dataclass(frozen=True)
+class TeacherNetwork:
+    """One of several teachers.
+
+    Attributes:
+        model: Path of its model file.
+        share: Weight of its probabilities in the mean.
+        scale: Factor for the width and height of the images that it gets.
+        names: Class of the teacher -> class of the data; None = it has the classes of the data.
+    """
+
+    model: str
+    share: Positive = 1.0
+    scale: Annotated[float, Meta(gt=0, le=8)] = 1.0
+    names: dict[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        schema.check_fields(self, RecipeError)
+
+
+@dataclass(frozen=True)
 class Teacher:
     """A trained network whose scores are a second target (Hinton et al., arXiv 1503.02531).
 
     Attributes:
-        model: Path of its model file.
+        model: Path of its model file, or several teachers, of whose probabilities the mean is learnt.
         weight: Weight of the Kullback-Leibler divergence from the teacher's probabilities, added to the loss
             on labels.
         temperature: Divisor of the scores of both networks. Above 1, the teacher's less likely classes count
             more.
+        restricted: Whether pixels whose label is a group of classes are taught the teacher's probabilities of
+            these classes alone.
     """
 
-    model: str
+    model: str | tuple[TeacherNetwork, ...]
     weight: NotNegative = 1.0
     temperature: Positive = 1.0
+    restricted: bool = False
 
     def __post_init__(self) -> None:
         schema.check_fields(self, RecipeError)
+        _require(bool(self.model), 'model', self.model, 'a model file, or one or more teachers')
+
+    @property
+    def networks(self) -> tuple[TeacherNetwork, ...]:
+        """The teachers, one or more."""
+        return (TeacherNetwork(self.model),) if isinstance(self.model, str) else self.model
+
+    def without_folders(self) -> 'Teacher':
+        """The same with bare names of files, without their folders."""
+        if isinstance(self.model, str):
+            return dataclasses.replace(self, model=Path(self.model).name)
+        bare = (dataclasses.replace(network, model=Path(network.model).name) for network in self.model)
+        return dataclasses.replace(self, model=tuple(bare))
 
 
 @dataclass(frozen=True)
@@ -269,7 +305,7 @@ class Recipe:
 
     def without_folders(self) -> 'Recipe':
         """The recipe with bare names of the files that it refers to, without their folders."""
-        teacher = self.teacher and dataclasses.replace(self.teacher, model=Path(self.teacher.model).name)
+        teacher = self.teacher and self.teacher.without_folders()
         return dataclasses.replace(
             self,
             init=self.init and Path(self.init).name,

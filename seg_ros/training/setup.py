@@ -22,7 +22,7 @@ from seg_ros.training.ema import WeightAverage
 from seg_ros.training.initial_network import (
     add_embeddings,
     load_parent,
-    load_teacher,
+    load_teachers,
     make_network,
     prepare_quantization,
 )
@@ -112,6 +112,7 @@ def set_up(
     is_quiet, device = not processes.is_main, processes.device
     datasets = open_data(recipe, data, is_quiet=is_quiet)
     check_labels(datasets, is_quiet=is_quiet)
+    _check_groups(recipe, datasets)
     if parent is None:
         parent = load_parent(recipe)
     metadata = _describe(recipe, datasets, parent, commit)
@@ -155,6 +156,14 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng([device] if device.type == 'cuda' else []):
         torch.manual_seed(seed)
         yield
+
+
+def _check_groups(recipe: Recipe, data: TrainingData) -> None:
+    if data.groups and recipe.columns is not None:
+        raise RecipeError(
+            'columns: the classifier learns from pixels of one class, but relabel has groups of classes; '
+            'leave those data out, or columns'
+        )
 
 
 def _check_batch_size(recipe: Recipe, processes: Processes) -> None:
@@ -215,12 +224,13 @@ def _make_step(
     network: ImageNetwork | FilteredNetwork,
     device: torch.device,
 ) -> TrainingStep:
-    teacher = load_teacher(recipe, metadata)
+    allowed = _allowed(data)
+    teachers = load_teachers(recipe, metadata, allowed)
     step = TrainingStep(
         network,
         make_loss(recipe, data),
         recipe.precision,
-        _place(teacher, device) if teacher else None,
+        _place(teachers, device) if teachers else None,
         recipe.teacher,
         recipe.embeddings,
     )
@@ -243,7 +253,13 @@ def make_loss(recipe: Recipe, data: TrainingData) -> SegmentationLoss:
         jaccard=settings.jaccard,
         label_smoothing=settings.label_smoothing,
         adjust=settings.adjust,
+        allowed=_allowed(data),
     )
+
+
+def _allowed(data: TrainingData) -> Tensor | None:
+    """(256, K) bool, the classes that each label allows; None if labels are single classes."""
+    return torch.from_numpy(data.groups.table()) if data.groups else None
 
 
 def _make_loader(recipe: Recipe, images: Augmented, processes: Processes) -> tuple[EpochSampler, Loader]:

@@ -6,10 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from seg_ros.arrays import UNLABELLED
 from seg_ros.networks.filtered_network import FilteredNetwork
 from seg_ros.networks.image_network import ImageNetwork
 from seg_ros.training.losses import SegmentationLoss, distillation_loss, pair_loss
 from seg_ros.training.recipe import EmbeddingRecipe, Teacher
+from seg_ros.training.teachers import Teachers
 
 
 class TrainingStep(nn.Module):
@@ -19,8 +21,8 @@ class TrainingStep(nn.Module):
         network: Network to train. With embeddings, the filtered scores count, and pairs of pixels.
         loss: Loss on labels.
         precision: 'bf16' for autocast, or 'fp32'.
-        teacher: Trained network to learn from, which is frozen here, or None.
-        distillation: Settings of the teacher's loss, or None.
+        teachers: Trained networks to learn from, or None.
+        distillation: Settings of the teachers' loss, or None.
         embedding: Settings of the pair loss, for a network with embeddings.
     """
 
@@ -29,7 +31,7 @@ class TrainingStep(nn.Module):
         network: ImageNetwork | FilteredNetwork,
         loss: SegmentationLoss,
         precision: str,
-        teacher: ImageNetwork | None = None,
+        teachers: Teachers | None = None,
         distillation: Teacher | None = None,
         embedding: EmbeddingRecipe | None = None,
     ) -> None:
@@ -37,29 +39,27 @@ class TrainingStep(nn.Module):
         self.network = network
         self.loss = loss
         self.autocast = precision == 'bf16'
-        self.teacher = teacher.eval().requires_grad_(False) if teacher else None
+        self.teachers = teachers
         self.distillation, self.embedding = distillation, embedding
 
     def train(self, mode: bool = True) -> 'TrainingStep':
         """Set the mode of the network.
 
-        The teacher stays in evaluation mode, and so does a network of which only the head learns.
+        Teachers stay in evaluation mode, and so does a network of which only the head learns.
         """
         super().train(mode)
         if self.embedding and self.embedding.alone and isinstance(self.network, FilteredNetwork):
             self.network.frames.network.eval()
-        if self.teacher:
-            self.teacher.eval()
         return self
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         """Loss of (B, H, W, 3) uint8 images against (B, H, W) uint8 labels, a () float."""
         scores, embedding_loss = self._score(images, labels)
         loss: Tensor = self.loss(scores, labels) + embedding_loss
-        if self.teacher and self.distillation:
-            with torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16, enabled=self.autocast):
-                teacher_scores = at_size(self.teacher(images), labels.shape[-2:])
-            divergence = distillation_loss(scores, teacher_scores, self.distillation.temperature)
+        if self.teachers and self.distillation:
+            with torch.autocast(images.device.type, torch.bfloat16, enabled=self.autocast):
+                probs = self.teachers(images, labels)
+            divergence = distillation_loss(scores, probs, self.distillation.temperature)
             loss = loss + self.distillation.weight * divergence
         return loss
 
@@ -81,6 +81,7 @@ def _filtered(
 ) -> tuple[Tensor, Tensor]:
     """Filtered scores and pair loss; not compiled, since compiling these hundreds of steps takes too long."""
     embeddings = answers['embeddings']
+    labels = labels.where(labels < answers['scores'].shape[1], UNLABELLED)  # groups of classes do not count
     filtered = network.filter_scores(answers['scores'], embeddings)
     loss = pair_loss(embeddings, labels, embedding.window, embedding.near, embedding.far)
     return filtered, embedding.pairs * loss

@@ -81,8 +81,10 @@ def test_distillation_is_the_divergence_of_probabilities() -> None:
     student, teacher = batch(2)[0], batch(3)[0]
     p, q = softmax(teacher / 2), softmax(student / 2)
     slow = 4 * np.mean((p * np.log(p / q)).sum(1))
-    assert float(distillation_loss(student, teacher, 2.0)) == pytest.approx(slow, rel=1e-4)
-    assert float(distillation_loss(student, student.clone(), 2.0)) == pytest.approx(0, abs=1e-7)
+    probs = (teacher / 2).softmax(1)
+    assert float(distillation_loss(student, probs, 2.0)) == pytest.approx(slow, rel=1e-4)
+    own = (student / 2).softmax(1)
+    assert float(distillation_loss(student, own, 2.0)) == pytest.approx(0, abs=1e-6)
 
 
 def test_class_counts_match_the_geometry_of_squares() -> None:
@@ -109,3 +111,29 @@ def test_class_weights_refuse_what_cannot_be_balanced() -> None:
         class_weights(np.zeros(3, np.int64), 'enet', 1.02)
     with pytest.raises(RecipeError, match='known: none, enet'):
         class_weights(np.ones(3, np.int64), 'fair', 1.02)
+
+
+def test_a_pixel_of_a_group_costs_the_sum_of_the_probabilities_of_its_classes() -> None:
+    scores, labels = batch(7)
+    n_classes = scores.shape[1]
+    labels = labels.clone()
+    labels[:, 0] = n_classes  # class 0 or 2
+    labels[:, 1] = 255
+    allowed = torch.ones(256, n_classes, dtype=torch.bool)
+    allowed[:n_classes] = torch.eye(n_classes, dtype=torch.bool)
+    allowed[n_classes] = torch.tensor([k in (0, 2) for k in range(n_classes)])
+    weights = torch.arange(1.0, n_classes + 1)
+    loss = SegmentationLoss(weights, allowed=allowed)(scores, labels)
+
+    probs, total, count = softmax(scores), 0.0, 0
+    for (b, y, x), label in np.ndenumerate(labels.numpy()):
+        if label == 255:
+            continue
+        members = [0, 2] if label == n_classes else [int(label)]
+        weight = float(np.mean([weights[k] for k in members]))
+        total -= weight * math.log(sum(probs[b, k, y, x] for k in members))
+        count += 1
+    assert float(loss) == pytest.approx(total / count, rel=1e-4)
+    with_jaccard = SegmentationLoss(weights, allowed=allowed, jaccard=1.0)(scores, labels)
+    without = soft_jaccard_loss(scores, labels.where(labels < n_classes, 255).long())
+    assert float(with_jaccard - loss) == pytest.approx(float(without), rel=1e-4)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -165,6 +166,25 @@ def test_init_and_teacher_are_used(
     make_trainer(tiny | {'init': f'parent/{LAST_FILE}'}, tmp_path / 'other')
     with pytest.raises(ModelFileError, match=r'nowhere\.safetensors'):
         make_trainer(tiny | {'init': 'nowhere.safetensors'}, tmp_path / 'other')
+
+
+def test_groups_of_classes_and_several_teachers_are_learnt_from(tiny: dict[str, Any], tmp_path: Path) -> None:
+    tiny |= {'workers': 0, 'epochs': 1}
+    make_trainer(tiny, tmp_path / 'parent').run()
+    file = str(tmp_path / 'parent' / LAST_FILE)
+    same = {'background': 'background', 'square': 'square'}
+    either = {'classes': 'squares', 'names': {'square': ['background', 'square']}}
+    teachers = [{'model': file}, {'model': file, 'share': 2, 'scale': 0.5, 'names': same}]
+    tiny['train'] += [{'dataset': 'squares', 'options': {'n_images': 2}, 'relabel': either}]
+    tiny['teacher'] = {'model': teachers, 'restricted': True}
+    trainer = make_trainer(tiny, tmp_path / 'child')
+    labels = {int(v) for part in trainer.setup.data.train for v in np.unique(part[0][1])}
+    assert labels == {0, 1, 2, 255}
+    trainer.run()
+    recipe = load_model(tmp_path / 'child' / LAST_FILE).metadata.training['recipe']
+    assert [network['model'] for network in recipe['teacher']['model']] == [LAST_FILE, LAST_FILE]
+    with pytest.raises(RecipeError, match='Only training data'):
+        make_trainer(tiny | {'validation': tiny['train'][-1]}, tmp_path / 'other')
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(tiny: dict[str, Any], tmp_path: Path) -> None:

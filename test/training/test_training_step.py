@@ -6,6 +6,7 @@ from torch.nn import functional as F
 from seg_ros.networks.image_network import ImageNetwork, Normalisation
 from seg_ros.training.losses import SegmentationLoss
 from seg_ros.training.recipe import Teacher
+from seg_ros.training.teachers import TaughtBy, Teachers
 from seg_ros.training.training_step import TrainingStep, at_size
 
 IMAGES = torch.randint(0, 256, (2, 32, 48, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -33,7 +34,7 @@ def gradients(half_scores: bool, *, compiled: bool) -> dict[str, Tensor]:
         ImageNetwork(student, Normalisation()),
         SegmentationLoss(torch.ones(4), jaccard=1.0),
         'fp32',
-        ImageNetwork(teacher, Normalisation()),
+        Teachers([TaughtBy(ImageNetwork(teacher, Normalisation()), torch.eye(4))], temperature=2.0),
         Teacher('teacher', weight=1.0, temperature=2.0),
     ).train()
     run = torch.compile(step, dynamic=False) if compiled else step

@@ -1,0 +1,134 @@
+"""Teachers: trained networks whose probabilities a network learns from (Hinton et al., arXiv 1503.02531)."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from seg_ros.classes import ClassSet
+from seg_ros.errors import RecipeError, UnknownNameError
+from seg_ros.networks.image_network import ImageNetwork
+
+
+class TaughtBy(NamedTuple):
+    """One teacher: its network, and how its result is used.
+
+    Attributes:
+        network: The trained network.
+        classes: (K, T) float: 1 where class t of the teacher counts as class k of the student, else 0.
+        share: Weight of its probabilities in the mean, above 0.
+        scale: Factor for width and height of the images that it gets.
+    """
+
+    network: ImageNetwork
+    classes: Tensor
+    share: float = 1.0
+    scale: float = 1.0
+
+
+class Teachers(nn.Module):
+    """The mean probabilities of several teachers, in the classes of the student.
+
+    Args:
+        teachers: The teachers, at least one; frozen here.
+        temperature: Divisor of their scores, above 0.
+        allowed: (256, K) bool, the classes that each label allows, to restrict probabilities by groups of
+            classes; None = not restricted.
+    """
+
+    def __init__(
+        self, teachers: Sequence[TaughtBy], temperature: float = 1.0, allowed: Tensor | None = None
+    ) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(teacher.network.eval().requires_grad_(False) for teacher in teachers)
+        total = sum(teacher.share for teacher in teachers)
+        self.shares = [teacher.share / total for teacher in teachers]
+        self.scales = [teacher.scale for teacher in teachers]
+        self.temperature = temperature
+        self.matrices = [f'classes_{number}' for number in range(len(teachers))]
+        for name, teacher in zip(self.matrices, teachers, strict=True):
+            self.register_buffer(name, teacher.classes)
+        self.allowed: Tensor | None
+        self.register_buffer('allowed', allowed)
+
+    def train(self, mode: bool = True) -> 'Teachers':
+        """Stay in evaluation mode."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Probabilities for (B, H, W, 3) uint8 images and (B, H, W) uint8 labels: (B, K, H, W) float32.
+
+        They sum to 1, or to less where a teacher sees a class that the student has not.
+        """
+        size = labels.shape[-2:]
+        mean = torch.zeros((), device=images.device)
+        for network, name, share, scale in zip(
+            self.networks, self.matrices, self.shares, self.scales, strict=True
+        ):
+            scores = network(_resized(images, scale)).float() / self.temperature
+            probs = torch.einsum('kt,bthw->bkhw', self.get_buffer(name), scores.softmax(1))
+            mean = mean + share * F.interpolate(probs, size, mode='bilinear')
+        return mean if self.allowed is None else restrict(mean, labels, self.allowed)
+
+
+def restrict(probs: Tensor, labels: Tensor, allowed: Tensor) -> Tensor:
+    """Probabilities given the classes that a label of several classes allows (Bayes' rule).
+
+    Pixels of one class or none keep their probabilities: what else a teacher sees there is worth learning.
+
+    Args:
+        probs: (B, K, H, W) float, 0..1.
+        labels: (B, H, W) uint8, class ids, ids of groups, and 255.
+        allowed: (256, K) bool, the classes that each label allows.
+
+    Returns:
+        (B, K, H, W) float. Where a teacher gives all allowed classes less than a millionth, they are even.
+    """
+    mask = allowed[labels.long()].permute(0, 3, 1, 2)
+    is_group = mask.sum(1, keepdim=True) > 1
+    inside = (probs + 1e-6) * mask
+    return torch.where(is_group, inside / inside.sum(1, keepdim=True), probs)
+
+
+def class_matrix(teacher: ClassSet, student: ClassSet, names: Mapping[str, str] | None, file: str) -> Tensor:
+    """Which class of a teacher counts as which class of the student, (K, T) float.
+
+    Args:
+        teacher: Classes of the teacher.
+        student: Classes of the data.
+        names: Class of the teacher -> class of the data; None = both have the same classes.
+        file: Name of the teacher's file, for error messages.
+
+    Raises:
+        RecipeError: ``names`` is None and the classes differ.
+        UnknownNameError: A class is in neither set.
+    """
+    if names is None:
+        if teacher != student:
+            raise RecipeError(
+                f'teacher: {file} has other classes than the data: {teacher.names}; give "names", which '
+                'translate them'
+            )
+        return torch.eye(len(student))
+    matrix = torch.zeros(len(student), len(teacher))
+    for old, new in names.items():
+        matrix[_index(new, student), _index(old, teacher)] = 1
+    return matrix
+
+
+def _index(name: str, classes: ClassSet) -> int:
+    if name not in classes.names:
+        raise UnknownNameError('class', name, classes.names)
+    return classes.names.index(name)
+
+
+def _resized(images: Tensor, scale: float) -> Tensor:
+    """(B, H, W, 3) uint8 images with another width and height."""
+    if scale == 1:
+        return images
+    size = [round(n * scale) for n in images.shape[1:3]]
+    resized = F.interpolate(images.permute(0, 3, 1, 2), size, mode='bilinear', antialias=scale < 1)
+    return resized.permute(0, 2, 3, 1)
