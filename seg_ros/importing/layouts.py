@@ -42,6 +42,7 @@ Convert = Callable[[Weights, int], Converted]
 
 LAYOUTS: dict[str, LazyTable[Convert]] = {
     'enet': LazyTable({'davidtvs/PyTorch-ENet': 'seg_ros.importing.layout_enet:from_davidtvs'}),
+    'espnetv2': LazyTable({'EdgeNets': 'seg_ros.importing.layout_espnetv2:from_edgenets'}),
     'segnet': LazyTable(
         {'SegNet of VGG16 in order of its layers': 'seg_ros.importing.layout_segnet:in_order'}
     ),

@@ -19,13 +19,18 @@ from seg_ros.networks.layers import pad_to_multiple
 from seg_ros.networks.pretrained import Pretrained
 
 _N_BRANCHES = 4
-_CHANNELS = {
+WIDTHS = {
     0.5: (16, 32, 64, 128),
     1.0: (32, 64, 128, 256),
     1.25: (32, 80, 160, 320),
     1.5: (32, 96, 192, 384),
     2.0: (32, 128, 256, 512),
 }
+"""Factor of the width -> channels at 1/2, 1/4, 1/8 and 1/16 of the size of the image."""
+
+UNUSED = frozenset(f'base_net.level{level}_0.eesp.module_act.weight' for level in (2, 3, 4))
+"""Slopes in published files that the authors' network does not use."""
+
 _N_UNITS = {'level3': 3, 'level4': 7}
 _POOL_SCALES = (2.0, 1.5, 1.0, 0.5, 0.1)
 _LEAST_POOLED = 5
@@ -233,9 +238,9 @@ class ESPNetv2(Pretrained):
 
     def __init__(self, n_classes: int, *, scale: float = 2.0) -> None:
         super().__init__()
-        if scale not in _CHANNELS:
-            raise ParameterError(f'scale is {scale}; expected one of {", ".join(map(str, _CHANNELS))}')
-        channels = _CHANNELS[scale]
+        if scale not in WIDTHS:
+            raise ParameterError(f'scale is {scale}; expected one of {", ".join(map(str, WIDTHS))}')
+        channels = WIDTHS[scale]
         inner = min(max(n_classes // 2, 1), 16)
         self.base_net = _Encoder(channels)
         self.bu_dec_l1 = EfficientPyramid(channels[3], inner, 64)
@@ -254,8 +259,7 @@ class ESPNetv2(Pretrained):
 
         Strided units of the authors hold slopes that they do not use; these are left out.
         """
-        unused = {f'base_net.level{level}_0.eesp.module_act.weight' for level in (2, 3, 4)}
-        self.load_named({key: value for key, value in state.items() if key not in unused})
+        self.load_named({key: value for key, value in state.items() if key not in UNUSED})
 
     def forward(self, x: Tensor) -> Tensor:
         """Scores of a batch of images.
