@@ -114,7 +114,7 @@ def embedded_model_file(tmp_path_factory: pytest.TempPathFactory, model_file: Pa
             'hardness': 2.0,
         },
         'init': str(model_file),
-        'epochs': 6,
+        'epochs': 8,
         'batch_size': 2,
         'learning_rate': 0.01,
         'precision': 'fp32',

@@ -30,6 +30,7 @@ WITHIN_CHANNELS = {
 REARRANGING = {
     'alias',
     'cat',
+    'channel_shuffle',
     'clone',
     'constant_pad_nd',
     'detach',

