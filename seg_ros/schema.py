@@ -144,7 +144,7 @@ def _label(where: str, at: str) -> str:
 
 def _check(hint: Any, value: Any, at: str, may_lack: Collection[str] | None) -> None:
     """Refuse unknown and missing keys, and floats that are not finite, as deep as ``hint`` describes."""
-    hint = _core(hint)
+    hint = _core(_branch(hint, value))
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if hint is float and isinstance(value, (int, float)) and not -FLOAT_MAX <= value <= FLOAT_MAX:
         raise _MismatchError(at, f' is {shown(value)}; expected a finite number')
@@ -200,7 +200,7 @@ def _explain(err: msgspec.ValidationError, hint: Any, value: Any, at: str) -> tu
 def _follow(path: str, hint: Any, value: Any, at: str) -> tuple[str, Any, Any]:
     """Key path, annotation and value at a path of msgspec inside a value at ``at``."""
     for name, index in _STEP.findall(path):
-        hint = _core(hint)
+        hint = _core(_branch(hint, value))
         if name:
             at, hint, value = _join(at, name), field_types(hint)[name], value[name]
         elif index == '...':
@@ -210,6 +210,14 @@ def _follow(path: str, hint: Any, value: Any, at: str) -> tuple[str, Any, Any]:
         else:
             at, hint, value = f'{at}[{index}]', _part(hint, int(index)), value[int(index)]
     return at, hint, value
+
+
+def _branch(hint: Any, value: Any) -> Any:
+    """The type of a union that a list or tuple may be; other annotations and values as they are."""
+    if not (_is_union(hint) and isinstance(value, list | tuple)):
+        return hint
+    sequences = [part for part in typing.get_args(hint) if typing.get_origin(_core(part)) in (list, tuple)]
+    return sequences[0] if sequences else hint
 
 
 def _fits(hint: Any, value: Any) -> bool:

@@ -36,6 +36,8 @@ class Wood:
     shares: dict[str, Fraction] = field(default_factory=dict)
     notes: list[Note] = field(default_factory=list)
     anything: dict[str, Any] = field(default_factory=dict)
+    paths: str | tuple[Tree, ...] = ''
+    names: dict[str, str | tuple[str, ...]] = field(default_factory=dict)
 
 
 def wood(content: dict[Any, Any]) -> Wood:
@@ -63,8 +65,8 @@ def test_content_becomes_typed() -> None:
     ('content', 'message'),
     [
         ({'tres': []}, 'tres is not a known key; did you mean trees?'),
-        ({'zzz': 1}, 'zzz is not a known key; known: trees, owner, shares, notes, anything'),
-        ({3: 4}, '3 is not a known key; known: trees, owner, shares, notes, anything'),
+        ({'zzz': 1}, 'zzz is not a known key; known: trees, owner, shares, notes, anything, paths, names'),
+        ({3: 4}, '3 is not a known key; known: trees, owner, shares, notes, anything, paths, names'),
         ({'trees': []}, 'trees is []; expected 1 or more entries'),
         ({'trees': 3}, 'trees is 3; expected a list'),
         ({'trees': [3]}, 'trees[0] is 3; expected keys and values'),
@@ -94,6 +96,15 @@ def test_content_becomes_typed() -> None:
         ({'shares': {1: 1}}, 'shares has a key that is not a string'),
         ({'notes': [{}]}, 'notes[0].text is missing'),
         ({'notes': [{'text': 'a', 'by': 'b'}]}, 'notes[0].by is not a known key; known: text'),
+        ({'paths': 3}, 'paths is 3; expected str or a list'),
+        (
+            {'paths': [{'name': 'a', 'height': 0}]},
+            'paths[0].height is 0; expected more than 0, less than 100',
+        ),
+        ({'paths': [{'name': 'a', 'hight': 1}]}, 'paths[0].hight is not a known key; did you mean height?'),
+        ({'paths': [{}]}, 'paths[0].name is missing'),
+        ({'names': {'a': [1]}}, 'names.a[0] is 1; expected str'),
+        ({'names': {'a': 3}}, 'names.a is 3; expected str or a list'),
         ({'anything': {1: 2}}, 'anything has a key that is not a string'),
         (
             {'owner': {'name': 'a', 'height': 10**400}},
@@ -115,7 +126,7 @@ def test_a_message_about_the_whole() -> None:
 
 
 def test_keys_with_defaults_may_be_demanded() -> None:
-    whole = {'trees': [], 'owner': None, 'shares': {}, 'notes': [], 'anything': {}}
+    whole = {'trees': [], 'owner': None, 'shares': {}, 'notes': [], 'anything': {}, 'paths': '', 'names': {}}
     tree = {'name': 'a', 'height': 1, 'leaves': 1, 'kind': 'oak', 'rings': [0, 1]}
     build(Wood, {**whole, 'trees': [tree]}, 'w', RecipeError, may_lack=('bark',))
     del tree['kind']

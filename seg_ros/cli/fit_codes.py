@@ -3,10 +3,9 @@
 import argparse
 from pathlib import Path
 
-from seg_ros.cli.options import MODEL_FILE, add_output, add_split
+from seg_ros.cli.options import MODEL_FILE, add_datasets, add_output, folders_from
 from seg_ros.datasets.registry import SEGMENTED
 from seg_ros.datasets.segmented import ImagesAlone, SegmentedImages
-from seg_ros.errors import ParameterError
 from seg_ros.modelfile.file import load_model
 from seg_ros.modelfile.metadata import CodeMetadata
 from seg_ros.networks.registry import ENCODERS
@@ -23,17 +22,7 @@ from seg_ros.training.fit_codes import FineTuning
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument(
-        'dataset', nargs='+', choices=list(SEGMENTED), help='kinds of data sets to learn from'
-    )
-    parser.add_argument(
-        '--data',
-        type=Path,
-        action='append',
-        metavar='DIR',
-        help='root folder of a data set; given once for each data set, in their order',
-    )
-    add_split(parser, 'train')
+    add_datasets(parser, SEGMENTED)
     _add_network(parser)
     parser.add_argument(
         '--bits', type=int, default=128, help='number of bits of a code, 8..256 (default: %(default)s)'
@@ -90,13 +79,11 @@ def _open_data(arguments: argparse.Namespace) -> CodeData:
     Raises:
         ParameterError: The numbers of data sets and folders differ.
     """
-    if arguments.data is None or len(arguments.data) != len(arguments.dataset):
-        raise ParameterError('give --data DIR once for each data set, in their order')
     sources: list[SegmentedImages] = [
         ImagesAlone(root, arguments.split)
         if name == 'folder' and arguments.epochs == 0  # ITQ needs no segments
         else SEGMENTED[name](root, arguments.split)
-        for name, root in zip(arguments.dataset, arguments.data, strict=True)
+        for name, root in folders_from(arguments)
     ]
     return CodeData(sources, [f'{name} {arguments.split}' for name in arguments.dataset])
 

@@ -1,9 +1,8 @@
 """``seg_ros fit-embeddings``: learn embeddings for a model from segments without classes."""
 
 import argparse
-from pathlib import Path
 
-from seg_ros.cli.options import MODEL_FILE, add_output, add_split
+from seg_ros.cli.options import MODEL_FILE, add_datasets, add_output, folders_from
 from seg_ros.datasets.registry import SEGMENTED
 from seg_ros.errors import ParameterError
 from seg_ros.inference.embedding_filter import EmbeddingFilter
@@ -15,17 +14,7 @@ from seg_ros.training.fit_embeddings import PairLearning, fit_embeddings
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument(
-        'dataset', nargs='+', choices=list(SEGMENTED), help='kinds of data sets to learn from'
-    )
-    parser.add_argument(
-        '--data',
-        type=Path,
-        action='append',
-        metavar='DIR',
-        help='root folder of a data set; given once for each data set, in their order',
-    )
-    add_split(parser, 'train')
+    add_datasets(parser, SEGMENTED)
     parser.add_argument(
         '--model', required=True, metavar='FILE', help=f'{MODEL_FILE}, with classes, in floats'
     )
@@ -45,8 +34,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Learn and write."""
-    if arguments.data is None or len(arguments.data) != len(arguments.dataset):
-        raise ParameterError('give --data DIR once for each data set, in their order')
     if not 0 <= arguments.near < arguments.far or arguments.learning_rate <= 0 or arguments.epochs < 1:
         raise ParameterError(
             f'--near {arguments.near:g}, --far {arguments.far:g}, --learning-rate '
@@ -54,10 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
             'above 0, 1 or more'
         )
     EmbeddingFilter(arguments.window, arguments.iterations, arguments.hardness)  # refuses what it cannot be
-    sources = [
-        SEGMENTED[name](root, arguments.split)
-        for name, root in zip(arguments.dataset, arguments.data, strict=True)
-    ]
+    sources = [SEGMENTED[name](root, arguments.split) for name, root in folders_from(arguments)]
     losses = fit_embeddings(
         arguments.output,
         load_model(arguments.model),

@@ -59,6 +59,31 @@ def add_dataset(
         )
 
 
+def add_datasets(parser: argparse.ArgumentParser, names: Iterable[str]) -> None:
+    """Declare several data sets to learn from, and their folders and split; see :func:`folders_from`."""
+    parser.add_argument('dataset', nargs='+', choices=list(names), help='kinds of data sets to learn from')
+    parser.add_argument(
+        '--data',
+        type=Path,
+        action='append',
+        metavar='DIR',
+        help='root folder of a data set; given once for each data set, in their order',
+    )
+    add_split(parser, 'train')
+
+
+def folders_from(arguments: argparse.Namespace) -> list[tuple[str, Path]]:
+    """Name and root folder of each data set that :func:`add_datasets` declares.
+
+    Raises:
+        ParameterError: The numbers of data sets and folders differ.
+    """
+    names, folders = arguments.dataset, arguments.data or []
+    if len(names) != len(folders):
+        raise ParameterError('give --data DIR once for each data set, in their order')
+    return list(zip(names, folders, strict=True))
+
+
 def add_data(parser: argparse.ArgumentParser) -> None:
     """Declare ``--data``."""
     parser.add_argument('--data', type=Path, metavar='DIR', help='root folder of the data set')

@@ -50,7 +50,7 @@ class ClassGroups:
         return self.n_classes + self._groups.index(group)
 
     def table(self) -> npt.NDArray[np.bool_]:
-        """Which classes each label allows, (256, n_classes).
+        """Table of the classes that each label allows, (256, n_classes) bool.
 
         A class allows itself, a group its classes, and 255 (and values without a meaning) every class.
         """

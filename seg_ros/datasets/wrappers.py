@@ -38,6 +38,11 @@ class Relabel:
     def __post_init__(self) -> None:
         schema.check_fields(self, RecipeError)
 
+    @property
+    def has_groups(self) -> bool:
+        """Whether a class becomes one of several."""
+        return any(not isinstance(new, str) for new in self.names.values())
+
 
 class Relabelled:
     """A data set with the classes of another one.

@@ -173,21 +173,11 @@ def fit_embeddings(
         UnavailableError: The parent has no classes, or its weights are not floats.
     """
     metadata = parent.metadata
-    level = QUANTIZATIONS[metadata.quantization]
-    if not len(metadata.classes) or level.packed_as is not None:
-        raise UnavailableError(
-            f'model {parent.path} has {len(metadata.classes)} classes and {metadata.quantization} weights; '
-            'embeddings are added to a model with classes whose weights are floats'
-        )
+    _check_parent(parent)
     embeddings, head = _head_for(parent, embeddings, settings, taps)
     if is_continued:
         _load_head(parent, embeddings, head)
-    height, width = metadata.input_size
-    if height % embeddings.stride or width % embeddings.stride:
-        raise ParameterError(
-            f'input of {height}x{width} pixels; expected multiples of the stride, {embeddings.stride}'
-        )
-    check_window(embeddings.window, (height // embeddings.stride, width // embeddings.stride))
+    _check_size(embeddings, *metadata.input_size)
     network = ImageNetwork(parent.network, metadata.normalisation).eval()
     frames = FrameNetwork(network, embeddings=head, embedding_taps=list(embeddings.taps))
     tuner = EmbeddingTuner(frames, data.sources, embeddings.window, metadata.input_size, settings)
@@ -203,9 +193,27 @@ def fit_embeddings(
         )
         filtered = FilteredNetwork(frames, embeddings.window, embeddings.iterations, embeddings.averages)
         golden = _golden_with_filter(parent, network, filtered)
-        stored = copy.deepcopy(parent.network).to(level.dtype)  # learning computes in float32
+        dtype = QUANTIZATIONS[metadata.quantization].dtype
+        stored = copy.deepcopy(parent.network).to(dtype)  # learning computes in float32
         save_model(path, stored, written, golden, parent.codes, head)
         yield loss
+
+
+def _check_parent(parent: Model) -> None:
+    metadata = parent.metadata
+    if not len(metadata.classes) or QUANTIZATIONS[metadata.quantization].packed_as is not None:
+        raise UnavailableError(
+            f'model {parent.path} has {len(metadata.classes)} classes and {metadata.quantization} weights; '
+            'embeddings are added to a model with classes whose weights are floats'
+        )
+
+
+def _check_size(embeddings: EmbeddingMetadata, height: int, width: int) -> None:
+    if height % embeddings.stride or width % embeddings.stride:
+        raise ParameterError(
+            f'input of {height}x{width} pixels; expected multiples of the stride, {embeddings.stride}'
+        )
+    check_window(embeddings.window, (height // embeddings.stride, width // embeddings.stride))
 
 
 def _head_for(

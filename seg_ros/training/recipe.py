@@ -280,9 +280,20 @@ class Recipe:
         _require(
             not (trains_head and self.statistics), 'statistics', self.statistics, '0 with embeddings.alone'
         )
+        self._check_groups()
         if self.embeddings is not None:
             self.embeddings.check_size('input_size', self.input_size)
             self.embeddings.check_size('augment.crop', self.augment.crop)
+
+    def _check_groups(self) -> None:
+        """Refuse groups of classes where pixels must have one class."""
+        for key, source in (('validation', self.validation), ('test', self.test)):
+            has_groups = source is not None and source.relabel is not None and source.relabel.has_groups
+            _require(not has_groups, f'{key}.relabel', 'several classes for one', 'one class for each')
+        teaches_groups = any(source.relabel and source.relabel.has_groups for source in self.train)
+        _require(
+            not (teaches_groups and self.columns), 'columns', 'set', 'none where train has groups of classes'
+        )
 
     @classmethod
     def from_yaml(cls, path: Path, changes: Sequence[str] = ()) -> 'Recipe':

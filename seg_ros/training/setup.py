@@ -112,14 +112,12 @@ def set_up(
     is_quiet, device = not processes.is_main, processes.device
     datasets = open_data(recipe, data, is_quiet=is_quiet)
     check_labels(datasets, is_quiet=is_quiet)
-    _check_groups(recipe, datasets)
     if parent is None:
         parent = load_parent(recipe)
     metadata = _describe(recipe, datasets, parent, commit)
     images = _training_images(recipe, datasets)
     is_new = not (folder / STATE_FILE).is_file()
-    if not is_quiet:
-        _warn_of_lost_embeddings(recipe, parent)
+    _warn_of_lost_embeddings(recipe, parent, is_quiet=is_quiet)
     with seeded(recipe.seed, device):
         plain = make_network(recipe, metadata, parent)
         plain = prepare_quantization(plain, recipe.quantization, parent)
@@ -158,14 +156,6 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
         yield
 
 
-def _check_groups(recipe: Recipe, data: TrainingData) -> None:
-    if data.groups and recipe.columns is not None:
-        raise RecipeError(
-            'columns: the classifier learns from pixels of one class, but relabel has groups of classes; '
-            'leave those data out, or columns'
-        )
-
-
 def _check_batch_size(recipe: Recipe, processes: Processes) -> None:
     if recipe.batch_size % processes.world_size:
         raise RecipeError(
@@ -197,8 +187,8 @@ def _describe(recipe: Recipe, data: TrainingData, parent: Model | None, commit: 
     )
 
 
-def _warn_of_lost_embeddings(recipe: Recipe, parent: Model | None) -> None:
-    if parent is not None and parent.embeddings is not None and recipe.embeddings is None:
+def _warn_of_lost_embeddings(recipe: Recipe, parent: Model | None, *, is_quiet: bool) -> None:
+    if not is_quiet and parent is not None and parent.embeddings is not None and recipe.embeddings is None:
         log.warning("%s has embeddings, the recipe has no 'embeddings': they are left out", parent.path)
 
 

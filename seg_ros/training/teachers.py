@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from seg_ros.classes import ClassSet
 from seg_ros.errors import RecipeError, UnknownNameError
 from seg_ros.networks.image_network import ImageNetwork
+from seg_ros.training.score_size import at_size
 
 
 class TaughtBy(NamedTuple):
@@ -63,14 +64,13 @@ class Teachers(nn.Module):
 
         They sum to 1, or to less where a teacher sees a class that the student has not.
         """
-        size = labels.shape[-2:]
         mean = torch.zeros((), device=images.device)
         for network, name, share, scale in zip(
             self.networks, self.matrices, self.shares, self.scales, strict=True
         ):
             scores = network(_resized(images, scale)).float() / self.temperature
             probs = torch.einsum('kt,bthw->bkhw', self.get_buffer(name), scores.softmax(1))
-            mean = mean + share * F.interpolate(probs, size, mode='bilinear')
+            mean = mean + share * at_size(probs, labels.shape[-2:])
         return mean if self.allowed is None else restrict(mean, labels, self.allowed)
 
 
@@ -94,7 +94,7 @@ def restrict(probs: Tensor, labels: Tensor, allowed: Tensor) -> Tensor:
 
 
 def class_matrix(teacher: ClassSet, student: ClassSet, names: Mapping[str, str] | None, file: str) -> Tensor:
-    """Which class of a teacher counts as which class of the student, (K, T) float.
+    """Translation of a teacher's classes to the student's, (K, T) float: 1 where class t counts as class k.
 
     Args:
         teacher: Classes of the teacher.

@@ -1,16 +1,14 @@
 """The loss of a training step."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from seg_ros.arrays import UNLABELLED
 from seg_ros.networks.filtered_network import FilteredNetwork
 from seg_ros.networks.image_network import ImageNetwork
 from seg_ros.training.losses import SegmentationLoss, distillation_loss, pair_loss
 from seg_ros.training.recipe import EmbeddingRecipe, Teacher
+from seg_ros.training.score_size import at_size
 from seg_ros.training.teachers import Teachers
 
 
@@ -85,14 +83,3 @@ def _filtered(
     filtered = network.filter_scores(answers['scores'], embeddings)
     loss = pair_loss(embeddings, labels, embedding.window, embedding.near, embedding.far)
     return filtered, embedding.pairs * loss
-
-
-def at_size(scores: Tensor, size: Sequence[int]) -> Tensor:
-    """Interpolate (B, K, h, w) scores to a (height, width), in the same way as for labels."""
-    return scores if scores.shape[-2:] == torch.Size(size) else _interpolated(scores, tuple(size))
-
-
-@torch.compiler.disable  # type: ignore[untyped-decorator]
-def _interpolated(scores: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Not compiled: torch 2.13 fuses it with a convolution and the Jaccard loss to gradients of 0."""
-    return F.interpolate(scores, size, mode='bilinear')

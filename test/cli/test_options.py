@@ -20,7 +20,7 @@ def test_defaults_are_those_of_the_parameters() -> None:
 
 def test_every_argument_reaches_the_settings_with_its_type() -> None:
     of_model = ('a.safetensors', 'fp32', 'torch', 'cpu', 2, 96, 128, 0.5)
-    given = (*of_model, True, 5, 3, 1.5, 0.5, 'blocks', 12, 'components', 0.25)
+    given = (*of_model, True, 5, 3, 1.5, 'scores', 0.5, 'blocks', 12, 'components', 0.25)
     values = dict(zip(MODEL_PARAMETERS, given, strict=True))
     words = []
     for name, value in values.items():

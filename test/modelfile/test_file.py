@@ -29,6 +29,7 @@ from seg_ros.resources import resource
 SQUARES = ClassSet.from_yaml(resource('config/labels/squares.yaml'))
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
+    'espnetv2': {'scale': 1.5},
     'fcn': {'width': 8},
     'hypercolumn': {'encoder': 'vgg11', 'width': 8, 'grid': 2},
     'segnet': {'width': 8},

@@ -21,6 +21,12 @@ def load(content: Any, folder: Path, *changes: str) -> Recipe:
     return Recipe.from_yaml(path, changes)
 
 
+GROUPED = {
+    'dataset': 'squares',
+    'relabel': {'classes': 'squares', 'names': {'square': ['square', 'background']}},
+}
+
+
 @pytest.mark.parametrize('path', SHIPPED, ids=lambda p: p.stem)
 def test_shipped_recipes_load(path: Path) -> None:
     recipe = Recipe.from_yaml(path)
@@ -60,6 +66,10 @@ def test_shipped_recipes_load(path: Path) -> None:
         ({'augment': {'crop': [4, 40]}}, r'augment.crop\[0\] is 4; expected 8 '),
         ({'train': [{'dataset': 'squares', 'splt': 'val'}]}, r'train\[0\].splt .*did you mean split'),
         ({'init': 'a', 'columns': {}}, 'init is .*columns'),
+        ({'train': [GROUPED], 'columns': {}}, 'columns is .*groups of classes'),
+        ({'test': GROUPED}, r'test\.relabel is .*expected one class for each'),
+        ({'teacher': {'model': []}}, r'teacher\.?.*expected a model file, or one or more teachers'),
+        ({'teacher': {'model': [{'model': 'x', 'scale': 0}]}}, r'scale'),
         (
             {'embeddings': {'taps': ['a'], 'near': 3.0}},
             r'embeddings.near is 3.0; expected less than far \(2\)',
