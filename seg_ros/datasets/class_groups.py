@@ -2,9 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-import numpy.typing as npt
-
 from seg_ros.arrays import UNLABELLED
 from seg_ros.errors import RecipeError
 
@@ -49,13 +46,7 @@ class ClassGroups:
             self._groups.append(group)
         return self.n_classes + self._groups.index(group)
 
-    def table(self) -> npt.NDArray[np.bool_]:
-        """Table of the classes that each label allows, (256, n_classes) bool.
-
-        A class allows itself, a group its classes, and 255 (and values without a meaning) every class.
-        """
-        allowed = np.ones((256, self.n_classes), np.bool_)
-        allowed[: self.n_classes] = np.eye(self.n_classes, dtype=np.bool_)
-        for number, group in enumerate(self._groups):
-            allowed[self.n_classes + number] = np.isin(np.arange(self.n_classes), group)
-        return allowed
+    @property
+    def members(self) -> tuple[tuple[int, ...], ...]:
+        """Ids of the classes of each group; label ``n_classes + n`` is group n."""
+        return tuple(self._groups)

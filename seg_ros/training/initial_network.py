@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from seg_ros import schema
 from seg_ros.classes import ClassSet
@@ -202,13 +202,15 @@ def _count_channels(network: ImageNetwork, taps: Sequence[str]) -> list[int]:
     return [features.shape[1] for features in maps]
 
 
-def load_teachers(recipe: Recipe, metadata: ModelMetadata, allowed: Tensor | None = None) -> Teachers | None:
+def load_teachers(
+    recipe: Recipe, metadata: ModelMetadata, groups: Sequence[Sequence[int]] = ()
+) -> Teachers | None:
     """Load the teachers of a recipe; None if it has none.
 
     Args:
         recipe: Names the teachers.
         metadata: Metadata of the network that learns.
-        allowed: (256, K) bool, the classes that each label allows; None = labels are single classes.
+        groups: Ids of the classes of each group that labels may be.
 
     Raises:
         RecipeError: A teacher has other classes than ``metadata``, and no translation.
@@ -217,7 +219,7 @@ def load_teachers(recipe: Recipe, metadata: ModelMetadata, allowed: Tensor | Non
     if recipe.teacher is None:
         return None
     taught_by = [_load_teacher(network, metadata.classes) for network in recipe.teacher.networks]
-    return Teachers(taught_by, recipe.teacher.temperature, allowed if recipe.teacher.restricted else None)
+    return Teachers(taught_by, recipe.teacher.temperature, groups if recipe.teacher.restricted else ())
 
 
 def _load_teacher(settings: TeacherNetwork, classes: ClassSet) -> TaughtBy:

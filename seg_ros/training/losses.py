@@ -1,5 +1,7 @@
 """Training losses: weighted cross-entropy, soft Jaccard index, distillation, and pairs of embeddings."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -91,27 +93,26 @@ def distillation_loss(scores: Tensor, probs: Tensor, temperature: float) -> Tens
     return divergence.mean() * temperature**2
 
 
-def group_loss(scores: Tensor, labels: Tensor, allowed: Tensor, weights: Tensor) -> Tensor:
+def group_loss(scores: Tensor, labels: Tensor, groups: Sequence[Sequence[int]], weights: Tensor) -> Tensor:
     """Cross-entropy of pixels that have one of several classes, from the sum of their probabilities.
 
     T. Cour, B. Sapp, B. Taskar, "Learning from partial labels", JMLR 2011.
 
     Args:
         scores: (B, K, H, W) float.
-        labels: (B, H, W) int64; pixels of one class, or of 255, cost nothing.
-        allowed: (256, K) bool, the classes that each label allows.
+        labels: (B, H, W) integers; K + n is group n. Pixels of one class, or of 255, cost nothing.
+        groups: Ids of the classes of each group.
         weights: (K,) float, weights of the classes. A group has the mean of the weights of its classes.
 
     Returns:
         () float, 0 or more: the sum over the pixels.
     """
-    shares = allowed.float() / allowed.sum(1, keepdim=True)
-    group_weights = shares @ weights
-    is_group = (allowed.sum(1) > 1) & (torch.arange(256, device=labels.device) != UNLABELLED)
-    mask = allowed[labels].permute(0, 3, 1, 2)
-    inside = scores.masked_fill(~mask, -1e4).logsumexp(1)
-    cost = (scores.logsumexp(1) - inside) * group_weights[labels]
-    return (cost * is_group[labels]).sum()
+    total, log_sum = scores.new_zeros(()), scores.logsumexp(1)
+    for label, members in enumerate(groups, start=scores.shape[1]):
+        inside = torch.stack([scores[:, k] for k in members]).logsumexp(0)
+        weight = torch.stack([weights[k] for k in members]).mean()
+        total = total + weight * ((log_sum - inside) * (labels == label)).sum()
+    return total
 
 
 def pair_loss(
@@ -157,8 +158,8 @@ class SegmentationLoss(nn.Module):
         weights: Weights of the classes, (K,).
         jaccard: Weight of the second term, 0 or more.
         label_smoothing: Label smoothing of the cross-entropy, 0..1.
-        allowed: (256, K) bool, the classes that each label allows, if labels may be groups of classes; see
-            `group_loss`. The Jaccard loss leaves such pixels out. None = there are no groups.
+        groups: Ids of the classes of each group of classes that labels may be; see `group_loss`. The Jaccard
+            loss leaves such pixels out.
         adjust: Factor of the weights' logarithms that the cross-entropy adds to the scores, 0..1 (Menon et
             al., "Long-tail learning via logit adjustment", ICLR 2021). With weights, a network learns rare
             classes, but also sees them in wrong places; the added logarithms keep this out of the scores.
@@ -171,7 +172,7 @@ class SegmentationLoss(nn.Module):
         jaccard: float = 0.0,
         label_smoothing: float = 0.0,
         adjust: float = 0.0,
-        allowed: Tensor | None = None,
+        groups: Sequence[Sequence[int]] = (),
     ) -> None:
         super().__init__()
         self.weights: Tensor
@@ -179,15 +180,14 @@ class SegmentationLoss(nn.Module):
         self.register_buffer('weights', weights)
         offset = adjust * torch.where(weights > 0, weights, 1).log()
         self.register_buffer('offset', offset.view(-1, 1, 1))
-        self.allowed: Tensor | None
-        self.register_buffer('allowed', allowed)
+        self.groups = groups
         self.jaccard = jaccard
         self.label_smoothing = label_smoothing
 
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor:
         """Loss of (B, K, H, W) scores against (B, H, W) uint8 labels, a () float."""
         scores, target = scores.float(), labels.long()
-        single = target if self.allowed is None else target.where(target < scores.shape[1], UNLABELLED)
+        single = target if not self.groups else target.where(target < scores.shape[1], UNLABELLED)
         loss = F.cross_entropy(
             scores + self.offset,
             single,
@@ -196,8 +196,8 @@ class SegmentationLoss(nn.Module):
             label_smoothing=self.label_smoothing,
             reduction='sum',
         )
-        if self.allowed is not None:
-            loss = loss + group_loss(scores + self.offset, target, self.allowed, self.weights)
+        if self.groups:
+            loss = loss + group_loss(scores + self.offset, labels, self.groups, self.weights)
         loss = loss / (target != UNLABELLED).sum().clamp_min(1)
         if self.jaccard:
             loss = loss + self.jaccard * soft_jaccard_loss(scores, single)

@@ -214,8 +214,7 @@ def _make_step(
     network: ImageNetwork | FilteredNetwork,
     device: torch.device,
 ) -> TrainingStep:
-    allowed = _allowed(data)
-    teachers = load_teachers(recipe, metadata, allowed)
+    teachers = load_teachers(recipe, metadata, data.groups)
     step = TrainingStep(
         network,
         make_loss(recipe, data),
@@ -243,13 +242,8 @@ def make_loss(recipe: Recipe, data: TrainingData) -> SegmentationLoss:
         jaccard=settings.jaccard,
         label_smoothing=settings.label_smoothing,
         adjust=settings.adjust,
-        allowed=_allowed(data),
+        groups=data.groups,
     )
-
-
-def _allowed(data: TrainingData) -> Tensor | None:
-    """(256, K) bool, the classes that each label allows; None if labels are single classes."""
-    return torch.from_numpy(data.groups.table()) if data.groups else None
 
 
 def _make_loader(recipe: Recipe, images: Augmented, processes: Processes) -> tuple[EpochSampler, Loader]:

@@ -22,13 +22,13 @@ class TrainingData:
         train: Data sets to learn from.
         validation: Data set to measure on during training, or None.
         test: Data set to measure the best weights on, or None; read only when it is needed.
-        groups: Groups of classes that labels of ``train`` may be; None = there are none.
+        groups: Ids of the classes of each group of classes that labels of ``train`` may be.
     """
 
     train: tuple[InMemory, ...]
     validation: InMemory | None
     test: Dataset | None
-    groups: ClassGroups | None = None
+    groups: tuple[tuple[int, ...], ...] = ()
 
     @property
     def classes(self) -> ClassSet:
@@ -60,7 +60,7 @@ def open_data(recipe: Recipe, data: Path | None, *, is_quiet: bool = False) -> T
     for part in (*train, validation, test):
         if part is not None and part.classes != train[0].classes:
             raise RecipeError('train, validation, test: the classes differ; expected one class set')
-    return TrainingData(train, validation, test, groups if groups else None)
+    return TrainingData(train, validation, test, groups.members if groups else ())
 
 
 def open_source(source: Source, data: Path | None, groups: ClassGroups | None = None) -> Dataset:

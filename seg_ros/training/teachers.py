@@ -35,12 +35,12 @@ class Teachers(nn.Module):
     Args:
         teachers: The teachers, at least one; frozen here.
         temperature: Divisor of their scores, above 0.
-        allowed: (256, K) bool, the classes that each label allows, to restrict probabilities by groups of
-            classes; None = not restricted.
+        groups: Ids of the classes of each group that labels may be, to which probabilities are restricted;
+            none = not restricted.
     """
 
     def __init__(
-        self, teachers: Sequence[TaughtBy], temperature: float = 1.0, allowed: Tensor | None = None
+        self, teachers: Sequence[TaughtBy], temperature: float = 1.0, groups: Sequence[Sequence[int]] = ()
     ) -> None:
         super().__init__()
         self.networks = nn.ModuleList(teacher.network.eval().requires_grad_(False) for teacher in teachers)
@@ -51,18 +51,19 @@ class Teachers(nn.Module):
         self.matrices = [f'classes_{number}' for number in range(len(teachers))]
         for name, teacher in zip(self.matrices, teachers, strict=True):
             self.register_buffer(name, teacher.classes)
-        self.allowed: Tensor | None
-        self.register_buffer('allowed', allowed)
+        self.groups = groups
 
     def train(self, mode: bool = True) -> 'Teachers':
         """Stay in evaluation mode."""
         return super().train(False)
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     @torch.no_grad()
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         """Probabilities for (B, H, W, 3) uint8 images and (B, H, W) uint8 labels: (B, K, H, W) float32.
 
-        They sum to 1, or to less where a teacher sees a class that the student has not.
+        They sum to 1, or to less where a teacher sees a class that the student has not. Not compiled: with
+        teachers of several sizes, torch 2.13 makes the sizes dynamic, and fails at ESPNetv2's pooling.
         """
         mean = torch.zeros((), device=images.device)
         for network, name, share, scale in zip(
@@ -71,26 +72,28 @@ class Teachers(nn.Module):
             scores = network(_resized(images, scale)).float() / self.temperature
             probs = torch.einsum('kt,bthw->bkhw', self.get_buffer(name), scores.softmax(1))
             mean = mean + share * at_size(probs, labels.shape[-2:])
-        return mean if self.allowed is None else restrict(mean, labels, self.allowed)
+        return restrict(mean, labels, self.groups)
 
 
-def restrict(probs: Tensor, labels: Tensor, allowed: Tensor) -> Tensor:
-    """Probabilities given the classes that a label of several classes allows (Bayes' rule).
+def restrict(probs: Tensor, labels: Tensor, groups: Sequence[Sequence[int]]) -> Tensor:
+    """Probabilities given that a pixel has one of the classes of its label (Bayes' rule).
 
     Pixels of one class or none keep their probabilities: what else a teacher sees there is worth learning.
 
     Args:
         probs: (B, K, H, W) float, 0..1.
-        labels: (B, H, W) uint8, class ids, ids of groups, and 255.
-        allowed: (256, K) bool, the classes that each label allows.
+        labels: (B, H, W) uint8, class ids, K + n for group n, and 255.
+        groups: Ids of the classes of each group.
 
     Returns:
-        (B, K, H, W) float. Where a teacher gives all allowed classes less than a millionth, they are even.
+        (B, K, H, W) float. Where a teacher gives all classes of a group less than a millionth, they are even.
     """
-    mask = allowed[labels.long()].permute(0, 3, 1, 2)
-    is_group = mask.sum(1, keepdim=True) > 1
-    inside = (probs + 1e-6) * mask
-    return torch.where(is_group, inside / inside.sum(1, keepdim=True), probs)
+    n_classes = probs.shape[1]
+    for label, members in enumerate(groups, start=n_classes):
+        is_member = torch.tensor([k in members for k in range(n_classes)], device=probs.device).view(-1, 1, 1)
+        inside = (probs + 1e-6) * is_member
+        probs = torch.where((labels == label)[:, None], inside / inside.sum(1, keepdim=True), probs)
+    return probs
 
 
 def class_matrix(teacher: ClassSet, student: ClassSet, names: Mapping[str, str] | None, file: str) -> Tensor:

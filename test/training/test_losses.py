@@ -119,11 +119,9 @@ def test_a_pixel_of_a_group_costs_the_sum_of_the_probabilities_of_its_classes() 
     labels = labels.clone()
     labels[:, 0] = n_classes  # class 0 or 2
     labels[:, 1] = 255
-    allowed = torch.ones(256, n_classes, dtype=torch.bool)
-    allowed[:n_classes] = torch.eye(n_classes, dtype=torch.bool)
-    allowed[n_classes] = torch.tensor([k in (0, 2) for k in range(n_classes)])
+    groups = [(0, 2)]
     weights = torch.arange(1.0, n_classes + 1)
-    loss = SegmentationLoss(weights, allowed=allowed)(scores, labels)
+    loss = SegmentationLoss(weights, groups=groups)(scores, labels)
 
     probs, total, count = softmax(scores), 0.0, 0
     for (b, y, x), label in np.ndenumerate(labels.numpy()):
@@ -134,6 +132,6 @@ def test_a_pixel_of_a_group_costs_the_sum_of_the_probabilities_of_its_classes() 
         total -= weight * math.log(sum(probs[b, k, y, x] for k in members))
         count += 1
     assert float(loss) == pytest.approx(total / count, rel=1e-4)
-    with_jaccard = SegmentationLoss(weights, allowed=allowed, jaccard=1.0)(scores, labels)
+    with_jaccard = SegmentationLoss(weights, groups=groups, jaccard=1.0)(scores, labels)
     without = soft_jaccard_loss(scores, labels.where(labels < n_classes, 255).long())
     assert float(with_jaccard - loss) == pytest.approx(float(without), rel=1e-4)
