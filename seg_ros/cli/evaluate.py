@@ -7,6 +7,7 @@ from seg_ros.cli.options import (
     add_dataset,
     add_json,
     add_model_arguments,
+    add_names,
     check_at_least,
     dataset_from,
     settings_from,
@@ -16,6 +17,7 @@ from seg_ros.cli.options import (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_dataset(parser, classes=True, options=True)
+    add_names(parser)
     add_json(parser)
     parser.add_argument(
         '--sheet', type=Path, metavar='PNG', help='picture file for the images with the lowest accuracy'
@@ -33,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Measure, print, and write the figures."""
     from seg_ros.evaluation.accuracy import measure_accuracy
+    from seg_ros.evaluation.class_translation import ClassTranslation
     from seg_ros.evaluation.figures import write_json
     from seg_ros.inference.segmenter import Segmenter
     from seg_ros.reports.worst_images import WorstImages
@@ -41,7 +44,8 @@ def run(arguments: argparse.Namespace) -> int:
     dataset = dataset_from(arguments)
     segmenter = Segmenter.load(settings_from(arguments))
     worst = WorstImages(dataset, arguments.worst) if arguments.sheet else None
-    accuracy = measure_accuracy(segmenter, dataset, worst)
+    translation = ClassTranslation.between(dataset.classes, segmenter.classes, arguments.names)
+    accuracy = measure_accuracy(segmenter, dataset, worst, translation)
     print(accuracy.as_text())
     if worst:
         worst.write_sheet(arguments.sheet)

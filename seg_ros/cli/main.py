@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     'make-images': ('seg_ros.cli.make_images', 'extract images from a bag, for labelling'),
     'show-data': ('seg_ros.cli.show_data', 'count, check, draw and copy a data set'),
     'evaluate': ('seg_ros.cli.evaluate', 'measure accuracy on a data set'),
+    'calibrate': ('seg_ros.cli.calibrate', 'fit the confidence of a model to its share of right pixels'),
     'evaluate-bag': ('seg_ros.cli.evaluate_bag', 'judge models on your own bags'),
     'train': ('seg_ros.cli.train', 'train a network by a recipe'),
     'fit-codes': ('seg_ros.cli.fit_codes', 'add binary codes for segments to a model'),

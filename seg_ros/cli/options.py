@@ -117,6 +117,16 @@ def dataset_from(arguments: argparse.Namespace) -> Dataset:
     return open_dataset(arguments.dataset, arguments.data, arguments.split, dataset_options(arguments))
 
 
+def add_names(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--names``, for a model with other classes than the data set."""
+    parser.add_argument(
+        '--names',
+        metavar='FILE',
+        help='YAML file that translates classes: class of the data set -> class of the model, or several; '
+        'name of a shipped file (idd7_camvid11), or path (default: both have the same classes)',
+    )
+
+
 def add_limit(parser: argparse.ArgumentParser, default: str = 'all') -> None:
     """Declare ``--limit``."""
     parser.add_argument(

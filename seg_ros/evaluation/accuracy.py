@@ -12,7 +12,7 @@ from seg_ros.arrays import UInt8Array
 from seg_ros.classes import ClassSet
 from seg_ros.datasets.dataset import Dataset
 from seg_ros.datasets.walk import walk
-from seg_ros.errors import DatasetError
+from seg_ros.evaluation.class_translation import ClassTranslation
 from seg_ros.evaluation.figures import percentiles
 from seg_ros.inference.segmenter import Segmenter
 from seg_ros.metrics.labels import Counts, class_average, confusion_matrix, iou, mean_iou, pixel_accuracy
@@ -76,22 +76,24 @@ class Accuracy:
         return '\n'.join(lines)
 
 
-def measure_accuracy(segmenter: Segmenter, dataset: Dataset, watch: Watch | None = None) -> Accuracy:
+def measure_accuracy(
+    segmenter: Segmenter,
+    dataset: Dataset,
+    watch: Watch | None = None,
+    translation: ClassTranslation | None = None,
+) -> Accuracy:
     """Compute one confusion matrix over all readable images of a data set, without void pixels.
 
     Args:
         segmenter: Segmenter to measure.
         dataset: Images and true labels.
         watch: Called for each image.
+        translation: Which classes of the model are right for those of the data set; None = the same names.
 
     Raises:
-        DatasetError: The model has other classes than the data set.
+        DatasetError: The model has other classes than the data set, and there is no translation.
     """
-    if segmenter.classes.names != dataset.classes.names:
-        raise DatasetError(
-            f'the model has classes {segmenter.classes.names}, the data set {dataset.classes.names}; '
-            'choose a model with the same classes'
-        )
+    translation = translation or ClassTranslation.between(dataset.classes, segmenter.classes, None)
     n_classes = len(dataset.classes)
     matrix = np.zeros((n_classes, n_classes + 1), np.int64)
     latency_ms = []
@@ -99,7 +101,8 @@ def measure_accuracy(segmenter: Segmenter, dataset: Dataset, watch: Watch | None
         started = time.perf_counter()
         prediction = segmenter(image)
         latency_ms.append(1e3 * (time.perf_counter() - started))
-        matrix += confusion_matrix(truth, prediction.labels, n_classes)
+        truth, labels = translation.true_labels(truth), translation.as_data(truth, prediction.labels)
+        matrix += confusion_matrix(truth, labels, n_classes)
         if watch is not None:
-            watch(index, truth, prediction.labels)
+            watch(index, truth, labels)
     return Accuracy(dataset.classes, matrix, np.array(latency_ms))

@@ -5,6 +5,7 @@ pixel is unlabelled, with confidence 0, if one of the interpolated scores is inf
 overflows must not look certain.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -44,6 +45,7 @@ def argmax_labels(
     *,
     with_confidence: bool = False,
     confidence_threshold: float = 0.0,
+    temperature: float = 1.0,
     n_threads: int = 0,
 ) -> Labelled:
     """Labels of one image at the image's size, with confidence on demand.
@@ -54,6 +56,8 @@ def argmax_labels(
         width: Width of the result in pixels, 1 or more.
         with_confidence: Whether to compute the confidence too.
         confidence_threshold: Softmax probability, 0..1, below which a pixel becomes unlabelled.
+        temperature: Divisor of the scores in the confidence, above 0 (Guo et al., "On calibration of modern
+            neural networks", ICML 2017, equation 9).
         n_threads: Maximum number of threads, on the CPU only; 0 = one per core.
 
     Returns:
@@ -61,13 +65,18 @@ def argmax_labels(
 
     Raises:
         ImageError: Scores or size have an impossible shape.
-        ParameterError: ``confidence_threshold`` or ``n_threads`` is out of range.
+        ParameterError: ``confidence_threshold``, ``temperature`` or ``n_threads`` is out of range.
     """
-    _check(scores, height, width, confidence_threshold, n_threads)
+    _check(scores, height, width, confidence_threshold, temperature, n_threads)
     kernels = import_kernels(*KERNELS) if scores.device.type == 'cpu' else None
     if kernels is None:
         return argmax_labels_reference(
-            scores, height, width, with_confidence=with_confidence, confidence_threshold=confidence_threshold
+            scores,
+            height,
+            width,
+            with_confidence=with_confidence,
+            confidence_threshold=confidence_threshold,
+            temperature=temperature,
         )
     scores = dense(scores.detach().float())
     flat = scores.as_strided((scores.numel(),), (1,)).numpy()
@@ -76,11 +85,11 @@ def argmax_labels(
     labels = np.empty((height, width), np.uint8)
     needed = with_confidence or confidence_threshold > 0
     confidence = np.empty((height, width) if needed else (0, 0), np.uint8)
-    threshold = np.float32(confidence_threshold)
+    certainty = np.float32(confidence_threshold), np.float32(1 / temperature)
 
     def run(start: int, stop: int) -> None:
         strides, shape = scores.stride(), (n_classes, h, w)
-        kernels.argmax_rows(flat, strides, shape, rows, columns, threshold, start, stop, labels, confidence)
+        kernels.argmax_rows(flat, strides, shape, rows, columns, certainty, start, stop, labels, confidence)
 
     n_parts = min(n_threads or n_cores(), 1 + labels.size * n_classes // _VALUES_PER_THREAD)
     run_in_parts(run, height, n_parts)
@@ -94,9 +103,10 @@ def argmax_labels_reference(
     *,
     with_confidence: bool = False,
     confidence_threshold: float = 0.0,
+    temperature: float = 1.0,
 ) -> Labelled:
     """The same as ``argmax_labels`` in torch's own operations: for scores on a GPU, and as the reference."""
-    _check(scores, height, width, confidence_threshold)
+    _check(scores, height, width, confidence_threshold, temperature)
     scores = scores.detach().float()
     if scores.shape[1:] != (height, width):
         scores = torch.nn.functional.interpolate(scores[None], (height, width), mode='bilinear')[0]
@@ -104,7 +114,9 @@ def argmax_labels_reference(
     unlabelled = ~scores.isfinite().all(0)
     confidence = None
     if with_confidence or confidence_threshold > 0:
-        probability = torch.exp(best - scores.logsumexp(0)).masked_fill(unlabelled, 0)
+        probability = torch.exp(best / temperature - (scores / temperature).logsumexp(0)).masked_fill(
+            unlabelled, 0
+        )
         unlabelled |= probability < confidence_threshold
         if with_confidence:
             confidence = (255 * probability).round().to(torch.uint8).cpu().numpy()
@@ -112,7 +124,9 @@ def argmax_labels_reference(
     return Labelled(labels.cpu().numpy(), confidence)
 
 
-def _check(scores: Tensor, height: int, width: int, threshold: float, n_threads: int = 0) -> None:
+def _check(
+    scores: Tensor, height: int, width: int, threshold: float, temperature: float, n_threads: int = 0
+) -> None:
     if scores.ndim != 3 or not 1 <= scores.shape[0] <= UNLABELLED or not scores.numel():
         raise ImageError(
             f'scores have shape {tuple(scores.shape)}; expected (K, h, w) with 1 to {UNLABELLED} classes, '
@@ -122,6 +136,8 @@ def _check(scores: Tensor, height: int, width: int, threshold: float, n_threads:
         raise ImageError(f'labels of {height}x{width} pixels were asked for; expected 1x1 or more')
     if not 0 <= threshold <= 1:
         raise ParameterError(f'confidence_threshold is {threshold}; expected a probability in 0..1')
+    if not 0 < temperature < math.inf:
+        raise ParameterError(f'temperature is {temperature}; expected a number above 0')
     if n_threads < 0:
         raise ParameterError(f'n_threads is {n_threads}; expected 1 or more, or 0 for one per core')
 

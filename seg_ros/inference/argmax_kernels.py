@@ -123,13 +123,15 @@ def _choose(values: Float32Array, best: Float32Array, winner: Int32Array, taint:
 
 
 @compiled
-def _largest_probability(values: Float32Array, best: Float32Array, probability: Float32Array) -> None:
-    """Softmax of the largest of the (K, width) values."""
+def _largest_probability(
+    values: Float32Array, best: Float32Array, factor: np.float32, probability: Float32Array
+) -> None:
+    """Softmax of the largest of the (K, width) values, all of them times ``factor``."""
     probability[:] = _ZERO
     for k in range(values.shape[0]):
         row = values[k]
         for x in range(best.size):
-            probability[x] += exp(row[x] - best[x])
+            probability[x] += exp(factor * (row[x] - best[x]))
     for x in range(best.size):
         probability[x] = _ONE / probability[x]
 
@@ -141,7 +143,7 @@ def argmax_rows(
     shape: tuple[int, int, int],
     rows: tuple[UInt32Array, Float32Array],
     columns: tuple[UInt32Array, Float32Array],
-    threshold: np.float32,
+    certainty: tuple[np.float32, np.float32],
     start: int,
     stop: int,
     labels: UInt8Array,
@@ -155,11 +157,13 @@ def argmax_rows(
         shape: K, h, w.
         rows: (H,) index of the score row above each row of the image, and weight of the next score row.
         columns: (W,) the same along x.
-        threshold: Largest probability below which a pixel becomes unlabelled; needs ``confidence``.
+        certainty: Largest probability below which a pixel becomes unlabelled, which needs ``confidence``, and
+            factor of the scores in that probability.
         start, stop: First row of the image, and the row after the last one.
         labels: (H, W) uint8, written.
         confidence: (H, W) uint8, written; (0, 0) = not computed.
     """
+    threshold, factor = certainty
     n_classes, h, w = shape
     above, weight_below = rows
     left, weight_right = columns
@@ -186,7 +190,7 @@ def argmax_rows(
                 read_row(scores, k * strides[0] + y * strides[1], strides[2], values[k])
         _choose(values, best, winner, taint)
         if confidence.size:
-            _largest_probability(values, best, probability)
+            _largest_probability(values, best, factor, probability)
             for x in range(width):
                 certain = probability[x] if taint[x] == _ZERO else _ZERO
                 kept = taint[x] == _ZERO and certain >= threshold

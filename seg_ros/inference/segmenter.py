@@ -257,6 +257,7 @@ class Segmenter:
             width,
             with_confidence=options.confidence,
             confidence_threshold=options.confidence_threshold,
+            temperature=self.model.metadata.temperature,
             n_threads=self.n_threads,
         )
 

@@ -36,7 +36,10 @@ SIZE_LIMIT = 8192
 AREA_LIMIT = 2**23
 """Largest input in a file, in pixels; 3840 x 2160 fits."""
 
-_MAY_LACK = ('pruned', 'codes', 'embeddings', 'averages')
+TEMPERATURES = 0.01, 100.0
+"""Smallest and largest temperature of a file."""
+
+_MAY_LACK = ('pruned', 'codes', 'embeddings', 'averages', 'temperature')
 """Keys that the first files of format 1 do not have. A new key goes here too, with a default in its class."""
 
 _N_TAPS_LIMIT, _N_REMOVED_LIMIT, _LICENCE_LIMIT = 64, 256, 1000
@@ -146,6 +149,7 @@ class ModelMetadata:
         training: Data, recipe, seed and commit.
         licence: Licence of the weights, an SPDX identifier and a note.
         figures: Measured results, fractions 0..1.
+        temperature: Divisor of the scores, with which the confidence is the share of right pixels; above 0.
         codes: Settings of segments and their codes; None for a model without codes.
         embeddings: Settings of embeddings and of their filter; None for a model without embeddings.
 
@@ -166,6 +170,7 @@ class ModelMetadata:
     training: dict[str, Any] = field(default_factory=dict)
     licence: str = ''
     figures: dict[str, Any] = field(default_factory=dict)
+    temperature: float = 1.0
     codes: CodeMetadata | None = None
     embeddings: EmbeddingMetadata | None = None
 
@@ -186,6 +191,10 @@ class ModelMetadata:
         _require(area <= AREA_LIMIT, 'input_size', self.input_size, f'{AREA_LIMIT} pixels at most')
         _check_normalisation(self.normalisation)
         check_arguments(self.arguments)
+        coldest, hottest = TEMPERATURES
+        _require(
+            coldest <= self.temperature <= hottest, 'temperature', self.temperature, f'{coldest} .. {hottest}'
+        )
         self._check_texts()
         for name in ('training', 'parent', 'figures'):
             strict_json.check_record(getattr(self, name), name)
@@ -271,6 +280,7 @@ class ModelMetadata:
             'training': self.training,
             'licence': self.licence,
             'figures': self.figures,
+            'temperature': self.temperature,
             'codes': asdict(self.codes) if self.codes else None,
             'embeddings': asdict(self.embeddings) if self.embeddings else None,
         }

@@ -3,6 +3,7 @@
 import logging
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -171,8 +172,24 @@ def test_impossible_arguments_are_refused() -> None:
     for threshold in (-0.1, 1.1, float('nan')):
         with pytest.raises(ParameterError, match=r'expected a probability in 0\.\.1'):
             argmax_labels(scores, 8, 8, confidence_threshold=threshold)
+    for temperature in (0.0, -1.0, float('nan'), float('inf')):
+        with pytest.raises(ParameterError, match='temperature is'):
+            argmax_labels(scores, 8, 8, temperature=temperature)
     with pytest.raises(ParameterError, match='n_threads is -1'):
         argmax_labels(scores, 8, 8, n_threads=-1)
+
+
+@pytest.mark.parametrize('temperature', [0.5, 1.7])
+@pytest.mark.parametrize('label', [argmax_labels, argmax_labels_reference])
+def test_temperature_divides_the_scores_of_the_confidence(
+    label: Callable[..., Labelled], temperature: float
+) -> None:
+    scores = random_scores(5, (6, 8))
+    found = label(scores, 6, 8, with_confidence=True, temperature=temperature, confidence_threshold=0.6)
+    probs = (scores / temperature).softmax(0).max(0).values.numpy()
+    assert found.confidence is not None
+    np.testing.assert_allclose(found.confidence, 255 * probs, atol=0.6)
+    np.testing.assert_array_equal(found.labels == 255, probs < 0.6)
 
 
 def test_one_call_compiles_for_all_layouts_and_options() -> None:

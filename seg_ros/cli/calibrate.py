@@ -1,0 +1,54 @@
+"""``seg_ros calibrate``: make the confidence of a model the share of pixels that are right."""
+
+import argparse
+from dataclasses import replace
+
+from seg_ros.cli.options import (
+    add_dataset,
+    add_json,
+    add_model_arguments,
+    add_names,
+    add_output,
+    dataset_from,
+    settings_from,
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add_dataset(parser, classes=True, options=True)
+    add_names(parser)
+    add_json(parser)
+    add_output(parser, 'FILE', 'model file to write, with the temperature (default: measure alone)')
+    add_model_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Fit, print, and write."""
+    from seg_ros.evaluation.class_translation import ClassTranslation
+    from seg_ros.evaluation.figures import write_json
+    from seg_ros.evaluation.temperature import measure_calibration
+    from seg_ros.inference.segmenter import Segmenter
+    from seg_ros.modelfile.file import save_model
+    from seg_ros.modelfile.metadata import with_figures
+
+    dataset = dataset_from(arguments)
+    segmenter = Segmenter.load(settings_from(arguments))
+    translation = ClassTranslation.between(dataset.classes, segmenter.classes, arguments.names)
+    found = measure_calibration(segmenter, dataset, translation)
+    print(f'temperature {found.temperature:.3f}')
+    print(
+        f'expected calibration error: {found.error_before:.2%} at 1, {found.error_after:.2%} with '
+        'a temperature fitted on the other half of the images'
+    )
+    print('confidence_threshold  wrong pixels removed  right pixels removed')
+    for row in found.thresholds():
+        print(f'{row.threshold:20.2f}  {row.wrong_removed:20.1%}  {row.right_removed:20.1%}')
+    write_json(arguments.json, {**segmenter.as_json(), **found.as_json()})
+    if arguments.output:
+        model, where = segmenter.model, f'{arguments.dataset} {arguments.split}'
+        metadata = replace(model.metadata, temperature=round(found.temperature, 4))
+        metadata = with_figures(metadata, calibration_error={where: round(found.error_after, 4)})
+        save_model(arguments.output, model.network, metadata, model.golden, model.codes, model.embeddings)
+        print(f'written: {arguments.output}')
+    return 0
