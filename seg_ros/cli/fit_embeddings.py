@@ -15,9 +15,7 @@ from seg_ros.training.fit_embeddings import PairLearning, fit_embeddings
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_datasets(parser, SEGMENTED)
-    parser.add_argument(
-        '--model', required=True, metavar='FILE', help=f'{MODEL_FILE}, with classes, in floats'
-    )
+    parser.add_argument('--model', required=True, metavar='FILE', help=f'{MODEL_FILE}, with classes')
     parser.add_argument(
         '--taps', nargs='+', metavar='NAME', help="sub-modules that the head reads (default: the model's own)"
     )

@@ -257,7 +257,7 @@ class Quantize:
     def prepare(self, model: Model, path: Path, context: CompressionContext) -> None:
         """Calibrate if the level needs it, round if the network does not learn, and write it."""
         network = float_copy(model)
-        metadata = _derived(model, keeps_embeddings=True)
+        metadata = _derived(model, keeps_embeddings=True, keeps_codes=not self.learning)
         if QUANTIZATIONS[self.level].dtype == torch.int8:
             images = [image for image, _ in context.samples(self.images, metadata)]
             run = ImageNetwork(network, metadata.normalisation).eval()
@@ -271,7 +271,7 @@ class Quantize:
             metadata = replace(metadata, calibration=record)
         if not self.learning:
             metadata = replace(metadata, quantization=self.level)
-        export_model(path, network, metadata, model.embeddings)
+        export_model(path, network, metadata, model.embeddings, model.codes)
 
 
 @dataclass(frozen=True)
@@ -320,10 +320,11 @@ def in_rounds(step: CompressionStep) -> list[CompressionStep]:
     return list(step.split()) if isinstance(step, (Prune, Sparsify)) and step.rounds > 1 else [step]
 
 
-def _derived(model: Model, *, keeps_embeddings: bool = False) -> ModelMetadata:
-    """Metadata of a float model made from another one, without codes and, unless kept, embeddings."""
+def _derived(model: Model, *, keeps_embeddings: bool = False, keeps_codes: bool = False) -> ModelMetadata:
+    """Metadata of a float model made from another one, without codes and embeddings unless they are kept."""
     metadata = model.metadata
-    if metadata.codes is not None:
+    codes = metadata.codes if keeps_codes else None
+    if codes is not metadata.codes:
         log.warning(
             'the codes are left out: they belong to the network before this step; '
             'seg_ros fit-codes makes new ones'
@@ -336,7 +337,7 @@ def _derived(model: Model, *, keeps_embeddings: bool = False) -> ModelMetadata:
         metadata,
         quantization='fp32',
         calibration=None,
-        codes=None,
+        codes=codes,
         embeddings=embeddings,
         figures={},
         parent=parent or {'digest': model.digest, 'file': model.path.name, 'figures': metadata.figures},

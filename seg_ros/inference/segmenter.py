@@ -15,7 +15,7 @@ from seg_ros.errors import ParameterError, UnavailableError
 from seg_ros.images.resize import resize_image
 from seg_ros.inference.argmax import argmax_labels
 from seg_ros.inference.backends.backend import NetworkRunner, bounded_threads, choose_device
-from seg_ros.inference.backends.select import choose_backend
+from seg_ros.inference.backends.select import choose_backend, choose_level
 from seg_ros.inference.embedding_filter import EmbeddingFilter, load_filter
 from seg_ros.inference.options import FrameOptions
 from seg_ros.inference.prediction import Prediction, StageTimes, Stopwatch
@@ -24,7 +24,6 @@ from seg_ros.inference.self_check import check_golden
 from seg_ros.inference.settings import Settings
 from seg_ros.inference.warm_up import warm_up
 from seg_ros.modelfile.file import Model, load_model
-from seg_ros.modelfile.precision import choose_quantization
 from seg_ros.segments.code_pooling import CodePooling
 from seg_ros.segments.rules import SegmentRules
 from seg_ros.segments.segments import Segments, find_segments
@@ -104,7 +103,7 @@ class Segmenter:
         report('model file')
         model = load_model(settings.model)
         device = choose_device(settings.device)
-        level = choose_quantization(model, settings.quantization)
+        level = choose_level(model, settings.quantization, settings.backend, device)
         size = _input_size(model, settings)
         code_pooling = None if model.codes is None else CodePooling.of(model.codes)
         if settings.segments_refinement > 0 and code_pooling is None:

@@ -17,6 +17,7 @@ from seg_ros.datasets.walk import walk
 from seg_ros.errors import ModelFileError, ParameterError, UnavailableError
 from seg_ros.modelfile.file import Model, save_model
 from seg_ros.modelfile.metadata import CodeMetadata, ModelMetadata
+from seg_ros.modelfile.precision import network_at
 from seg_ros.networks.binary_layer import BinaryLayer
 from seg_ros.networks.frame_network import FrameNetwork
 from seg_ros.networks.image_network import ImageNetwork, Normalisation
@@ -164,7 +165,12 @@ def make_coded_model(
     parent = start.parent
     has_codes = parent is not None and parent.codes is not None
     layer, codes = _code_layer(start, codes, taps)
-    images = ImageNetwork(start.network, start.metadata.normalisation).eval()
+    images = frozen_network(start.network, start.metadata)
+    if settings.epochs and settings.encoder_learning_rate > 0 and images.network is not start.network:
+        raise UnavailableError(
+            f'the weights are rounded to {start.metadata.quantization}, so the network cannot be fine-tuned; '
+            'leave --encoder-learning-rate at 0'
+        )
     has_scores = len(start.metadata.classes) > 0
     frames = FrameNetwork(images, has_scores=has_scores, codes=layer, taps=list(codes.taps)).eval()
     if not has_codes:
@@ -176,13 +182,25 @@ def make_coded_model(
         licence=licence or start.metadata.licence,
         parent={'digest': parent.digest, 'figures': parent.metadata.figures} if parent else None,
     )
-    _write(path, frames, _with_record(metadata, data, settings, losses), parent)
-    zeros = sparsity_of(parent)
+    _write(path, start.network, frames, _with_record(metadata, data, settings, losses), parent)
+    zeros = sparsity_of(parent) if images.network is start.network else None
     sparsity = zeros.within(start.network, frames) if zeros else None
     for loss in CodeTuner(frames, data.sources, settings, sparsity).run() if settings.epochs else ():
         losses.append(round(loss, 5))
-        _write(path, frames, _with_record(metadata, data, settings, losses), parent)
+        _write(path, start.network, frames, _with_record(metadata, data, settings, losses), parent)
         yield loss
+
+
+def frozen_network(network: nn.Module, metadata: ModelMetadata) -> ImageNetwork:
+    """The network below a binary layer or an embedding head, in evaluation mode.
+
+    Args:
+        network: The network itself, which the result contains if its weights are floats.
+        metadata: Its metadata. With rounded weights, the result computes as the level does.
+    """
+    if QUANTIZATIONS[metadata.quantization].packed_as is not None:
+        return network_at(network, metadata, metadata.quantization)
+    return ImageNetwork(network, metadata.normalisation).eval()
 
 
 def _code_layer(
@@ -250,7 +268,9 @@ def _with_record(
     return replace(metadata, training={**metadata.training, 'codes': record})
 
 
-def _write(path: Path, frames: FrameNetwork, metadata: ModelMetadata, parent: Model | None) -> None:
+def _write(
+    path: Path, network: nn.Module, frames: FrameNetwork, metadata: ModelMetadata, parent: Model | None
+) -> None:
     """Write the model file, with a new golden record."""
     frames.eval()
     labelled = parent.golden if parent and len(metadata.classes) else None
@@ -258,7 +278,7 @@ def _write(path: Path, frames: FrameNetwork, metadata: ModelMetadata, parent: Mo
     embeddings = parent.embeddings if parent and metadata.embeddings else None
     if embeddings is None:
         golden = replace(golden, filtered=None)
-    network, level = frames.network.network, QUANTIZATIONS[metadata.quantization]
+    level = QUANTIZATIONS[metadata.quantization]
     if level.packed_as is None and level.dtype != torch.float32:
         network = copy.deepcopy(network).to(level.dtype)  # fine-tuning computes in float32
     save_model(path, network, metadata, golden, frames.codes, embeddings)

@@ -11,12 +11,13 @@ from seg_ros.modelfile.file import save_model
 from seg_ros.modelfile.metadata import ModelMetadata
 from seg_ros.modelfile.packed import plain_copy, rounded_to_file
 from seg_ros.modelfile.precision import example_input, network_at
+from seg_ros.networks.binary_layer import BinaryLayer
 from seg_ros.networks.embedding_head import EmbeddingHead
 from seg_ros.networks.filtered_network import FilteredNetwork
 from seg_ros.networks.frame_network import FrameNetwork
 from seg_ros.networks.image_network import ImageNetwork
 from seg_ros.quantization.levels import QUANTIZATIONS
-from seg_ros.training.golden_record import N_SCENES, choose_scenes, make_golden
+from seg_ros.training.golden_record import N_SCENES, choose_scenes, make_code_golden, make_golden
 
 
 def export_trained(path: Path, network: ImageNetwork | FilteredNetwork, metadata: ModelMetadata) -> None:
@@ -44,15 +45,17 @@ def export_model(
     network: nn.Module,
     metadata: ModelMetadata,
     embeddings: EmbeddingHead | None = None,
+    codes: BinaryLayer | None = None,
 ) -> None:
-    """Write a network without codes at the quantization level that its metadata name.
+    """Write a network at the quantization level that its metadata name.
 
     Args:
         path: Path of the file.
         network: Float network, on the CPU; not changed. The file holds its values rounded to the level.
-        metadata: Metadata of the file. int8 needs its calibration record. Embeddings in it are left out if
-            there is no head.
+        metadata: Metadata of the file. int8 needs its calibration record. Embeddings and codes in it are left
+            out if there is no head or no layer.
         embeddings: Embedding head, or None; not changed.
+        codes: Binary layer, or None; not changed. It reads the maps of the rounded network.
 
     Raises:
         CalibrationError: The level is int8 and the metadata lack the range of a layer.
@@ -62,15 +65,30 @@ def export_model(
     plain = ImageNetwork(copy.deepcopy(network).eval().float(), metadata.normalisation).eval()
     scenes = choose_scenes(plain, metadata.input_size, n_scenes)
     computed = network_at(network, metadata, metadata.quantization)
-    if embeddings is None or metadata.embeddings is None:
-        golden = make_golden(computed, scenes, metadata.input_size)
-        save_model(path, network, replace(metadata, codes=None, embeddings=None), golden)
-        return
-    settings, head = metadata.embeddings, copy.deepcopy(embeddings).eval()
-    frames = FrameNetwork(computed, embeddings=head, embedding_taps=list(settings.taps))
-    filtered = FilteredNetwork(frames.eval(), settings.window, settings.iterations, settings.averages)
-    golden = make_golden(computed, scenes[:1], metadata.input_size, filtered)
-    save_model(path, network, replace(metadata, codes=None), golden, embeddings=head)
+    metadata = replace(
+        metadata,
+        embeddings=metadata.embeddings if embeddings else None,
+        codes=metadata.codes if codes else None,
+    )
+    embeddings = copy.deepcopy(embeddings).eval() if metadata.embeddings else None
+    codes = copy.deepcopy(codes).eval() if metadata.codes else None
+    filtered = _filtered(computed, metadata, embeddings)
+    golden = make_golden(computed, scenes[:1] if filtered else scenes, metadata.input_size, filtered)
+    if metadata.codes:
+        frames = FrameNetwork(computed, codes=codes, taps=list(metadata.codes.taps)).eval()
+        golden = make_code_golden(frames, metadata.input_size, golden)
+    save_model(path, network, metadata, golden, codes, embeddings)
+
+
+def _filtered(
+    network: ImageNetwork, metadata: ModelMetadata, head: EmbeddingHead | None
+) -> FilteredNetwork | None:
+    """The network with its embedding filter, or None without embeddings."""
+    settings = metadata.embeddings
+    if settings is None:
+        return None
+    frames = FrameNetwork(network, embeddings=head, embedding_taps=list(settings.taps))
+    return FilteredNetwork(frames.eval(), settings.window, settings.iterations, settings.averages)
 
 
 def _rounded(network: nn.Module, level: str) -> tuple[nn.Module, int]:

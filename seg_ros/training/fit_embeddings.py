@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from seg_ros.arrays import Int32Array, UInt8Array
 from seg_ros.datasets.segmented import VOID, SegmentedImages
@@ -30,7 +30,7 @@ from seg_ros.networks.frame_network import FrameNetwork
 from seg_ros.networks.image_network import ImageNetwork
 from seg_ros.networks.masked_average import check_window
 from seg_ros.quantization.levels import QUANTIZATIONS
-from seg_ros.training.coded_model import DEFAULT_TAPS, CodeData, tap_channels
+from seg_ros.training.coded_model import DEFAULT_TAPS, CodeData, frozen_network, tap_channels
 from seg_ros.training.golden_record import make_golden
 from seg_ros.training.losses import pair_loss
 
@@ -156,7 +156,7 @@ def fit_embeddings(
 
     Args:
         path: Path of the model file to write.
-        parent: Model with classes, whose weights are floats.
+        parent: Model with classes.
         embeddings: Metadata of the embeddings, without taps.
         data: Images with segments.
         settings: Settings of learning.
@@ -170,7 +170,7 @@ def fit_embeddings(
         ModelFileError: The network has no sub-module of the name of a tap.
         ParameterError: No taps are known, there are no images, input size and window do not fit, or the
             parent has no head of this shape to go on from.
-        UnavailableError: The parent has no classes, or its weights are not floats.
+        UnavailableError: The parent has no classes.
     """
     metadata = parent.metadata
     _check_parent(parent)
@@ -178,7 +178,7 @@ def fit_embeddings(
     if is_continued:
         _load_head(parent, embeddings, head)
     _check_size(embeddings, *metadata.input_size)
-    network = ImageNetwork(parent.network, metadata.normalisation).eval()
+    network = frozen_network(parent.network, metadata)
     frames = FrameNetwork(network, embeddings=head, embedding_taps=list(embeddings.taps))
     tuner = EmbeddingTuner(frames, data.sources, embeddings.window, metadata.input_size, settings)
     losses: list[float] = []
@@ -193,19 +193,21 @@ def fit_embeddings(
         )
         filtered = FilteredNetwork(frames, embeddings.window, embeddings.iterations, embeddings.averages)
         golden = _golden_with_filter(parent, network, filtered)
-        dtype = QUANTIZATIONS[metadata.quantization].dtype
-        stored = copy.deepcopy(parent.network).to(dtype)  # learning computes in float32
-        save_model(path, stored, written, golden, parent.codes, head)
+        save_model(path, _stored(parent), written, golden, parent.codes, head)
         yield loss
 
 
 def _check_parent(parent: Model) -> None:
-    metadata = parent.metadata
-    if not len(metadata.classes) or QUANTIZATIONS[metadata.quantization].packed_as is not None:
+    if not len(parent.metadata.classes):
         raise UnavailableError(
-            f'model {parent.path} has {len(metadata.classes)} classes and {metadata.quantization} weights; '
-            'embeddings are added to a model with classes whose weights are floats'
+            f'model {parent.path} has no classes; embeddings sharpen the scores of classes'
         )
+
+
+def _stored(parent: Model) -> nn.Module:
+    """The network as its file holds it; learning computes in float32."""
+    level = QUANTIZATIONS[parent.metadata.quantization]
+    return parent.network if level.packed_as else copy.deepcopy(parent.network).to(level.dtype)
 
 
 def _check_size(embeddings: EmbeddingMetadata, height: int, width: int) -> None:

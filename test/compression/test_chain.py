@@ -294,6 +294,26 @@ def test_rounding_keeps_embeddings_and_pruning_says_that_it_does_not(
     assert load_model(tmp_path / 'pruned.safetensors').embeddings is None
 
 
+@pytest.mark.parametrize('level', ['int8', 'shared-5'])
+def test_rounding_keeps_codes(coded_model_file: Path, tmp_path: Path, level: str) -> None:
+    pytest.importorskip('onnxruntime')
+    street = Source('rendered', options={'n_drives': 4, 'n_frames': 1, 'height': 96, 'width': 128})
+    context = CompressionContext((street,), None, None, ALONE, {}, coded_model_file)
+    model, out = load_model(coded_model_file), tmp_path / 'rounded.safetensors'
+    take(Quantize(level, images=4), model, out, context)
+    image = SquaresDataset(None, 'train', n_images=1)[0][0]
+    before, after = (
+        Segmenter.load(Settings(model=str(path), backend=backend, device='cpu'))
+        for path, backend in ((coded_model_file, 'torch'), (out, 'onnxruntime'))
+    )
+    assert after.agreement > 0.95
+    assert after.codebook != before.codebook
+    maps = [
+        each.backend(torch.from_numpy(each.resize(image))[None])['codes'][0] > 0 for each in (before, after)
+    ]
+    assert (maps[0] == maps[1]).float().mean() > 0.9
+
+
 @pytest.mark.parametrize('level', ['fp32', 'int4', 'shared-4'])
 def test_zeros_survive_learning(tmp_path: Path, parent: Path, level: str) -> None:
     chain = recipe(

@@ -177,6 +177,27 @@ def test_a_network_of_half_precision_keeps_it(
     assert segmenter(patches(3)[0], segments=True).segments is not None
 
 
+def test_rounded_weights_stay(
+    folder: Path, tmp_path: Path, model_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip('onnxruntime')
+    rounded, output = tmp_path / 'int8.safetensors', tmp_path / 'coded.safetensors'
+    street = ['--dataset', 'rendered', '--images', '2', '--options', '{n_drives: 2, n_frames: 1}']
+    assert main(['quantize', str(model_file), '--level', 'int8', *street, '-o', str(rounded)]) == 0
+    words = ['fit-codes', 'folder', '--data', str(folder), '--model', str(rounded), '--bits', '32']
+    assert main([*words, '--epochs', '1', '-o', str(output)]) == 0
+    before, after = load_model(rounded), load_model(output)
+    for name, value in before.network.state_dict().items():
+        assert torch.equal(after.network.state_dict()[name], value), name
+    segmenter = Segmenter.load(Settings(model=str(output), backend='onnxruntime'))
+    assert segmenter.quantization == 'int8'
+    assert segmenter.agreement > 0.97
+    assert segmenter(patches(3)[0], segments=True).segments is not None
+    learning = ['--epochs', '1', '--encoder-learning-rate', '1e-4', '-o', str(output)]
+    assert main([*words, *learning]) == 1
+    assert 'rounded to int8' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ('words', 'message'),
     [

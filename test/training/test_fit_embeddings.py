@@ -80,7 +80,7 @@ def test_the_command_learns_from_regions(
         (['--near', '3'], 'expected 0 or more, more than near'),
         (['--window', '4'], 'an odd number'),
         (['--window', '33'], 'window of 33'),
-        (['--model', 'lite_camvid_int8'], 'are floats'),
+        (['--model', 'segments'], 'has no classes'),
         (['--taps', 'nowhere'], 'nowhere'),
         (['--continue'], 'to go on from'),
     ],
@@ -91,3 +91,19 @@ def test_what_cannot_be_is_refused(
     words = ['fit-embeddings', 'folder', '--data', str(folder), '--model', str(model_file)]
     assert main([*words, '-o', str(folder / 'x.safetensors'), *change]) == 1
     assert message in capsys.readouterr().err
+
+
+def test_rounded_weights_stay(folder: Path, tmp_path: Path, model_file: Path) -> None:
+    pytest.importorskip('onnxruntime')
+    rounded, output = tmp_path / 'int8.safetensors', tmp_path / 'embedded.safetensors'
+    street = ['--dataset', 'rendered', '--images', '2', '--options', '{n_drives: 2, n_frames: 1}']
+    assert main(['quantize', str(model_file), '--level', 'int8', *street, '-o', str(rounded)]) == 0
+    words = ['fit-embeddings', 'folder', '--data', str(folder), '--model', str(rounded), '--epochs', '1']
+    assert main([*words, '-o', str(output)]) == 0
+    before, after = load_model(rounded), load_model(output)
+    for name, value in before.network.state_dict().items():
+        assert torch.equal(after.network.state_dict()[name], value), name
+    on = Settings(model=str(output), backend='onnxruntime', embedding_filter_enabled=True)
+    segmenter = Segmenter.load(on)
+    assert segmenter.quantization == 'int8'
+    assert segmenter.agreement > 0.97

@@ -23,7 +23,7 @@ from seg_ros.inference.backends.measured import FORGET, MeasuredModel, MeasuredT
 from seg_ros.inference.backends.registry import BACKENDS
 from seg_ros.inference.backends.timing import time_in_turns
 from seg_ros.modelfile.file import Model
-from seg_ros.modelfile.precision import frame_network, is_derivable
+from seg_ros.modelfile.precision import choose_quantization, frame_network, is_derivable
 from seg_ros.quantization.levels import QUANTIZATIONS
 
 log = logging.getLogger(__name__)
@@ -32,6 +32,39 @@ Report = Callable[[str], None]
 
 BACKEND_STAGE = 'backend'
 """Stage at which a backend is built; its name follows. All libraries are imported before the first one."""
+
+_FALLBACK = 'fp32'
+"""Level that runs everywhere."""
+
+
+def choose_level(model: Model, level: str, backend: str, device: torch.device) -> str:
+    """Choose the level that a model runs at on this computer.
+
+    Args:
+        model: Model file in memory.
+        level: Name of a level, or 'auto' for the level of the file. If nothing here runs that, such as 8-bit
+            integers on a GPU or without a compiler, it is fp32, and the log says so.
+        backend: Name of a backend, or 'auto'.
+        device: Device to run on.
+
+    Raises:
+        UnavailableError: The level cannot be derived from the file; the message lists those that can.
+        UnknownNameError: The level does not exist.
+    """
+    chosen = choose_quantization(model, level)
+    if level != 'auto' or not is_derivable(model, _FALLBACK) or _runs(model, chosen, backend, device):
+        return chosen
+    if not _runs(model, _FALLBACK, backend, device):
+        return chosen  # choose_backend gives the reason
+    log.warning(
+        "%s holds %s, which backend '%s' does not run on %s; it runs at %s instead",
+        model.path,
+        chosen,
+        backend,
+        device,
+        _FALLBACK,
+    )
+    return _FALLBACK
 
 
 def choose_backend(
@@ -94,6 +127,12 @@ def choose_backend(
         model.path.stem, model.digest, level, *size, str(device), n_threads, with_embeddings
     )
     return _Candidates({key: partial(build, key) for key in available}, subject, report).choose()
+
+
+def _runs(model: Model, level: str, backend: str, device: torch.device) -> bool:
+    """Whether a backend, or for 'auto' any of them, runs a level of a model."""
+    names = BACKENDS if backend == 'auto' else {backend} & BACKENDS.keys()
+    return any(_obstacle(name, device, QUANTIZATIONS[level].dtype, model) is None for name in names)
 
 
 def _import_libraries(names: list[str], report: Report) -> None:
