@@ -11,11 +11,14 @@ import numpy as np
 from mutation import change_bytes, with_png_checksums
 from target import Target, require
 
+from seg_ros.bag_evaluation.annotation_messages import jpeg_cdr, png_cdr
+from seg_ros.bags.messages import image_cdr
 from seg_ros.classes import ClassSet
 from seg_ros.datasets.label_images import read_coloured_labels, read_ids, read_labels, read_pair
 from seg_ros.images.encodings import ENCODINGS
 from seg_ros.images.files import open_image
 from seg_ros.images.messages import ImageReader
+from seg_ros.images.serialized import read_compressed_image, read_image
 from seg_ros.resources import resource
 
 _HEADER = struct.Struct('<BBBIII')  # encoding, byte order, bit depth, height, width, step
@@ -27,6 +30,7 @@ _FORMATS = (
     '16UC1; compressedDepth png', 'yuv422; jpeg compressed bgr8', 'bayer_grbg8; jpeg compressed mono8',
     'x' * 500,
 )  # fmt: skip
+_ARRAYS = (((3,), np.uint8), ((), np.uint8), ((), np.uint16))
 _TYPES = ('.jpg', '.png', '.webp', '.bmp', '.tiff', '.ppm')
 
 
@@ -62,6 +66,21 @@ def _read_message(data: bytes, folder: Path) -> None:
         image.shape == (height, width, 3) and image.dtype == np.uint8, 'an image has the size of its message'
     )
     image.sum()  # every byte lies within the data
+
+
+def _payload_seeds() -> list[bytes]:
+    """Serialized messages of ROS, behind a byte that tells raw images (even) from compressed ones (odd)."""
+    raw = [image_cdr(_picture(4, 6, *rest, type_=kind), 10**18, 'camera') for rest, kind in _ARRAYS]
+    files = [jpeg_cdr(_encoded('.jpg', _picture(6, 8, 3)), 10**18, 'camera')]
+    files += [png_cdr(_encoded('.png', _picture(6, 8)), 10**18, 'camera')]
+    return [b'\0' + payload for payload in raw] + [b'\1' + payload for payload in files]
+
+
+def _read_payload(data: bytes, folder: Path) -> None:
+    read = read_compressed_image if data[:1] and data[0] % 2 else read_image
+    message = read(data[1:], lambda sec, nanosec, frame_id: SimpleNamespace(frame_id=frame_id))
+    require(len(message.data) < len(data), 'pixels lie within the message')
+    ImageReader().read(message).sum()
 
 
 def _encoded(suffix: str, picture: np.ndarray) -> bytes:
@@ -172,6 +191,7 @@ _CHANGES = (_with_right_checksums, _ends_as_a_jpeg)
 
 TARGETS = {
     'image_message': Target(_message_seeds, _read_message),
+    'image_payload': Target(_payload_seeds, _read_payload),
     'compressed_message': Target(_compressed_seeds, _read_compressed, _CHANGES, _TOKENS),
     'image_file': Target(_file_seeds, _read_image_file, _CHANGES, _TOKENS, memory=5 << 29),
     'label_file': Target(

@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rclpy.serialization import serialize_message
 from robot import NodeUnderTest, Robot
 from sensor_msgs.msg import Image
+from std_msgs.msg import String
 
 from seg_ros.inference.parameter import Mutability, Parameter
 from seg_ros.inference.settings import PARAMETERS
@@ -103,6 +105,16 @@ class Faults:
 
         self._publish(make)
 
+    def payloads(self) -> None:
+        """Serialized messages that are not images: cut, random, or of another type."""
+        good = serialize_message(self._robot.message(self.noise(480, 640)))
+
+        def make() -> Any:
+            cut = good[: self.random.randrange(len(good) - 4)]
+            return self.random.choice([cut, good[:4] + os.urandom(100), serialize_message(String(data='x'))])
+
+        self._publish(make)
+
     def depth_images(self) -> None:
         """Depth where colour is expected."""
         depth = np.linspace(400, 9000, 480 * 640).reshape(480, 640).astype(np.uint16)
@@ -150,7 +162,7 @@ class Faults:
         node = self._robot.node
         for _ in range(3):
             topics = ['overlay', 'confidence', 'labels', 'segment_ids', 'segments_overlay']
-            # raw: Fast DDS 3.2 never returns from taking a message that it cannot deserialise
+            # raw: Fast DDS 3.2 may never return from taking a message that it cannot deserialise
             made = [
                 node.create_subscription(
                     Image, f'/seg_ros/{self.random.choice(topics)}', lambda _: None, 1, raw=True
@@ -302,6 +314,7 @@ class Faults:
 
 FAULTS = (
     Fault('images that lie about themselves', Faults.bad_images, 'images? bad|bad images'),
+    Fault('messages that are not images', Faults.payloads, 'not a sensor_msgs'),
     Fault('depth images', Faults.depth_images, 'depth'),
     Fault('sizes that change', Faults.sizes),
     Fault('encodings that change', Faults.encodings),

@@ -33,6 +33,7 @@ from seg_ros.ros.logs import LogForwarder
 from seg_ros.ros.model_slot import ModelSlot, Progress, first_line
 from seg_ros.ros.parameters import LiveParameters, unknown_overrides
 from seg_ros.ros.publishers import Outputs
+from seg_ros.ros.raw_subscriptions import RawSubscriptions
 from seg_ros.ros.status import Status, StatusPublisher
 from seg_ros.ros.subscription import CameraSubscription
 from seg_ros.ros.worker import RateLimit
@@ -47,7 +48,7 @@ _PATIENCE_S = 10.0
 """Time that an unconfigured node waits before it says that it waits."""
 
 
-class SegmentationNode(BackgroundLifecycleNode):
+class SegmentationNode(RawSubscriptions, BackgroundLifecycleNode):
     """Segments the images of a camera; docs/node.md lists topics and parameters.
 
     Models load in the background. Every service is answered meanwhile, and a model that runs goes on.
@@ -286,6 +287,7 @@ class SegmentationNode(BackgroundLifecycleNode):
         self._camera = CameraSubscription(
             self,
             self._on_image,
+            self._on_bad_message,
             settings.image_transport,
             settings.input_reliability,
             self._statistics.lose,
@@ -332,6 +334,11 @@ class SegmentationNode(BackgroundLifecycleNode):
             self._statistics.drop(Drop.OVER_RATE)
         elif self._models.mailbox.submit(Frame(message, now_s)):
             self._statistics.drop(Drop.REPLACED)
+
+    def _on_bad_message(self, err: ImageError) -> None:
+        self._statistics.receive()
+        self._statistics.drop(Drop.BAD, str(err))
+        self._report_error(err)
 
     def _on_parameters(self) -> None:
         if self._status.state == 'active' and self._models.processor:

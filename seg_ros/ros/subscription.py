@@ -1,16 +1,23 @@
-"""The subscription to the camera: its topic, and a reliability that adapts to the publishers."""
+"""The subscription to the camera: its topic, and a reliability that adapts to the publishers.
+
+Messages are taken as bytes, for the reason in ``seg_ros.ros.raw_subscriptions``, and read by
+``seg_ros.images.serialized``, which costs no more than messages of rclpy.
+"""
 
 from collections.abc import Callable
 from typing import Any
 
+from builtin_interfaces.msg import Time
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
 from rclpy.node import Node
 from rclpy.qos import QoSPolicyKind, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
 
-from seg_ros.errors import ParameterError
+from seg_ros.errors import ImageError, ParameterError
+from seg_ros.images.serialized import ReceivedFile, ReceivedImage, read_compressed_image, read_image
 from seg_ros.ros.endpoints import CAMERA
 from seg_ros.ros.qos import checked_overrides, choose_reliability, find_qos_mismatch, input_qos
 
@@ -24,7 +31,8 @@ class CameraSubscription:
 
     Args:
         node: Node that subscribes.
-        on_image: Called with every message.
+        on_image: Called with every message; its header is a ``std_msgs/Header``.
+        on_bad: Called with the error for every message that cannot be read.
         transport: 'raw' or 'compressed'.
         reliability: 'auto', 'best_effort' or 'reliable'; a parameter of qos_overrides takes precedence.
         on_lost: Called with the number of frames that the middleware reports as lost on the way.
@@ -41,14 +49,19 @@ class CameraSubscription:
     def __init__(
         self,
         node: Node,
-        on_image: Callable[[Any], None],
+        on_image: Callable[[ReceivedImage | ReceivedFile], None],
+        on_bad: Callable[[ImageError], None],
         transport: str,
         reliability: str,
         on_lost: Callable[[int], None] = lambda n_frames: None,
     ) -> None:
-        self._node, self._on_image, self._on_lost = node, on_image, on_lost
+        self._node, self._on_image, self._on_bad, self._on_lost = node, on_image, on_bad, on_lost
         self._n_lost = 0
-        self._type: Any = CompressedImage if transport == 'compressed' else Image
+        is_compressed = transport == 'compressed'
+        self._type: Any = CompressedImage if is_compressed else Image
+        self._read: Callable[..., ReceivedImage | ReceivedFile] = (
+            read_compressed_image if is_compressed else read_image
+        )
         self._type_name = f'sensor_msgs/msg/{self._type.__name__}'
         self.topic = camera_topic(node, transport)
         self._asked = self._override() or reliability
@@ -99,11 +112,21 @@ class CameraSubscription:
         return self._node.create_subscription(
             self._type,
             self.topic,
-            self._on_image,
+            self._receive,
             input_qos(reliability),
+            raw=True,
             qos_overriding_options=options,
             event_callbacks=callbacks,
         )
+
+    def _receive(self, payload: bytes) -> None:
+        """Hand on a serialized message, or the error for which it cannot be read."""
+        try:
+            message = self._read(payload, _header)
+        except ImageError as err:
+            self._on_bad(err)
+        else:
+            self._on_image(message)
 
     def _count_lost(self, event: Any) -> None:
         """Count lost frames, and log them once there are several."""
@@ -130,6 +153,10 @@ class CameraSubscription:
         if value not in _OVERRIDES:
             raise ParameterError(f"{name} is '{value}'; expected one of {', '.join(_OVERRIDES[1:])}")
         return value
+
+
+def _header(seconds: int, nanoseconds: int, frame_id: str) -> Header:
+    return Header(stamp=Time(sec=seconds, nanosec=nanoseconds), frame_id=frame_id)
 
 
 def camera_topic(node: Node, transport: str) -> str:
