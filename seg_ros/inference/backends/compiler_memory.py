@@ -1,6 +1,6 @@
-"""Tables in which the compilers of torch keep networks for the rest of the process, and their clearing.
+"""Tables in which compilers and exporters keep networks for the rest of the process, and their clearing.
 
-torch.compile is made for programs that compile their functions once. Its tables hold each compiled network
+torch.compile and torch.onnx.export are made for programs that use them once. Their tables hold each network
 with its weights, although nothing runs it any more. A node that changes its model often would grow by
 megabytes each time. The tables differ between versions of torch: one that a version lacks is passed over.
 """
@@ -15,7 +15,7 @@ from typing import Any
 
 @contextlib.contextmanager
 def without_records() -> Iterator[None]:
-    """Take what is compiled in this context out of the compilers' tables, so that its user alone holds it.
+    """Take what is compiled or exported in this context out of the tables, so that its user alone holds it.
 
     The tables serve debuggers and further compilations. Compiled networks run without them.
     """
@@ -32,6 +32,7 @@ def without_records() -> Iterator[None]:
         for name in lines.keys() - known[2]:
             lines.pop(name, None)
         _clear_caches_of_shapes()
+        _forget_matches()
 
 
 def forget_compiled(code: CodeType) -> None:
@@ -89,3 +90,16 @@ def _clear_caches_of_shapes() -> None:
         clear = getattr(method, 'cache_clear', None)
         if clear is not None:
             clear()
+    fake = getattr(sys.modules.get('torch._subclasses.fake_tensor'), 'FakeTensorMode', None)
+    if hasattr(fake, 'cache_clear'):
+        fake.cache_clear()
+
+
+def _forget_matches() -> None:
+    """Forget the nodes at which the rules of onnxscript looked last; each of them holds its whole graph."""
+    rewriter = sys.modules.get('onnxscript.rewriter')
+    for rule in getattr(rewriter, '_DEFAULT_REWRITE_RULES', ()):
+        matcher = getattr(rule, '_matcher', None)
+        for name in ('_current_node', '_match'):
+            if hasattr(matcher, name):
+                setattr(matcher, name, None)
