@@ -70,8 +70,8 @@ def export_model(
         embeddings=metadata.embeddings if embeddings else None,
         codes=metadata.codes if codes else None,
     )
-    embeddings = copy.deepcopy(embeddings).eval() if metadata.embeddings else None
-    codes = copy.deepcopy(codes).eval() if metadata.codes else None
+    embeddings = copy.deepcopy(embeddings).eval() if embeddings and metadata.embeddings else None
+    codes = copy.deepcopy(codes).eval() if codes and metadata.codes else None
     filtered = _filtered(computed, metadata, embeddings)
     golden = make_golden(computed, scenes[:1] if filtered else scenes, metadata.input_size, filtered)
     if metadata.codes:

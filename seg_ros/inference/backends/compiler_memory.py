@@ -91,8 +91,9 @@ def _clear_caches_of_shapes() -> None:
         if clear is not None:
             clear()
     fake = getattr(sys.modules.get('torch._subclasses.fake_tensor'), 'FakeTensorMode', None)
-    if hasattr(fake, 'cache_clear'):
-        fake.cache_clear()
+    clear = getattr(fake, 'cache_clear', None)
+    if clear is not None:
+        clear()
 
 
 def _forget_matches() -> None:
