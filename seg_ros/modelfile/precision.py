@@ -82,6 +82,7 @@ def frame_network(model: Model, level: str, *, with_embeddings: bool = False) ->
         embeddings=copy.deepcopy(model.embeddings) if with_embeddings else None,
         embedding_taps=list(metadata.embeddings.taps) if metadata.embeddings and with_embeddings else [],
     )
+    frames.identity = f'{model.digest} {level} {with_embeddings}'
     return frames.eval()
 
 

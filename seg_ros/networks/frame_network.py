@@ -26,7 +26,12 @@ class FrameNetwork(nn.Module):
         taps: Names of the sub-modules whose results ``codes`` reads; the first result if there are several.
         embeddings: Head for embeddings, or None.
         embedding_taps: Names of the sub-modules whose results ``embeddings`` reads.
+
+    Attributes:
+        identity: Text that no other network has, under which graphs made of this one may be kept; '' = none.
     """
+
+    identity = ''
 
     def __init__(
         self,

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from seg_ros.networks import onnx_forms
+
 
 def max_pool(x: Tensor) -> tuple[Tensor, Tensor]:
     """2x2 max pooling that also returns the position of each maximum in its window.
@@ -19,6 +21,8 @@ def max_pool(x: Tensor) -> tuple[Tensor, Tensor]:
         The maxima, (B, C, H / 2, W / 2), and the pool_indices of the same shape and dtype: 2 * row + column
         in the window, 0..3, the first of equal maxima. Both are channels last in memory.
     """
+    if onnx_forms.is_exporting():
+        return onnx_forms.max_pool(x)
     pixels = channels_last(x)
     corners = [pixels[:, row::2, column::2] for row in (0, 1) for column in (0, 1)]
     places = [torch.full((), place, dtype=x.dtype, device=x.device) for place in range(4)]
@@ -40,6 +44,8 @@ def max_unpool(x: Tensor, pool_indices: Tensor) -> Tensor:
     Returns:
         (B, C, 2 H, 2 W), dtype of ``x``, channels last in memory.
     """
+    if onnx_forms.is_exporting():
+        return onnx_forms.max_unpool(x, pool_indices)
     batch, channels, height, width = x.shape
     windows = (batch, height, 1, width, 1, channels)
     # A constant instead of torch.arange, which Inductor would compute for each value.
@@ -52,6 +58,8 @@ def max_unpool(x: Tensor, pool_indices: Tensor) -> Tensor:
 
 def concatenate(*maps: Tensor) -> Tensor:
     """Concatenate maps (B, C, H, W) along their channels; the result is channels last in memory."""
+    if onnx_forms.is_exporting():
+        return torch.cat(maps, dim=1)
     return channels_first(torch.cat([channels_last(x) for x in maps], dim=-1))
 
 
@@ -105,6 +113,8 @@ def doubled(x: Tensor) -> Tensor:
 
     ``F.interpolate`` is not used, because torch 2.13 compiles it for CPUs with gradients of 0 in bfloat16.
     """
+    if onnx_forms.is_exporting():
+        return onnx_forms.doubled(x)
     return x.repeat_interleave(2, -1).repeat_interleave(2, -2)
 
 
@@ -115,6 +125,8 @@ def unfold_pixels(x: Tensor) -> Tensor:
     memory whole rows of channels move at once. ``F.pixel_shuffle`` interleaves channels and takes four times
     as long.
     """
+    if onnx_forms.is_exporting():
+        return onnx_forms.unfold_pixels(x)
     batch, channels, height, width = x.shape
     rows = channels_last(x).reshape(batch, height, width, 2, channels // 2).permute(0, 1, 3, 2, 4)
     return channels_first(rows.reshape(batch, 2 * height, 2 * width, channels // 4))

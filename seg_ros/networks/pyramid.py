@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seg_ros.networks.layers import doubled, pad_to_multiple, unfold_pixels
+from seg_ros.networks.onnx_forms import is_exporting
 from seg_ros.networks.pretrained import Pretrained
 
 
@@ -93,6 +94,8 @@ class Pyramid(nn.Module):
             if level == 0:
                 x = self.narrow(x)
             x = self.smooth[level](doubled(x) + self.lateral[level](shallow[level]))
+        if is_exporting():  # cutting off the padding costs less before there are four values a pixel
+            x = x[..., : -(-height // 2), : -(-width // 2)]
         scores: Tensor = self.classify(self.dropout(x))
         if self.half_scores:
             return scores[..., : -(-height // 2), : -(-width // 2)]

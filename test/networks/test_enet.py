@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from seg_ros.errors import ParameterError
-from seg_ros.inference.backends.onnx_runtime import export_onnx
+from seg_ros.inference.backends.onnx_export import export_onnx
 from seg_ros.networks.enet import Bottleneck, DownsamplingBottleneck, ENet, UpsamplingBottleneck
 from seg_ros.networks.frame_network import FrameNetwork
 from seg_ros.networks.image_network import ImageNetwork, Normalisation

@@ -1,9 +1,21 @@
+import threading
+import warnings
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seg_ros.networks.layers import doubled, max_pool, max_unpool, pad_to_multiple, unfold_pixels
+from seg_ros.networks.layers import (
+    concatenate,
+    doubled,
+    max_pool,
+    max_unpool,
+    pad_to_multiple,
+    unfold_pixels,
+)
+from seg_ros.networks.onnx_forms import exporting, is_exporting
 from seg_ros.training.workarounds import find_gradient_faults
 
 SHAPES = [(1, 1, 2, 2), (2, 3, 6, 10), (1, 16, 8, 4)]
@@ -85,3 +97,43 @@ def test_compiled_gradients_pass_through_layers(unfolds: bool) -> None:
     size = (64, 128) if unfolds else (32, 64)
     batch = torch.randn(2, 16, 32, 64), torch.randint(3, (2, *size))
     assert find_gradient_faults(torch.compile(step), step, network, batch) == ''
+
+
+class Shuffled(nn.Module):
+    """Every layer that has a form of its own in ONNX."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        pooled, indices = max_pool(pad_to_multiple(x, 4))
+        again = max_unpool(pooled * 2, indices)
+        return concatenate(unfold_pixels(doubled(torch.cat([pooled] * 4, dim=1))), doubled(again))
+
+
+@pytest.mark.filterwarnings('ignore')  # of torch about itself
+def test_exported_layers_are_single_operations_with_the_same_values() -> None:
+    """Values have many ties, of which the first one counts. ONNX's reference in NumPy computes the graph."""
+    pytest.importorskip('onnxscript')
+    reference = pytest.importorskip('onnx.reference')
+    if not hasattr(torch.onnx, 'ops'):
+        pytest.skip('this torch cannot write operations of ONNX')
+    x = torch.randint(0, 3, (1, 3, 6, 12), generator=torch.manual_seed(0)).float()
+    network = Shuffled().eval()
+    with exporting(), warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # about torch's own code
+        program = torch.onnx.export(network, (x,), dynamo=True, verbose=False)
+    assert program is not None
+    model = program.model_proto
+    kinds = {node.op_type for node in model.graph.node}
+    assert {'SpaceToDepth', 'DepthToSpace', 'MaxPool', 'Resize', 'Pad', 'Concat'} <= kinds
+    assert not kinds & {'Transpose', 'Expand', 'Slice', 'Gather'}
+    (got,) = reference.ReferenceEvaluator(model).run(None, {model.graph.input[0].name: x.numpy()})
+    np.testing.assert_array_equal(got, network(x).numpy())
+
+
+def test_only_the_thread_that_exports_gets_operations_of_onnx() -> None:
+    seen = []
+    with exporting():
+        seen.append(is_exporting())
+        thread = threading.Thread(target=lambda: seen.append(is_exporting()))
+        thread.start()
+        thread.join()
+    assert [*seen, is_exporting()] == [hasattr(torch.onnx, 'ops'), False, False]

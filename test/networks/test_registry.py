@@ -15,8 +15,9 @@ from seg_ros.compression.budget import Budget
 from seg_ros.compression.prune import prune_to
 from seg_ros.datasets.registry import DATASETS
 from seg_ros.errors import UnknownNameError, look_up
-from seg_ros.inference.backends import torch_compiled
+from seg_ros.inference.backends import onnx_runtime, openvino_engine, torch_compiled
 from seg_ros.inference.backends.backend import Backend
+from seg_ros.inference.backends.onnx_export import export_onnx
 from seg_ros.inference.backends.registry import BACKENDS
 from seg_ros.inference.backends.select import choose_backend
 from seg_ros.modelfile.file import load_model, save_model
@@ -107,18 +108,23 @@ def test_it_exports(name: str) -> None:
 
 
 @pytest.mark.parametrize('name', FORMS)
-def test_onnx_runtime_agrees(name: str) -> None:
-    backend = BACKENDS['onnxruntime']
-    obstacle = backend.why_not(torch.device('cpu'), torch.float32)
-    if obstacle:
-        pytest.skip(f'onnxruntime {obstacle}')
+def test_engines_of_onnx_agree(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device('cpu')
+    obstacles = {key: BACKENDS[key].why_not(cpu, torch.float32) for key in ('onnxruntime', 'openvino')}
+    engines = [key for key, obstacle in obstacles.items() if obstacle is None]
+    if not engines:
+        pytest.skip(str(obstacles))
     metadata = describe(name, 64, 80)
     images = ImageNetwork(network(name).eval(), metadata.normalisation).eval()
     frame = torch.randint(0, 255, (1, 64, 80, 3), dtype=torch.uint8)
     with torch.no_grad():
         want = images(frame)
-    got = backend(FrameNetwork(images), (64, 80), torch.device('cpu'), 1)(frame)
-    torch.testing.assert_close(got['scores'], want, rtol=1e-3, atol=1e-3)
+    content = export_onnx(FrameNetwork(images), (64, 80))
+    for module in (onnx_runtime, openvino_engine):
+        monkeypatch.setattr(module, 'onnx_of', lambda network, size: content)
+    for key in engines:
+        got = BACKENDS[key](FrameNetwork(images), (64, 80), cpu, 1)(frame)
+        torch.testing.assert_close(got['scores'], want, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +158,8 @@ def test_it_is_pruned_quantised_and_kept(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize('name', ['enet', 'segnet_small'])
 @pytest.mark.parametrize(
-    ('backend', 'has_bfloat16'), [('torch_compile', True), ('torch_compile', False), ('onnxruntime', False)]
+    ('backend', 'has_bfloat16'),
+    [('torch_compile', True), ('torch_compile', False), ('onnxruntime', False), ('openvino', False)],
 )
 def test_backends_compute_int8_as_the_reference_does(
     name: str, backend: str, has_bfloat16: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -160,6 +167,7 @@ def test_backends_compute_int8_as_the_reference_does(
     if has_bfloat16 and not torch_compiled.computes_bfloat16():
         pytest.skip('this processor has no instructions for bfloat16')
     monkeypatch.setattr(torch_compiled, 'computes_bfloat16', lambda: has_bfloat16)
+    monkeypatch.setattr(openvino_engine, '_capabilities', lambda: ())
     device = torch.device('cpu')
     obstacle = BACKENDS[backend].why_not(device, torch.int8)
     if obstacle:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from seg_ros.errors import ModelFileError
-from seg_ros.inference.backends.onnx_runtime import export_onnx
+from seg_ros.inference.backends.onnx_export import export_onnx
 from seg_ros.networks.frame_network import FrameNetwork
 from seg_ros.networks.image_network import ImageNetwork, Normalisation
 from seg_ros.networks.segnet import SegNet, SegNetBasic, SegNetSmall, VGG16Encoder

@@ -45,4 +45,5 @@ def test_the_node_serves_an_imported_network(robot: Any, tmp_path: Path) -> None
     found = np.asarray(labels[0].data, np.uint8).reshape(64, 96)
     for k, left in enumerate((2, 34, 66)):
         assert (found[:, left : left + 28] == k).all()
-    assert (info[0].architecture, info[0].backend, info[0].licence) == ('onnx', 'onnxruntime', 'MIT')
+    assert (info[0].architecture, info[0].licence) == ('onnx', 'MIT')
+    assert info[0].backend in ('onnxruntime', 'openvino')

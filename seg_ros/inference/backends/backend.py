@@ -1,7 +1,9 @@
 """The protocol of inference backends, their errors, and the choice of device and threads."""
 
+import importlib.util
 import logging
 import re
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -16,6 +18,9 @@ log = logging.getLogger(__name__)
 _LONGEST_REASON = 300
 _OF_COMPILER = re.compile(r': (fatal )?error: ')
 """The line of a compiler that names an error: ``file:line: error: reason``."""
+
+_WHERE = 'Exception from '
+"""Start of the lines in which OpenVINO names its source files."""
 
 
 class NetworkRunner(Protocol):
@@ -54,7 +59,7 @@ class Backend(NetworkRunner, Protocol):
     def why_not_graph(device: torch.device) -> str | None:
         """Reason why the backend cannot run an imported ONNX graph, in words; None if it can.
 
-        A backend that can gets the bytes of the graph from ``onnx_runtime.onnx_of``.
+        A backend that can gets the bytes of the graph from ``onnx_export.onnx_of``.
         """
         ...
 
@@ -112,11 +117,18 @@ def reason_of(err: BaseException) -> str:
 
     A library may give its reason after a line without content, and may quote the output of a compiler.
     """
-    lines = [line.strip() for line in str(err).splitlines() if line.strip()]
+    lines = [line.strip() for line in str(err).splitlines()]
+    lines = [line for line in lines if line and not line.startswith(_WHERE)]
     text = next(filter(_OF_COMPILER.search, lines), lines[0] if lines else '')
     if isinstance(err, MemoryError):
         return f'not enough memory{": " if text else ""}{text[:_LONGEST_REASON]}'
     return f'{type(err).__name__}: {text[:_LONGEST_REASON]}'
+
+
+def missing_packages(packages: Sequence[str], extra: str) -> str | None:
+    """Reason why a backend cannot run: packages that are not installed, with the extra that has them."""
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    return f"needs {', '.join(missing)}: pip install 'seg_ros[{extra}]'" if missing else None
 
 
 def free_memory() -> None:

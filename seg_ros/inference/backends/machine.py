@@ -10,7 +10,7 @@ from pathlib import Path
 from seg_ros import __version__
 from seg_ros._numba import n_cores
 
-_PACKAGES = ('torch', 'onnxruntime', 'onnxscript')
+_PACKAGES = ('torch', 'onnxruntime', 'onnxscript', 'openvino')
 _COMPILERS = ('g++', 'clang++', 'c++')
 
 
@@ -28,7 +28,7 @@ def describe_machine(device: str) -> dict[str, str]:
         'compiler': _compiler(),
         'python': platform.python_version(),
         'seg_ros': str(__version__),
-        **{name: _version(name) for name in _PACKAGES},
+        **{name: version_of(name) for name in _PACKAGES},
         'OMP_NUM_THREADS': os.environ.get('OMP_NUM_THREADS', ''),
     }
 
@@ -65,7 +65,8 @@ def _compiler() -> str:
 
 
 @cache
-def _version(package: str) -> str:
+def version_of(package: str) -> str:
+    """Version of an installed package; 'none' if it is missing."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

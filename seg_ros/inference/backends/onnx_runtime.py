@@ -1,10 +1,6 @@
 """ONNX Runtime: exports the network once, then runs it without a compiler."""
 
-import importlib.util
-import logging
 import os
-import warnings
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,13 +8,15 @@ import torch
 from torch import Tensor
 
 from seg_ros._numba import n_cores
+from seg_ros.inference.backends.backend import missing_packages
+from seg_ros.inference.backends.onnx_export import EXPORT_PACKAGES, answer_names, onnx_of
 from seg_ros.networks.frame_network import FrameNetwork
-from seg_ros.networks.onnx_graph import FREE_SIDES, OnnxGraph
+from seg_ros.networks.onnx_graph import FREE_SIDES
 
 _NO_TELEMETRY = ('ORT_DISABLE_TELEMETRY', 'ORT_TELEMETRY_DISABLED')
 """Variables that turn telemetry off; the name depends on the version of ONNX Runtime."""
 
-PACKAGES = ('onnx', 'onnxscript', 'onnxruntime')
+_ENGINE, _EXTRA = 'onnxruntime', 'onnx'
 
 
 class OnnxRuntimeBackend:
@@ -44,7 +42,7 @@ class OnnxRuntimeBackend:
 
     @staticmethod
     def why_not(device: torch.device, dtype: torch.dtype) -> str | None:
-        if reason := _missing(PACKAGES):
+        if reason := missing_packages((*EXPORT_PACKAGES, _ENGINE), _EXTRA):
             return reason
         if dtype not in (torch.float32, torch.int8):
             return 'runs fp32 and int8 only'
@@ -54,7 +52,7 @@ class OnnxRuntimeBackend:
 
     @staticmethod
     def why_not_graph(device: torch.device) -> str | None:
-        return _missing(PACKAGES[-1:]) or _lacks_provider(device)
+        return missing_packages((_ENGINE,), _EXTRA) or _lacks_provider(device)
 
     @staticmethod
     def import_libraries() -> None:
@@ -68,11 +66,6 @@ class OnnxRuntimeBackend:
             name: torch.from_numpy(np.asarray(answer))
             for name, answer in zip(self._names, answers, strict=True)
         }
-
-
-def _missing(packages: Sequence[str]) -> str | None:
-    missing = [name for name in packages if importlib.util.find_spec(name) is None]
-    return f"needs {', '.join(missing)}: pip install 'seg_ros[onnx]'" if missing else None
 
 
 def _lacks_provider(device: torch.device) -> str | None:
@@ -95,43 +88,3 @@ def import_onnxruntime() -> Any:
 
     onnxruntime.disable_telemetry_events()
     return onnxruntime
-
-
-def answer_names(network: FrameNetwork) -> list[str]:
-    """Names of the network's outputs, in order."""
-    return [
-        *(['scores'] if network.has_scores else []),
-        *(['embeddings'] if network.embeddings is not None else []),
-        *(['codes'] if network.codes is not None else []),
-    ]
-
-
-def onnx_of(network: FrameNetwork, input_size: tuple[int, int]) -> bytes:
-    """ONNX model of a network: its own bytes if it is an imported graph, else an export.
-
-    Returns:
-        Model from ``images`` (1, H, W, 3) uint8 to the outputs of ``FrameNetwork.forward`` by name. H and W
-        may have the names in FREE_SIDES instead of numbers.
-    """
-    inner = network.network.network
-    return inner.content if isinstance(inner, OnnxGraph) else export_onnx(network, input_size)
-
-
-def export_onnx(network: FrameNetwork, input_size: tuple[int, int]) -> bytes:
-    """ONNX model of fixed size: ``images`` (1, H, W, 3) uint8 -> outputs of ``FrameNetwork.forward``."""
-    network = network.cpu()
-    images = torch.zeros(1, *input_size, 3, dtype=torch.uint8)
-    for name in ('onnx_ir', 'onnxscript', 'torch.onnx'):  # hundreds of lines about their own internals
-        logging.getLogger(name).setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        program = torch.onnx.export(
-            network,
-            (images,),
-            input_names=['images'],
-            output_names=answer_names(network),
-            dynamo=True,
-            verbose=False,
-        )
-    assert program is not None
-    return bytes(program.model_proto.SerializeToString())

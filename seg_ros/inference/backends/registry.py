@@ -14,6 +14,7 @@ BACKENDS: LazyTable[type[Backend]] = LazyTable(
         'torch': 'seg_ros.inference.backends.torch_eager:TorchBackend',
         'torch_compile': 'seg_ros.inference.backends.torch_compiled:CompiledBackend',
         'onnxruntime': 'seg_ros.inference.backends.onnx_runtime:OnnxRuntimeBackend',
+        'openvino': 'seg_ros.inference.backends.openvino_engine:OpenVinoBackend',
     }
 )
 """Classes that satisfy the protocol seg_ros.inference.backends.backend.Backend."""

@@ -198,12 +198,12 @@ class FakeBackend:
 
 @pytest.fixture
 def choose(monkeypatch: pytest.MonkeyPatch, model_file: Path) -> Callable[..., str]:
-    """Chooses between three fake backends, of which torch_compile is the fastest."""
+    """Chooses between fake backends, of which torch_compile is the fastest."""
     model = load_model(model_file)
     FakeBackend.built, FakeBackend.fails = [], set()
     for name in BACKENDS:
         monkeypatch.setitem(BACKENDS, name, FakeBackend.named(name))
-    speeds = {'torch': (40, 41), 'torch_compile': (20, 21), 'onnxruntime': (30, 31)}
+    speeds = {'torch': (40, 41), 'torch_compile': (20, 21), 'onnxruntime': (30, 31), 'openvino': (90, 91)}
     measurable = times(**speeds)
 
     def measure(backends: dict[str, object], size: object) -> object:

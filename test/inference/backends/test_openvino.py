@@ -1,0 +1,237 @@
+"""OpenVINO gives what PyTorch gives, in integers where the file has them, and leaves no trace at home."""
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from seg_ros.errors import BackendError, ImageError
+from seg_ros.images.resize import resize_image
+from seg_ros.inference.backends import graph_cache, onnx_export, openvino_engine
+from seg_ros.inference.backends import select as backends
+from seg_ros.inference.backends.openvino_engine import OpenVinoBackend
+from seg_ros.inference.segmenter import Segmenter
+from seg_ros.inference.settings import Settings
+from seg_ros.modelfile.file import load_model
+from seg_ros.modelfile.precision import frame_network, possible_levels
+from seg_ros.modelfile.shipped import SHIPPED
+from seg_ros.networks.frame_network import FrameNetwork
+from seg_ros.networks.image_network import ImageNetwork, Normalisation
+from seg_ros.networks.onnx_graph import FREE_SIDES, OnnxGraph
+from seg_ros.quantization.int8_layers import QuantizedConv2d
+from seg_ros.resources import resource
+
+if missing := [name for name in ('openvino', 'onnx', 'onnxscript') if find_spec(name) is None]:
+    pytest.skip(f'{", ".join(missing)} not installed', allow_module_level=True)
+
+CPU, SIZE = torch.device('cpu'), (16, 24)
+
+
+def small() -> FrameNetwork:
+    torch.manual_seed(0)
+    return FrameNetwork(ImageNetwork(nn.Conv2d(3, 5, 3, padding=1), Normalisation())).eval()
+
+
+def noise(size: tuple[int, int] = SIZE, seed: int = 0) -> torch.Tensor:
+    return torch.randint(0, 256, (1, *size, 3), dtype=torch.uint8, generator=torch.manual_seed(seed))
+
+
+def reference(network: FrameNetwork, images: torch.Tensor) -> dict[str, torch.Tensor]:
+    with torch.no_grad():
+        answers: dict[str, torch.Tensor] = network(images)
+    return answers
+
+
+def test_scores_codes_and_embeddings_are_those_of_pytorch() -> None:
+    model = load_model(resource('models/lite_camvid.safetensors'))
+    size = model.metadata.input_size
+    network = frame_network(model, 'fp32', with_embeddings=True)
+    images = torch.from_numpy(resize_image(model.golden.images[0], *size))[None]
+    want = reference(network, images)
+    got = OpenVinoBackend(network, size, CPU, 1)(images)
+    assert list(got) == list(want) == ['scores', 'embeddings', 'codes']
+    for name, values in want.items():
+        assert got[name].dtype == torch.float32
+        torch.testing.assert_close(got[name], values, rtol=1e-3, atol=2e-3)
+
+
+def test_every_quantised_convolution_computes_in_integers() -> None:
+    """OpenVINO gives a name to each kernel, of which the end is the type that it computes in."""
+    model = load_model(resource('models/lite_camvid_int8.safetensors'))
+    size = model.metadata.input_size
+    network = frame_network(model, 'int8')
+    n_quantised = sum(isinstance(module, QuantizedConv2d) for module in network.modules())
+    images = noise(size)
+    want = reference(network, images)['scores']
+    backend = OpenVinoBackend(network, size, CPU, 1)
+    graph = backend._request.get_compiled_model().get_runtime_model()
+    facts = [node.get_rt_info() for node in graph.get_ops()]
+    kernels = [
+        fact['primitiveType'].astype(str)
+        for fact in facts
+        if fact['layerType'].astype(str) in ('Convolution', 'GroupConvolution')
+    ]
+    assert sum(kernel.endswith('I8') for kernel in kernels) == n_quantised > 30
+    got = backend(images)['scores']
+    assert (got.argmax(1) == want.argmax(1)).float().mean() > 0.97
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', SHIPPED)
+def test_every_shipped_model_passes_its_self_check_at_every_level(name: str) -> None:
+    model = load_model(resource(f'models/{name}.safetensors'))
+    for level in possible_levels(model):
+        if OpenVinoBackend.why_not(CPU, backends.QUANTIZATIONS[level].dtype) is None:
+            settings = Settings(model=name, backend='openvino', quantization=level, device='cpu')
+            assert Segmenter.load(settings).agreement > 0.9
+
+
+@pytest.mark.parametrize('precision', [torch.bfloat16, torch.float16])
+def test_halves_are_computed_where_the_processor_has_them(precision: torch.dtype) -> None:
+    if reason := OpenVinoBackend.why_not(CPU, precision):
+        pytest.skip(f'OpenVINO {reason}')
+    inner, images = nn.Conv2d(3, 5, 3, padding=1), noise()
+    whole = reference(FrameNetwork(ImageNetwork(inner, Normalisation())), images)['scores']
+    network = FrameNetwork(ImageNetwork(inner, Normalisation(), precision)).eval()
+    got = OpenVinoBackend(network, SIZE, CPU, 1)(images)['scores']
+    error = (got - whole).abs().max() / whole.abs().max()
+    assert 1e-5 < error < 0.03  # coarser than float32, and near it
+
+
+def test_frames_do_not_share_memory() -> None:
+    """Results stay when the next frame is computed, and nothing is written into the images."""
+    network = small()
+    first, second = noise(seed=1), noise(seed=2)
+    copies = first.clone(), second.clone()
+    want = [reference(network, images)['scores'] for images in copies]
+    backend = OpenVinoBackend(network, SIZE, CPU, 1)
+    got = [backend(images)['scores'] for images in (first, second, first)]
+    for scores, index in zip(got, (0, 1, 0), strict=True):
+        torch.testing.assert_close(scores, want[index], rtol=1e-4, atol=1e-4)
+    assert torch.equal(first, copies[0])
+    assert torch.equal(second, copies[1])
+    assert got[0].data_ptr() != got[2].data_ptr()
+
+
+def test_other_images_are_refused() -> None:
+    backend = OpenVinoBackend(small(), SIZE, CPU, 1)
+    for images in (noise((24, 16)), noise().float(), noise((24, 16)).transpose(1, 2)):
+        with pytest.raises(ImageError, match=r'expected \(1, 16, 24, 3\), torch.uint8, contiguous'):
+            backend(images)
+
+
+def test_a_graph_is_kept_and_damage_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    exports: list[int] = []
+    export = onnx_export.export_onnx
+
+    def count(network: FrameNetwork, size: tuple[int, int]) -> bytes:
+        exports.append(1)
+        return export(network, size)
+
+    monkeypatch.setattr(onnx_export, 'export_onnx', count)
+
+    def scores(n_threads: int = 1) -> torch.Tensor:
+        network = small()
+        network.identity = 'small'
+        return OpenVinoBackend(network, SIZE, CPU, n_threads)(noise())['scores']
+
+    first = scores()
+    folder = tmp_path / 'seg_ros' / 'graphs'
+    assert len(list(folder.iterdir())) == 2  # for ONNX engines, and for OpenVINO
+    assert torch.equal(scores(), first)
+    assert torch.allclose(scores(2), first, atol=1e-5)  # another graph of OpenVINO, of the same export
+    assert len(list(folder.iterdir())) == 3
+    assert exports == [1]
+    for path in folder.iterdir():
+        content = bytearray(path.read_bytes())
+        content[-9] ^= 1
+        path.write_bytes(content)
+    assert torch.equal(scores(), first)
+    assert exports == [1, 1]
+
+
+def test_a_kept_graph_of_another_kind_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    monkeypatch.setattr(openvino_engine, 'recall_graph', lambda key: b'not a graph of OpenVINO')
+    network = small()
+    network.identity = 'small'
+    want = reference(network, noise())['scores']
+    got = OpenVinoBackend(network, SIZE, CPU, 1)(noise())['scores']
+    torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-4)
+    assert 'is made anew' in caplog.text
+
+
+def test_an_imported_graph_of_free_size_runs() -> None:
+    from onnx import TensorProto
+    from onnx import helper as h
+
+    shape = [1, *FREE_SIDES, 3]
+    nodes = [
+        h.make_node('Cast', ['images'], ['floats'], to=TensorProto.FLOAT),
+        h.make_node('Transpose', ['floats'], ['scores'], perm=[0, 3, 1, 2]),
+    ]
+    takes = h.make_tensor_value_info('images', TensorProto.UINT8, shape)
+    gives = h.make_tensor_value_info('scores', TensorProto.FLOAT, [1, 3, *FREE_SIDES])
+    graph = h.make_graph(nodes, 'g', [takes], [gives])
+    content = h.make_model(graph, opset_imports=[h.make_opsetid('', 17)], ir_version=8).SerializeToString()
+    network = FrameNetwork(ImageNetwork(OnnxGraph(content), Normalisation())).eval()
+    assert OpenVinoBackend.why_not_graph(CPU) is None
+    for size in (SIZE, (20, 12)):
+        got = OpenVinoBackend(network, size, CPU, 1)(noise(size))['scores']
+        np.testing.assert_array_equal(got.numpy(), noise(size).permute(0, 3, 1, 2).float().numpy())
+
+
+def test_a_graph_that_the_engine_refuses_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openvino_engine, 'onnx_of', lambda network, size: b'\x08\x08:\x00')
+    monkeypatch.setattr(openvino_engine, 'recall_graph', lambda key: None)
+    with pytest.raises(BackendError, match='backend openvino cannot be built: ') as caught:
+        backends.choose_backend(
+            load_model(resource('models/segments.safetensors')), 'openvino', 'fp32', SIZE, CPU, 1
+        )
+    assert '\n' not in str(caught.value)
+    assert 'Exception from' not in str(caught.value)
+
+
+def test_reasons_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert OpenVinoBackend.why_not(torch.device('cuda:0'), torch.float32) == 'runs on CPUs only'
+    monkeypatch.setattr(openvino_engine, '_capabilities', lambda: ('FP32', 'INT8'))
+    assert OpenVinoBackend.why_not(CPU, torch.int8) is None
+    assert 'bf16' in (OpenVinoBackend.why_not(CPU, torch.bfloat16) or '')
+    monkeypatch.setattr(openvino_engine, '_ENGINE', 'no_such_package')
+    for reason in (OpenVinoBackend.why_not(CPU, torch.float32), OpenVinoBackend.why_not_graph(CPU)):
+        assert reason == "needs no_such_package: pip install 'seg_ros[openvino]'"
+
+
+IMPORT = """
+from seg_ros.inference.backends.openvino_engine import import_openvino
+print(import_openvino().Core().available_devices)
+"""
+
+
+def test_nothing_is_stored_at_home(tmp_path: Path) -> None:
+    """A plain import stores an identifier of the computer there, and reports to the maker."""
+    plain = {name: value for name, value in os.environ.items() if name not in ('CI', 'XDG_CACHE_HOME')}
+    done = subprocess.run(
+        [sys.executable, '-c', IMPORT], check=True, env={**plain, 'HOME': str(tmp_path)}, capture_output=True
+    )
+    assert b'CPU' in done.stdout
+    assert not list(tmp_path.rglob('*'))
+
+
+def test_the_oldest_graphs_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    monkeypatch.setattr(graph_cache, '_MOST_FILES', 2)
+    for index, key in enumerate('abc'):
+        graph_cache.remember_graph(key, b'graph ' + key.encode())
+        os.utime(tmp_path / 'seg_ros' / 'graphs' / f'{key}.graph', (index, index))
+    graph_cache.remember_graph('d', b'')
+    assert [graph_cache.recall_graph(key) for key in 'abcd'] == [None, None, b'graph c', b'']
