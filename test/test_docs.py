@@ -65,6 +65,8 @@ NOT_RUN = {
     'ros2 run': 'needs a camera driver',
     'ros2 security': 'needs the tools of SROS 2; test/ros/test_security_policy.py tests the policy',
     'export': 'sets a variable from the command line of ROS; test/test_launch.py tests the variables',
+    'seg_ros evaluate idd_lite': 'needs IDD lite, which is not in the repository',
+    'seg_ros calibrate idd_lite': 'needs IDD lite, which is not in the repository',
     'seg_ros fit-codes voc': 'needs PASCAL VOC, which is not in the repository',
     'seg_ros fit-codes bsds500': 'needs BSDS500 and ImageNet weights, which are not in the repository',
 }
@@ -101,6 +103,7 @@ SMALL: dict[str, list[str]] = {
     'seg_ros evaluate folder --data my_data --classes classes.yaml --model mine.safetensors': [],
     'seg_ros segment my_images/ --model mine.safetensors': [],
     'seg_ros import': ['--input-size', '64x64'],
+    'seg_ros calibrate': FAST,
     'seg_ros evaluate-bag': FAST,
     'seg_ros evaluate-bag labelled.mcap --labels-topic /camera/labels --models': ['--backend', 'onnxruntime'],
     'seg_ros evaluate-segments': ['--limit', '1', '--methods', 'slic', 'codes'],

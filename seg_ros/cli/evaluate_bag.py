@@ -39,9 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--models',
         nargs='+',
-        default=['lite_camvid'],
+        default=['lite_camvid_int8'],
         metavar='MODEL',
-        help=f'{MODEL_FILE} (default: lite_camvid)',
+        help=f'{MODEL_FILE} (default: lite_camvid_int8)',
     )
     parser.add_argument(
         '--levels',

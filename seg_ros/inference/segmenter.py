@@ -80,7 +80,9 @@ class Segmenter:
 
     @classmethod
     def load(
-        cls, source: str | Path | Settings = 'lite_camvid', report: Callable[[str], None] = lambda stage: None
+        cls,
+        source: str | Path | Settings = 'lite_camvid_int8',
+        report: Callable[[str], None] = lambda stage: None,
     ) -> 'Segmenter':
         """Load a model, choose a backend, warm up, and compare with the golden record.
 

@@ -42,7 +42,7 @@ class Settings:
 
     model: Annotated[
         str, Meta(description='Model file: a path, or the name of a shipped model.'), RELOAD, MODEL
-    ] = 'lite_camvid'
+    ] = 'lite_camvid_int8'
     quantization: Annotated[
         str,
         Choices(('auto', *QUANTIZATIONS)),

@@ -7,8 +7,8 @@ shipped model changes its line here.
 SHIPPED = {
     'enet_camvid': '8b5f28385fe92f3dba75ab1e6add25e04fb107a998f9042a767a10bb58a59f0d',
     'enet_camvid_int8': 'cef25ed530c7a40b79f9bc4f76d30a3b62d1d10c5bc7220820f358f4f17b4011',
-    'lite_camvid': '21de677e78684746069c1e7055ad19ff727edb11ca09d21a0ad97d9c347f4b3d',
-    'lite_camvid_int8': 'c31b5747cb62d42e0bdff5371112ab0aa31eac5e571013bf9dec80710d73dcc0',
+    'lite_camvid': 'a53064e02c689d7309d4ecd244ff3ff92effa956200b0a05bd910fa6349bff49',
+    'lite_camvid_int8': '07b1ede5d878dd2e07cacf04eec02435bf3d0bb7da4d3f527ed8cb31cfaf1adb',
     'segments': '49a07ca56b96627d262234933d6b2c6062614259b07b02a4c16e72b4fd7788c3',
     'segnet_camvid_int8': '3bb41e07ff75d3b5c6c59773c47ae8f37f23b0e04a9f27ca091d6e52dbfa9908',
 }
