@@ -20,7 +20,7 @@ class TorchBackend:
     @staticmethod
     def why_not(device: torch.device, dtype: torch.dtype) -> str | None:
         if dtype == torch.int8:
-            return 'computes 8-bit networks in float; take torch_compile or onnxruntime'
+            return 'computes 8-bit networks in float; take torch_compile, onnxruntime or openvino'
         return None
 
     @staticmethod

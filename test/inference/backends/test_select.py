@@ -23,5 +23,5 @@ def test_integers_run_as_floats_where_nothing_runs_them(caplog: pytest.LogCaptur
 
 
 def test_a_level_that_was_asked_for_is_refused() -> None:
-    with pytest.raises(UnavailableError, match='take torch_compile or onnxruntime'):
+    with pytest.raises(UnavailableError, match='take torch_compile, onnxruntime or openvino'):
         Segmenter.load(Settings(model='enet_camvid_int8', backend='torch', quantization='int8'))
