@@ -374,7 +374,7 @@ def test_commands_and_python_of_a_page_run(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     image = RenderedDrive(5, 1, 120, 160)[0][0]
-    only_plain_torch(monkeypatch, sandbox)
+    nothing_compiled(monkeypatch, sandbox)
     for language, block in re.findall(
         r'^```(sh|python)\n(.*?)^```', page.read_text(), re.DOTALL | re.MULTILINE
     ):
@@ -395,13 +395,14 @@ def test_commands_and_python_of_a_page_run(
             assert main(small[1:]) == 0, f'{shlex.join(small)}\n{capsys.readouterr().err}'
 
 
-def only_plain_torch(monkeypatch: pytest.MonkeyPatch, sandbox: Path) -> None:
-    """Let 'auto' take the backend that needs no compilation."""
+def nothing_compiled(monkeypatch: pytest.MonkeyPatch, sandbox: Path) -> None:
+    """Let 'auto' take a backend that needs no compilation."""
 
-    def torch_alone(candidates: Any) -> tuple[str, Any]:
-        return 'torch', candidates._build('torch')
+    def uncompiled(candidates: Any) -> tuple[str, Any]:
+        name = 'torch' if 'torch' in candidates._builders else 'onnxruntime'
+        return name, candidates._build(name)
 
-    monkeypatch.setattr('seg_ros.inference.backends.select._Candidates.choose', torch_alone)
+    monkeypatch.setattr('seg_ros.inference.backends.select._Candidates.choose', uncompiled)
     monkeypatch.setenv('XDG_CACHE_HOME', str(sandbox / 'cache'))
 
 

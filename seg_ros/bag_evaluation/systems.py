@@ -10,10 +10,11 @@ from typing import NamedTuple
 
 from seg_ros.classes import ClassSet
 from seg_ros.errors import DatasetError, SegRosError, UnavailableError, look_up
+from seg_ros.inference.backends.backend import choose_device
+from seg_ros.inference.backends.select import choose_level
 from seg_ros.inference.settings import Settings
 from seg_ros.modelfile.file import Model, load_model
 from seg_ros.modelfile.find import find_model
-from seg_ros.modelfile.precision import choose_quantization
 from seg_ros.quantization.levels import QUANTIZATIONS
 
 
@@ -95,7 +96,8 @@ def find_systems(
 
 def _system(name: str, level: str, settings: Settings) -> System:
     model = load_model(name)
-    chosen = choose_quantization(model, settings.quantization if level == 'auto' else level)
+    wanted = settings.quantization if level == 'auto' else level
+    chosen = choose_level(model, wanted, settings.backend, choose_device(settings.device))
     stem = find_model(name).stem
     shown = stem if stem.endswith(chosen) else f'{stem} {chosen}'
     return System(

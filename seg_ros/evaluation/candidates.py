@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 from seg_ros.datasets.dataset import Dataset
 from seg_ros.errors import DatasetError, SegRosError, UnavailableError, look_up
+from seg_ros.inference.backends.backend import choose_device
+from seg_ros.inference.backends.select import choose_level
 from seg_ros.inference.settings import Settings
 from seg_ros.modelfile.file import Model, load_model
 from seg_ros.modelfile.find import find_model
@@ -107,7 +109,8 @@ def find_candidates(
     for name in models:
         try:
             model = load_model(name)
-            own = choose_quantization(model, settings.quantization)
+            device = choose_device(settings.device)
+            own = choose_level(model, settings.quantization, settings.backend, device)
         except SegRosError as err:
             if not found:
                 raise

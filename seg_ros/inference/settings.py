@@ -47,8 +47,8 @@ class Settings:
         str,
         Choices(('auto', *QUANTIZATIONS)),
         Meta(
-            description='Numerical precision; auto = the level of the model file, or fp32 where nothing here '
-            'runs it. A file gives only some levels, which seg_ros info lists.'
+            description='Numerical precision; auto = that of the model file, or fp32 where nothing runs it. '
+            'seg_ros info lists what a file gives.'
         ),
         RELOAD,
         MODEL,

@@ -234,9 +234,11 @@ def test_unknown_names_list_the_known_ones(forge: Callable[..., Path]) -> None:
         load_model(forge({'quantization': 'int1'}))
 
 
-@pytest.mark.parametrize(
-    'key', [k for k in describe().as_json() if k not in ('format', 'codes', 'embeddings', 'pruned')]
-)
+LATER_KEYS = ('format', 'codes', 'embeddings', 'pruned', 'temperature')
+"""Keys that files may lack, or that have a test of their own."""
+
+
+@pytest.mark.parametrize('key', [k for k in describe().as_json() if k not in LATER_KEYS])
 def test_a_missing_key_is_named(forge: Callable[..., Path], key: str) -> None:
     content = describe().as_json()
     del content[key]
@@ -398,6 +400,12 @@ def test_codes_that_cannot_be_are_refused(wrong: dict[str, Any]) -> None:
         ModelMetadata.from_json(content)
 
 
+@pytest.mark.parametrize('wrong', [0.0, -1.0, 1e9, '1', None])
+def test_temperatures_that_cannot_be_are_refused(wrong: Any) -> None:
+    with pytest.raises(ModelFileError, match='temperature'):
+        ModelMetadata.from_json(describe().as_json() | {'temperature': wrong})
+
+
 def test_a_missing_key_of_the_codes_is_named() -> None:
     content = describe(codes=CodeMetadata({'initial': 16}, 32)).as_json()
     del content['codes']['size_power']
@@ -420,7 +428,8 @@ def test_metadata_of_shipped_models_is_written_as_it_was_read(path: Path) -> Non
     with safe_open(path, framework='pt') as file:
         text = file.metadata()[METADATA_KEY]
     content = json.loads(text)
-    added = {key: None for key in ('pruned', 'embeddings') if key not in content}
+    later = {'pruned': None, 'embeddings': None, 'temperature': 1.0}
+    added = {key: value for key, value in later.items() if key not in content}
     written = json.dumps(ModelMetadata.from_json(content).as_json())
     expected = content | added
     is_older = bool(content.get('embeddings')) and 'averages' not in content['embeddings']
