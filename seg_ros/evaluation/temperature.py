@@ -32,7 +32,7 @@ Scores = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Sample:
+class ScoredPixels:
     """Scores and truth of the labelled pixels of one image.
 
     Attributes:
@@ -119,7 +119,7 @@ def measure_calibration(segmenter: Segmenter, dataset: Dataset, translation: Cla
     return Calibration(temperature, error_before, error_after, _counts(samples, temperature))
 
 
-def fit_temperature(samples: list[Sample]) -> float:
+def fit_temperature(samples: list[ScoredPixels]) -> float:
     """Temperature with the smallest mean negative logarithm of the probability of the truth.
 
     Golden-section search over the logarithm of the temperature, to a thousandth.
@@ -135,7 +135,7 @@ def fit_temperature(samples: list[Sample]) -> float:
     return float(np.exp((low + high) / 2))
 
 
-def negative_log_likelihood(samples: list[Sample], temperature: float) -> float:
+def negative_log_likelihood(samples: list[ScoredPixels], temperature: float) -> float:
     """Mean over the pixels of -ln of the sum of the probabilities of the right classes."""
     total, n_pixels = 0.0, 0
     for sample in samples:
@@ -146,7 +146,7 @@ def negative_log_likelihood(samples: list[Sample], temperature: float) -> float:
     return total / n_pixels
 
 
-def _samples(segmenter: Segmenter, dataset: Dataset, translation: ClassTranslation) -> Iterator[Sample]:
+def _samples(segmenter: Segmenter, dataset: Dataset, translation: ClassTranslation) -> Iterator[ScoredPixels]:
     for _, (image, truth) in walk(dataset, 'calibrating'):
         scores = segmenter.score(segmenter.resize(image)).scores
         assert scores is not None  # a model with classes gives scores
@@ -154,7 +154,9 @@ def _samples(segmenter: Segmenter, dataset: Dataset, translation: ClassTranslati
         counted = known < len(translation.allowed)
         if counted.any():
             pixels = _at_size(scores, *truth.shape)[counted]
-            yield Sample(pixels - pixels.max(axis=1, keepdims=True), translation.allowed[known[counted]])
+            yield ScoredPixels(
+                pixels - pixels.max(axis=1, keepdims=True), translation.allowed[known[counted]]
+            )
 
 
 def _at_size(scores: Tensor, height: int, width: int) -> Scores:
@@ -164,7 +166,7 @@ def _at_size(scores: Tensor, height: int, width: int) -> Scores:
     return sampled
 
 
-def _counts(samples: list[Sample], temperature: float) -> Counts:
+def _counts(samples: list[ScoredPixels], temperature: float) -> Counts:
     """Wrong and right pixels for each value of confidence, (256, 2) int64."""
     counts = np.zeros((N_LEVELS, 2), np.int64)
     for sample in samples:

@@ -1,5 +1,6 @@
 """The command, from its words to its files and exit codes."""
 
+import dataclasses
 import json
 import shutil
 import xml.etree.ElementTree as ElementTree
@@ -12,6 +13,7 @@ import pytest
 from seg_ros.bag_evaluation.results import json_schema
 from seg_ros.bags.writer import BagWriter
 from seg_ros.cli.main import main
+from seg_ros.modelfile.file import load_model, save_model
 from seg_ros.synthetic import RenderedDrive
 
 DRIVE = RenderedDrive(4, 10, 90, 120)
@@ -129,14 +131,17 @@ def test_a_model_that_cannot_be_loaded_stops_no_other(
     bag: Path, model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The first one fails, so that the reference has to be another one."""
-    words = ['evaluate-bag', str(bag), '--models', 'lite_camvid_int8', str(model_file), 'enet_camvid']
+    model, wrong = load_model(model_file), tmp_path / 'wrong.safetensors'
+    golden = dataclasses.replace(model.golden, labels=(model.golden.labels + 1) % 11)
+    save_model(wrong, model.network, model.metadata, golden)
+    words = ['evaluate-bag', str(bag), '--models', str(wrong), str(model_file), 'enet_camvid']
     words += ['--backend', 'torch', '--device', 'cpu', '--no-annotate', '-o', str(tmp_path)]
     assert main(words) == 1
     results = json.loads((tmp_path / 'results.json').read_text())
     assert [system['name'] for system in results['systems']] == ['tiny fp32', 'enet_camvid fp32']
     assert results['systems'][1]['agreement']['reference'] == 'tiny fp32'
-    assert results['failures'][0]['system'] == 'lite_camvid_int8'
-    assert 'failed: lite_camvid_int8' in capsys.readouterr().out
+    assert results['failures'][0]['system'] == 'wrong fp32'
+    assert 'failed: wrong fp32' in capsys.readouterr().out
     assert results['command'][:2] == ['seg_ros', 'evaluate-bag']
 
 

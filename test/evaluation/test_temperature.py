@@ -14,7 +14,7 @@ from seg_ros.errors import DatasetError
 from seg_ros.evaluation.class_translation import ClassTranslation
 from seg_ros.evaluation.temperature import (
     Calibration,
-    Sample,
+    ScoredPixels,
     fit_temperature,
     measure_calibration,
     negative_log_likelihood,
@@ -25,7 +25,7 @@ from seg_ros.modelfile.file import load_model
 from seg_ros.synthetic import RenderedDrive
 
 
-def drawn(temperature: float, n_pixels: int = 40_000, n_classes: int = 7) -> Sample:
+def drawn(temperature: float, n_pixels: int = 40_000, n_classes: int = 7) -> ScoredPixels:
     """Scores, and truth that is drawn from their softmax at a temperature."""
     generator = np.random.default_rng(3)
     scores = generator.normal(size=(n_pixels, n_classes)).astype(np.float32) * 4
@@ -33,7 +33,7 @@ def drawn(temperature: float, n_pixels: int = 40_000, n_classes: int = 7) -> Sam
     probs = np.exp(scores / temperature)
     noise = generator.gumbel(size=scores.shape)
     truth = (np.log(probs) + noise).argmax(axis=1)
-    return Sample(scores, np.eye(n_classes, dtype=bool)[truth])
+    return ScoredPixels(scores, np.eye(n_classes, dtype=bool)[truth])
 
 
 @pytest.mark.parametrize('temperature', [0.5, 1.0, 2.5])
@@ -48,7 +48,9 @@ def test_likelihood_of_one_class_and_of_a_group_as_torch_computes_it() -> None:
     assert negative_log_likelihood([sample], 1.5) == pytest.approx(expected, rel=1e-5)
     pair = np.roll(sample.allowed, 1, axis=1) | sample.allowed
     grouped = log_probs.exp().masked_fill(~torch.from_numpy(pair), 0).sum(1).log().neg().mean().item()
-    assert negative_log_likelihood([Sample(sample.scores, pair)], 1.5) == pytest.approx(grouped, rel=1e-5)
+    assert negative_log_likelihood([ScoredPixels(sample.scores, pair)], 1.5) == pytest.approx(
+        grouped, rel=1e-5
+    )
 
 
 def test_thresholds_equal_a_slow_count() -> None:

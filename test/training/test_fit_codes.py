@@ -182,7 +182,7 @@ def test_rounded_weights_stay(
 ) -> None:
     pytest.importorskip('onnxruntime')
     rounded, output = tmp_path / 'int8.safetensors', tmp_path / 'coded.safetensors'
-    street = ['--dataset', 'rendered', '--images', '2', '--options', '{n_drives: 2, n_frames: 1}']
+    street = ['--dataset', 'rendered', '--images', '4', '--options', '{n_drives: 4, n_frames: 1}']
     assert main(['quantize', str(model_file), '--level', 'int8', *street, '-o', str(rounded)]) == 0
     words = ['fit-codes', 'folder', '--data', str(folder), '--model', str(rounded), '--bits', '32']
     assert main([*words, '--epochs', '1', '-o', str(output)]) == 0

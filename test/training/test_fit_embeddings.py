@@ -96,7 +96,7 @@ def test_what_cannot_be_is_refused(
 def test_rounded_weights_stay(folder: Path, tmp_path: Path, model_file: Path) -> None:
     pytest.importorskip('onnxruntime')
     rounded, output = tmp_path / 'int8.safetensors', tmp_path / 'embedded.safetensors'
-    street = ['--dataset', 'rendered', '--images', '2', '--options', '{n_drives: 2, n_frames: 1}']
+    street = ['--dataset', 'rendered', '--images', '4', '--options', '{n_drives: 4, n_frames: 1}']
     assert main(['quantize', str(model_file), '--level', 'int8', *street, '-o', str(rounded)]) == 0
     words = ['fit-embeddings', 'folder', '--data', str(folder), '--model', str(rounded), '--epochs', '1']
     assert main([*words, '-o', str(output)]) == 0
