@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from seg_ros import schema
 from seg_ros.arrays import UNLABELLED, UInt8Array
-from seg_ros.errors import DatasetError
+from seg_ros.errors import DatasetError, UnknownNameError
 from seg_ros.userfiles.reading import shown_path
 from seg_ros.userfiles.yaml import read_yaml
 
@@ -93,6 +93,20 @@ class ClassSet:
     def names(self) -> list[str]:
         """Class names in the order of their ids."""
         return [c.name for c in self.classes]
+
+    def id_of(self, name: str, kind: str = 'class') -> int:
+        """Id of a class.
+
+        Args:
+            name: Name of the class.
+            kind: Kind of the name, for the error message.
+
+        Raises:
+            UnknownNameError: There is no such class; the message lists those that there are.
+        """
+        if name not in self.names:
+            raise UnknownNameError(kind, name, self.names)
+        return self.names.index(name)
 
     def as_json(self) -> list[dict[str, Any]]:
         """Rows with keys ``id``, ``name`` and ``colour``."""

@@ -3,38 +3,23 @@
 import argparse
 from dataclasses import replace
 
-from seg_ros.cli.options import (
-    add_dataset,
-    add_json,
-    add_model_arguments,
-    add_names,
-    add_output,
-    dataset_from,
-    settings_from,
-)
+from seg_ros.cli.options import add_measuring, add_output, measuring_from
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    add_dataset(parser, classes=True, options=True)
-    add_names(parser)
-    add_json(parser)
+    add_measuring(parser)
     add_output(parser, 'FILE', 'model file to write, with the temperature (default: measure alone)')
-    add_model_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Fit, print, and write."""
-    from seg_ros.evaluation.class_translation import ClassTranslation
     from seg_ros.evaluation.figures import write_json
     from seg_ros.evaluation.temperature import measure_calibration
-    from seg_ros.inference.segmenter import Segmenter
     from seg_ros.modelfile.file import save_model
     from seg_ros.modelfile.metadata import with_figures
 
-    dataset = dataset_from(arguments)
-    segmenter = Segmenter.load(settings_from(arguments))
-    translation = ClassTranslation.between(dataset.classes, segmenter.classes, arguments.names)
+    segmenter, dataset, translation = measuring_from(arguments)
     found = measure_calibration(segmenter, dataset, translation)
     print(f'temperature {found.temperature:.3f}')
     print(

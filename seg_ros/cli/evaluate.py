@@ -3,22 +3,12 @@
 import argparse
 from pathlib import Path
 
-from seg_ros.cli.options import (
-    add_dataset,
-    add_json,
-    add_model_arguments,
-    add_names,
-    check_at_least,
-    dataset_from,
-    settings_from,
-)
+from seg_ros.cli.options import add_measuring, check_at_least, measuring_from
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    add_dataset(parser, classes=True, options=True)
-    add_names(parser)
-    add_json(parser)
+    add_measuring(parser)
     parser.add_argument(
         '--sheet', type=Path, metavar='PNG', help='picture file for the images with the lowest accuracy'
     )
@@ -29,22 +19,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='N',
         help='number of images on that picture (default: %(default)s)',
     )
-    add_model_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure, print, and write the figures."""
     from seg_ros.evaluation.accuracy import measure_accuracy
-    from seg_ros.evaluation.class_translation import ClassTranslation
     from seg_ros.evaluation.figures import write_json
-    from seg_ros.inference.segmenter import Segmenter
     from seg_ros.reports.worst_images import WorstImages
 
     check_at_least(arguments, worst=1)
-    dataset = dataset_from(arguments)
-    segmenter = Segmenter.load(settings_from(arguments))
+    segmenter, dataset, translation = measuring_from(arguments)
     worst = WorstImages(dataset, arguments.worst) if arguments.sheet else None
-    translation = ClassTranslation.between(dataset.classes, segmenter.classes, arguments.names)
     accuracy = measure_accuracy(segmenter, dataset, worst, translation)
     print(accuracy.as_text())
     if worst:

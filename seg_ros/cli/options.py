@@ -17,6 +17,8 @@ from seg_ros.userfiles.yaml import parse_yaml
 
 if TYPE_CHECKING:
     from seg_ros.datasets.dataset import Dataset
+    from seg_ros.evaluation.class_translation import ClassTranslation
+    from seg_ros.inference.segmenter import Segmenter
 
 MODEL_FILE = 'model file: a path, or the name of a shipped model'
 """Help of an argument that names a model."""
@@ -117,14 +119,32 @@ def dataset_from(arguments: argparse.Namespace) -> Dataset:
     return open_dataset(arguments.dataset, arguments.data, arguments.split, dataset_options(arguments))
 
 
-def add_names(parser: argparse.ArgumentParser) -> None:
-    """Declare ``--names``, for a model with other classes than the data set."""
+def add_measuring(parser: argparse.ArgumentParser) -> None:
+    """Declare a data set, a model that is measured on it, and ``--json``; see :func:`measuring_from`."""
+    add_dataset(parser, classes=True, options=True)
     parser.add_argument(
         '--names',
         metavar='FILE',
         help='YAML file that translates classes: class of the data set -> class of the model, or several; '
         'name of a shipped file (idd7_camvid11), or path (default: both have the same classes)',
     )
+    add_json(parser)
+    add_model_arguments(parser)
+
+
+def measuring_from(arguments: argparse.Namespace) -> tuple[Segmenter, Dataset, ClassTranslation]:
+    """Load the model and open the data set of :func:`add_measuring`, with the translation of their classes.
+
+    Raises:
+        DatasetError: The classes differ, and no file translates them; or as for :func:`dataset_from`.
+        SegRosError: As for :meth:`seg_ros.inference.segmenter.Segmenter.load`.
+    """
+    from seg_ros.evaluation.class_translation import ClassTranslation
+    from seg_ros.inference.segmenter import Segmenter
+
+    dataset = dataset_from(arguments)
+    segmenter = Segmenter.load(settings_from(arguments))
+    return segmenter, dataset, ClassTranslation.between(dataset.classes, segmenter.classes, arguments.names)
 
 
 def add_limit(parser: argparse.ArgumentParser, default: str = 'all') -> None:

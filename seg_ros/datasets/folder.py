@@ -8,7 +8,7 @@ from seg_ros.arrays import UNLABELLED, UInt8Array
 from seg_ros.classes import ClassSet
 from seg_ros.datasets.label_images import read_both, read_pair, read_translated_ids
 from seg_ros.datasets.pairs import existing_folder, images_by_stem, names_of, pairs_of_split
-from seg_ros.errors import DatasetError, look_up
+from seg_ros.errors import DatasetError
 from seg_ros.images.files import read_image
 from seg_ros.resources import find_file
 from seg_ros.userfiles.reading import is_folder
@@ -106,5 +106,5 @@ def _ids_of_values(values: dict[int, str], classes: ClassSet, void_id: int | Non
     for value, name in values.items():
         if not 0 <= value <= UNLABELLED or value == void_id:
             raise DatasetError(f'values: {value} is not a value from 0 to 255 beside void_id')
-        ids[value] = classes.names.index(look_up(dict.fromkeys(classes.names, name), name, 'class'))
+        ids[value] = classes.id_of(name)
     return ids if void_id is None else {**ids, void_id: UNLABELLED}

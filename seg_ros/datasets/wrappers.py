@@ -16,7 +16,7 @@ from seg_ros.datasets.class_groups import ClassGroups
 from seg_ros.datasets.dataset import Dataset
 from seg_ros.datasets.folder import class_file
 from seg_ros.datasets.walk import BAD_FILE, walk
-from seg_ros.errors import ParameterError, RecipeError, UnknownNameError
+from seg_ros.errors import ParameterError, RecipeError
 from seg_ros.schema import Fraction
 
 
@@ -72,7 +72,7 @@ class Relabelled:
         self._dataset = dataset
         self._table = np.full(256, UNLABELLED, np.uint8)
         for old, new in names.items():
-            self._table[_id(old, dataset.classes)] = _label(new, classes, groups)
+            self._table[dataset.classes.id_of(old)] = _label(new, classes, groups)
         # Reading labels reads the images too, so labels are read only if the fraction matters.
         self._kept = [k for k in range(len(dataset)) if labelled == 0 or self._fraction(k) >= labelled]
         if not self._kept:
@@ -174,17 +174,11 @@ class EvenSample:
 def _label(names: str | tuple[str, ...], classes: ClassSet, groups: ClassGroups | None) -> int:
     """Label of one class, or of several of which a pixel has one."""
     if isinstance(names, str):
-        return _id(names, classes)
+        return classes.id_of(names)
     if groups is None or not names:
         where = 'one or more classes' if names else 'one class'
         raise RecipeError(
             f'relabel: {list(names)} for one class; expected {where}. Only training data may have several, '
             'of which a pixel has one'
         )
-    return groups.id_of([_id(name, classes) for name in names])
-
-
-def _id(name: str, classes: ClassSet) -> int:
-    if name not in classes.names:
-        raise UnknownNameError('class', name, classes.names)
-    return classes.names.index(name)
+    return groups.id_of([classes.id_of(name) for name in names])

@@ -9,14 +9,14 @@ import numpy.typing as npt
 from seg_ros import schema
 from seg_ros.arrays import UNLABELLED, UInt8Array
 from seg_ros.classes import ClassSet
-from seg_ros.errors import DatasetError, UnknownNameError
+from seg_ros.errors import DatasetError
 from seg_ros.resources import find_file
 from seg_ros.userfiles.reading import shown_path
 from seg_ros.userfiles.yaml import read_yaml
 
 
 class ClassTranslation:
-    """Which classes of a model are right where a data set has a class.
+    """Classes of a model that are right for each class of a data set.
 
     Args:
         names: Class of the data set -> class of the model, or several of them. Classes of the data set that
@@ -32,9 +32,9 @@ class ClassTranslation:
         self.allowed: npt.NDArray[np.bool_] = np.zeros((len(data), len(model)), np.bool_)
         """(D, K): whether class k of the model is right where class d of the data set is."""
         for old, new in names.items():
-            row = self.allowed[_index(old, data)]
+            row = self.allowed[data.id_of(old)]
             for name in (new,) if isinstance(new, str) else new:
-                row[_index(name, model)] = True
+                row[model.id_of(name)] = True
         is_known = self.allowed.any(axis=1)
         self._truth = _table(np.where(is_known, np.arange(len(data)), UNLABELLED))
         self._counts_as = _table(np.where(self.allowed.any(axis=0), self.allowed.argmax(axis=0), UNLABELLED))
@@ -89,12 +89,6 @@ def _read(names: str | Path) -> dict[str, str | tuple[str, ...]]:
         dict[str, str | tuple[str, ...]], content, shown_path(path), DatasetError
     )
     return checked
-
-
-def _index(name: str, classes: ClassSet) -> int:
-    if name not in classes.names:
-        raise UnknownNameError('class', name, classes.names)
-    return classes.names.index(name)
 
 
 def _table(values: npt.NDArray[np.int64]) -> UInt8Array:

@@ -45,7 +45,7 @@ class ScoredPixels:
 
 
 class Threshold(NamedTuple):
-    """What ``confidence_threshold`` removes.
+    """Fractions of pixels that a ``confidence_threshold`` removes.
 
     Attributes:
         threshold: The threshold, 0..1.
@@ -84,7 +84,7 @@ class Calibration:
         }
 
     def thresholds(self) -> list[Threshold]:
-        """What a threshold removes: at every tenth, and where half and nine tenths of the wrong pixels go."""
+        """Fractions at every tenth, and where half and nine tenths of the wrong pixels go."""
         removed = np.vstack([[0, 0], self.counts.cumsum(axis=0)])  # below each value of confidence
         wrong, right = (removed / np.maximum(self.counts.sum(axis=0), 1)).T
         chosen = {round(0.1 * k * (N_LEVELS - 1)) for k in range(1, 10)}

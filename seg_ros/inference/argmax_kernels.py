@@ -137,6 +137,22 @@ def _largest_probability(
 
 
 @compiled
+def _drop_uncertain(
+    probability: Float32Array,
+    taint: Float32Array,
+    threshold: np.float32,
+    winner: Int32Array,
+    confidence: UInt8Array,
+) -> None:
+    """Write the confidence of a row; tainted pixels and those below the threshold lose their class."""
+    for x in range(winner.size):
+        certain = probability[x] if taint[x] == _ZERO else _ZERO
+        kept = taint[x] == _ZERO and certain >= threshold
+        winner[x] = winner[x] if kept else _NO_CLASS
+        confidence[x] = np.int32(certain * _WHITE + _HALF)
+
+
+@compiled
 def argmax_rows(
     scores: Float32Array,
     strides: tuple[int, int, int],
@@ -191,11 +207,7 @@ def argmax_rows(
         _choose(values, best, winner, taint)
         if confidence.size:
             _largest_probability(values, best, factor, probability)
-            for x in range(width):
-                certain = probability[x] if taint[x] == _ZERO else _ZERO
-                kept = taint[x] == _ZERO and certain >= threshold
-                winner[x] = winner[x] if kept else _NO_CLASS
-                confidence[y, x] = np.int32(certain * _WHITE + _HALF)
+            _drop_uncertain(probability, taint, threshold, winner, confidence[y])
         else:
             for x in range(width):
                 winner[x] = winner[x] if taint[x] == _ZERO else _NO_CLASS

@@ -12,7 +12,7 @@ import numpy as np
 from seg_ros import schema
 from seg_ros.arrays import UInt8Array
 from seg_ros.classes import ClassSet
-from seg_ros.errors import RecipeError, UnknownNameError
+from seg_ros.errors import RecipeError
 from seg_ros.schema import Fraction
 
 
@@ -39,10 +39,7 @@ class Paste:
         Raises:
             UnknownNameError: The data do not have such a class.
         """
-        unknown = [name for name in self.classes if name not in classes.names]
-        if unknown:
-            raise UnknownNameError('class to paste', unknown[0], list(classes.names))
-        return tuple(classes.names.index(name) for name in self.classes)
+        return tuple(classes.id_of(name, 'class to paste') for name in self.classes)
 
     def draw(self, ids: tuple[int, ...], rng: np.random.Generator) -> list[int]:
         """Draw the classes to paste from ``ids``; empty = paste nothing."""

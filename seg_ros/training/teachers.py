@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seg_ros.classes import ClassSet
-from seg_ros.errors import RecipeError, UnknownNameError
+from seg_ros.errors import RecipeError
 from seg_ros.networks.image_network import ImageNetwork
 from seg_ros.training.score_size import at_size
 
@@ -118,14 +118,8 @@ def class_matrix(teacher: ClassSet, student: ClassSet, names: Mapping[str, str] 
         return torch.eye(len(student))
     matrix = torch.zeros(len(student), len(teacher))
     for old, new in names.items():
-        matrix[_index(new, student), _index(old, teacher)] = 1
+        matrix[student.id_of(new), teacher.id_of(old)] = 1
     return matrix
-
-
-def _index(name: str, classes: ClassSet) -> int:
-    if name not in classes.names:
-        raise UnknownNameError('class', name, classes.names)
-    return classes.names.index(name)
 
 
 def _resized(images: Tensor, scale: float) -> Tensor:

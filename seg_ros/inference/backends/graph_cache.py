@@ -20,7 +20,7 @@ _FOLDER = 'graphs'
 _MOST_FILES = 32
 _LARGEST_BYTES = 1 << 30
 _N_DIGEST = hashlib.sha256().digest_size
-_SOURCES = ('networks', 'quantization', 'inference/backends')
+_SOURCES = ('networks', 'quantization', 'modelfile', 'inference/backends')
 """Folders of this package whose code decides about a graph."""
 
 
