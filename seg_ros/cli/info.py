@@ -46,6 +46,7 @@ def summary(model: Model) -> str:
         f'{model.golden.images.shape[1]} pixels',
         'codes': _codes(model),
         'embeddings': _embeddings(model),
+        'confidence': '' if metadata.temperature == 1 else f'of scores divided by {metadata.temperature:g}',
         'trained on': str(metadata.training.get('data', 'unknown')),
         'figures': ', '.join(
             f'{k} {v:.4g}' if isinstance(v, float) else f'{k} {v}' for k, v in figures.items()

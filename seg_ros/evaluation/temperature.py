@@ -28,6 +28,9 @@ _STEP = 4
 _RANGE = 0.1, 10.0
 """Temperatures among which one is searched."""
 
+_AT_END = 1.01
+"""Factor within which a temperature is an end of the range."""
+
 Scores = npt.NDArray[np.float32]
 
 
@@ -104,13 +107,20 @@ def measure_calibration(segmenter: Segmenter, dataset: Dataset, translation: Cla
         translation: Which classes of the model are right for those of the data set.
 
     Raises:
-        DatasetError: Fewer than two images have labelled pixels.
+        DatasetError: Fewer than two images have labelled pixels, or no temperature fits: the model gives
+            labels instead of scores, or what it says has nothing to do with the truth.
     """
     samples = list(_samples(segmenter, dataset, translation))
     if len(samples) < 2:
         raise DatasetError(f'{len(samples)} images have labelled pixels; expected two or more')
     halves = samples[::2], samples[1::2]
     temperature, *crossed = (fit_temperature(part) for part in (samples, *halves))
+    coldest, hottest = _RANGE
+    if not coldest * _AT_END < temperature < hottest / _AT_END:
+        raise DatasetError(
+            f'no temperature from {coldest:g} to {hottest:g} fits: the model gives labels instead of scores, '
+            'or it is right by chance, or always; check the classes, and take images that it has not learnt'
+        )
     before = _counts(samples, 1.0)
     after = sum(
         (_counts(half, t) for half, t in zip(halves[::-1], crossed, strict=True)), np.zeros_like(before)

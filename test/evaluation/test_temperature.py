@@ -107,6 +107,18 @@ def test_command_writes_a_file_whose_confidence_is_divided(
     assert f'temperature {figures["temperature"]:.3f}' in capsys.readouterr().out
 
 
+def test_scores_that_say_nothing_have_no_temperature(
+    model_file: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in (folder / 'labels/val').iterdir():  # truth that has nothing to do with the images
+        noise = np.random.default_rng(0).integers(0, 11, (100, 130), np.uint8)
+        cv2.imwrite(str(path), noise)
+    words = ['calibrate', 'folder', '--data', str(folder), '--classes', 'camvid11', '--backend', 'torch']
+    assert main([*words, '--model', str(model_file), '-o', str(tmp_path / 'x.safetensors')]) == 1
+    assert 'no temperature from 0.1 to 10 fits' in capsys.readouterr().err
+    assert not (tmp_path / 'x.safetensors').exists()
+
+
 def test_one_image_is_not_enough(model_file: Path, folder: Path) -> None:
     segmenter = eager(model_file)
     dataset = FolderDataset(folder, 'val', classes='camvid11')
