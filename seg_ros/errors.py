@@ -79,6 +79,10 @@ class BackendError(SegRosError, RuntimeError):
     """A backend cannot be built, or failed on an image; the message gives the reason, e.g. memory."""
 
 
+class TransportError(SegRosError, RuntimeError):
+    """The middleware can no longer deliver anything to this process."""
+
+
 class UnavailableError(SegRosError, RuntimeError):
     """This computer, or this model file, does not offer the requested feature."""
 

@@ -34,11 +34,13 @@ from seg_ros.ros.model_slot import ModelSlot, Progress, first_line
 from seg_ros.ros.parameters import LiveParameters, unknown_overrides
 from seg_ros.ros.publishers import Outputs
 from seg_ros.ros.raw_subscriptions import RawSubscriptions
+from seg_ros.ros.shared_memory import check_hearing
 from seg_ros.ros.status import Status, StatusPublisher
 from seg_ros.ros.subscription import CameraSubscription
 from seg_ros.ros.worker import RateLimit
 
 _LOOK_PERIOD_S = 0.5
+_HEARING_PERIOD_S = 2.0
 _SETTLE_S = 0.1
 """Time after which parameters are taken together that are set one after the other."""
 _THROTTLE_S = 5.0
@@ -161,6 +163,7 @@ class SegmentationNode(RawSubscriptions, BackgroundLifecycleNode):
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(self.settings.diagnostics_period_s, self._publish_diagnostics, clock=steady)
         self.create_timer(_LOOK_PERIOD_S, self._look, clock=steady)
+        self.create_timer(_HEARING_PERIOD_S, check_hearing, clock=steady)
         self._settle_timer = self.create_timer(_SETTLE_S, self._settle, clock=steady)
         self._settle_timer.cancel()
         self._patience_timer = self.create_timer(_PATIENCE_S, self._say_what_it_waits_for, clock=steady)

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from seg_ros.errors import ParameterError
+from seg_ros.errors import ParameterError, TransportError
 from seg_ros.inference.process import end_now, keep_freed_memory, limit_thread_spinning
 from seg_ros.ros.arguments import (
     Arguments,
@@ -92,6 +92,9 @@ def _spin(node: 'SegmentationNode', interrupts: Interrupts) -> int:
             executor.spin()
     except (ExternalShutdownException, KeyboardInterrupt):
         pass
+    except TransportError as err:
+        node.get_logger().fatal(str(err))
+        return _FAILED
     except Exception as err:  # noqa: BLE001 - a mistake in a callback is shown in full
         if rclpy.ok() and not interrupts.has_come:
             node.get_logger().fatal(f'stopped by an unexpected error: {_one_line(err)}')

@@ -278,3 +278,23 @@ def test_independent_dds_receives_the_labels(robot: Any, monkeypatch: pytest.Mon
         for number, mine in enumerate(ours, 1)
     ]
     assert len(np.unique(np.frombuffer(ours[0].data, np.uint8))) > 3
+
+
+@pytest.mark.skipif(not Path('/proc/self/maps').exists(), reason='this system has no /proc')
+@pytest.mark.skipif(
+    os.environ.get('RMW_IMPLEMENTATION', 'rmw_fastrtps_cpp') != 'rmw_fastrtps_cpp',
+    reason='the shared memory is that of Fast DDS',
+)
+def test_a_node_that_nothing_can_reach_any_more_ends(start: Callable[..., Process], model_file: Path) -> None:
+    """As after a pause in which a sender took the node for dead, and replaced its port."""
+    node = start(**given(model_file))
+    node.wait_for('segmenting')
+    folder = Path('/proc', str(node.process.pid))
+    threads = [path.read_text().strip() for path in (folder / 'task').glob('*/comm')]
+    readers = [name.removeprefix('dds.shm.') for name in threads if name.startswith('dds.shm.')]
+    own = max(int(number) for number in readers if number.isdecimal())
+    for path in Path('/dev/shm').glob(f'fast*_port{own}'):
+        path.unlink()
+    assert node.process.wait(10) == 1, node.log
+    assert f'shared memory port {own}' in node.log
+    assert 'Traceback' not in node.log
