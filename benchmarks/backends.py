@@ -15,8 +15,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 
+from seg_ros.arrays import UInt8Array
 from seg_ros.errors import SegRosError
 from seg_ros.evaluation.figures import write_json
 from seg_ros.inference.backends.backend import NetworkRunner
@@ -24,10 +25,9 @@ from seg_ros.inference.backends.machine import describe_machine
 from seg_ros.inference.backends.registry import BACKENDS
 from seg_ros.inference.backends.select import choose_backend
 from seg_ros.inference.process import keep_freed_memory
-from seg_ros.modelfile.file import Model, load_model
-from seg_ros.modelfile.precision import choose_quantization
-
-CPU = torch.device('cpu')
+from seg_ros.inference.served_model import ModelSource, ServedModel
+from seg_ros.inference.settings import Settings
+from seg_ros.modelfile.levels import choose_quantization
 
 
 def main() -> None:
@@ -40,19 +40,20 @@ def main() -> None:
     parser.add_argument('--json', type=Path)
     arguments = parser.parse_args()
     keep_freed_memory()
-    rows = [row for name in arguments.models for row in measure(load_model(name), arguments)]
+    rows = [row for name in arguments.models for row in measure(ModelSource(Settings(model=name)), arguments)]
     print_rows(rows)
     if arguments.json:
         write_json(arguments.json, {'machine': describe_machine('cpu'), 'rows': rows})
 
 
-def measure(model: Model, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+def measure(source: ModelSource, arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """A row for each backend that runs the model."""
+    model = source.served
     level = choose_quantization(model, arguments.level)
     rows, runners = [], {}
     for name in arguments.backends:
         try:
-            starts = [start(model, name, level, arguments.threads) for _ in range(2)]
+            starts = [start(source, name, level, arguments.threads) for _ in range(2)]
         except SegRosError as err:
             print(f'{model.path.stem}, {name}: {err}')
             continue
@@ -63,15 +64,15 @@ def measure(model: Model, arguments: argparse.Namespace) -> list[dict[str, Any]]
     return [{**row, **times[row['backend']]} for row in rows]
 
 
-def start(model: Model, name: str, level: str, n_threads: int) -> tuple[NetworkRunner, float]:
+def start(source: ModelSource, name: str, level: str, n_threads: int) -> tuple[NetworkRunner, float]:
     """Backend, and seconds until it gave its first scores."""
     began = time.perf_counter()
-    _, runner = choose_backend(model, name, level, model.metadata.input_size, CPU, n_threads)
-    runner(images_of(model))
+    _, runner = choose_backend(source, name, level, 'cpu', n_threads)
+    runner(images_of(source.served))
     return runner, time.perf_counter() - began
 
 
-def time_networks(model: Model, runners: dict[str, NetworkRunner], n_rounds: int) -> dict[str, Any]:
+def time_networks(model: ServedModel, runners: dict[str, NetworkRunner], n_rounds: int) -> dict[str, Any]:
     """Milliseconds of each backend: shortest and median wall time, median processor time."""
     images = images_of(model)
     walls: dict[str, list[float]] = {name: [] for name in runners}
@@ -94,10 +95,8 @@ def time_networks(model: Model, runners: dict[str, NetworkRunner], n_rounds: int
     }
 
 
-def images_of(model: Model) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(0)
-    height, width = model.metadata.input_size
-    return torch.randint(0, 256, (1, height, width, 3), dtype=torch.uint8, generator=generator)
+def images_of(model: ServedModel) -> UInt8Array:
+    return np.random.default_rng(0).integers(0, 256, (1, *model.input_size, 3), np.uint8)
 
 
 def print_rows(rows: list[dict[str, Any]]) -> None:

@@ -40,10 +40,8 @@ def mean_logits(
     segmenter: Segmenter, code_pooling: CodePooling, image: UInt8Array, regions: Regions
 ) -> Float64Array:
     """Mean logit of each bit for each region, (S, n_bits) float64."""
-    import torch
-
     resized = np.array(resize_image(image, *segmenter.input_size))
-    logits = segmenter.backend(torch.from_numpy(resized)[None])['codes'][0]
+    logits = segmenter.backend(resized[None])['codes'][0]
     return code_pooling.means(logits, lab_planes(resized), regions).astype(np.float64)
 
 

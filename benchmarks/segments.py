@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from std_msgs.msg import Header
 
+from seg_ros.arrays import moved_to_memory
 from seg_ros.cli.options import add_model_arguments, settings_from
 from seg_ros.images.files import read_image
 from seg_ros.images.resize import resize_image
@@ -58,8 +58,8 @@ def main() -> None:
         raise SystemExit('the model has no codes')
     image = read_image(arguments.image) if arguments.image else RenderedDrive(5, 2, 480, 640)[1][0]
     image = np.array(resize_image(image, *segmenter.input_size))
-    frames = torch.from_numpy(image)[None]
-    answers = {k: v.clone() for k, v in segmenter.backend(frames).items()}
+    frames = image[None]
+    answers = {name: moved_to_memory(maps).copy() for name, maps in segmenter.backend(frames).items()}
     logits = answers['codes'][0]
     scores = answers['scores'][0] if 'scores' in answers else None
     superpixels = SUPERPIXELS[rules.superpixels](image, region_size=rules.region_size)
@@ -94,13 +94,13 @@ def main() -> None:
         'superpixels': lambda: SUPERPIXELS[rules.superpixels](image, region_size=rules.region_size),
         'lab': lambda: lab_planes(image),
         'colour': lambda: colour_moments(planes, superpixels),
-        'bits': lambda: region_means(logits.numpy(), superpixels),
+        'bits': lambda: region_means(logits, superpixels),
         'borders': lambda: find_borders(superpixels),
         'join': merge,
         'scores': lambda: (
             None
             if scores is None
-            else region_means(scores.permute(1, 2, 0).contiguous().numpy(), segments.regions)
+            else region_means(np.ascontiguousarray(scores.transpose(1, 2, 0)), segments.regions)
         ),
         'all segments': lambda: find_segments(image, logits, scores, code_pooling, rules),
         'describe': lambda: region_shapes(segments.regions),

@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import rclpy
-import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
@@ -31,7 +30,6 @@ from std_msgs.msg import Header
 
 from seg_ros.arrays import UInt8Array
 from seg_ros.cli.options import add_model_arguments, settings_from
-from seg_ros.images.resize import resize_image
 from seg_ros.inference.segmenter import Segmenter
 from seg_ros.inference.settings import parameters_from
 from seg_ros.msg import SegmentCodeArray
@@ -121,8 +119,7 @@ def stages(node: Node) -> dict[str, str]:
 
 def bare_network(segmenter: Segmenter, frames: list[UInt8Array], rate_hz: float, n_frames: int) -> Times:
     """Times of the backend alone, in milliseconds, on the same frames at the same pace."""
-    resized = [resize_image(frame, *segmenter.input_size).copy() for frame in frames]
-    inputs = [torch.from_numpy(image)[None] for image in resized]
+    inputs = [segmenter.resize(frame)[None] for frame in frames]
     times = []
     due = time.monotonic()
     for number in range(n_frames):

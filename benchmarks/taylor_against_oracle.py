@@ -32,7 +32,8 @@ from seg_ros.datasets.squares import SquaresDataset
 from seg_ros.images.resize import resize_image
 from seg_ros.modelfile.file import load_model
 from seg_ros.networks.graph.channels import trace_channels
-from seg_ros.networks.image_network import ImageNetwork, Normalisation
+from seg_ros.networks.image_network import ImageNetwork
+from seg_ros.networks.normalisation import Normalisation
 from seg_ros.networks.segnet import SegNetSmall
 from seg_ros.synthetic import RenderedDrive
 

@@ -102,7 +102,7 @@ PY
 }
 
 install_everything() {
-  local extras=onnx,train,segments,dev
+  local extras=onnx,openvino,train,segments,dev
   [[ $ros == wheels ]] && extras=ros,$extras
   step "$torch" pip_install "$torch"
   keep_installed

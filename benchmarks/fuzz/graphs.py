@@ -9,7 +9,8 @@ from seg_ros.classes import ClassSet
 from seg_ros.modelfile.file import load_model, model_bytes
 from seg_ros.modelfile.golden import Golden
 from seg_ros.modelfile.metadata import ModelMetadata
-from seg_ros.networks.onnx_graph import ONNX, OnnxGraph
+from seg_ros.networks.graph_names import ONNX
+from seg_ros.networks.onnx_graph import OnnxGraph
 from seg_ros.resources import resource
 
 _SIDE = 32

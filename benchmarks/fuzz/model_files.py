@@ -18,8 +18,9 @@ from target import Target, require
 
 from seg_ros.classes import ClassSet
 from seg_ros.modelfile.container import Container, read_container, with_header, write_container
-from seg_ros.modelfile.content import LARGEST_WEIGHT, METADATA_KEY, PACKED
+from seg_ros.modelfile.content import LARGEST_WEIGHT, PACKED
 from seg_ros.modelfile.deep_compression import read_deep_compression, write_deep_compression
+from seg_ros.modelfile.description import METADATA_KEY
 from seg_ros.modelfile.digest import BLANK, DIGEST_KEY, seal
 from seg_ros.modelfile.file import load_model, model_bytes
 from seg_ros.modelfile.golden import Golden

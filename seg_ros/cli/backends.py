@@ -14,17 +14,20 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument(
-        '--forget', action='store_true', help='remove all of them, so that they are measured again'
+        '--forget',
+        action='store_true',
+        help='remove all of them, and all kept graphs, so that both are made again',
     )
     parser.add_argument('--json', action='store_true', help='print them as JSON')
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the stored measurements, or remove them."""
+    from seg_ros.inference.backends.graph_cache import forget_graphs
     from seg_ros.inference.backends.measured import all_measured, forget_all
 
     if arguments.forget:
-        print(f'forgot {forget_all()} measurements; backend auto measures again')
+        print(f'forgot {forget_all()} measurements and {forget_graphs()} graphs; backend auto measures again')
         return 0
     found = all_measured()
     if arguments.json:

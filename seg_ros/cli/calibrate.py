@@ -16,7 +16,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Fit, print, and write."""
     from seg_ros.evaluation.figures import write_json
     from seg_ros.evaluation.temperature import measure_calibration
-    from seg_ros.modelfile.file import save_model
+    from seg_ros.modelfile.file import load_model, save_model
     from seg_ros.modelfile.metadata import with_figures
 
     segmenter, dataset, translation = measuring_from(arguments)
@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f'{row.threshold:20.2f}  {row.wrong_removed:20.1%}  {row.right_removed:20.1%}')
     write_json(arguments.json, {**segmenter.as_json(), **found.as_json()})
     if arguments.output:
-        model, where = segmenter.model, f'{arguments.dataset} {arguments.split}'
+        model, where = load_model(segmenter.model.path), f'{arguments.dataset} {arguments.split}'
         metadata = replace(model.metadata, temperature=round(found.temperature, 4))
         metadata = with_figures(metadata, calibration_error={where: round(found.error_after, 4)})
         save_model(arguments.output, model.network, metadata, model.golden, model.codes, model.embeddings)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from seg_ros.cli.options import MODEL_FILE
 
 if TYPE_CHECKING:
+    from seg_ros.inference.served_model import ServedModel
     from seg_ros.modelfile.file import Model
 
 
@@ -20,16 +21,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print a summary, or all of the metadata as JSON."""
-    from seg_ros.modelfile.file import load_model
+    from seg_ros.inference.served_model import ModelSource
+    from seg_ros.inference.settings import Settings
+    from seg_ros.modelfile.description import open_model
 
-    model = load_model(arguments.file)
+    model: Model | ServedModel
+    if open_model(arguments.file).metadata.is_graph:
+        model = ModelSource(Settings(model=str(arguments.file))).served
+    else:
+        from seg_ros.modelfile.file import load_model
+
+        model = load_model(arguments.file)
     print(json.dumps(model.metadata.as_json(), indent=2) if arguments.json else summary(model))
     return 0
 
 
-def summary(model: Model) -> str:
+def summary(model: Model | ServedModel) -> str:
     """Summary of a model in about twelve lines."""
-    from seg_ros.modelfile.precision import possible_levels
+    from seg_ros.modelfile.levels import possible_levels
 
     metadata = model.metadata
     height, width = metadata.input_size
@@ -56,19 +65,27 @@ def summary(model: Model) -> str:
     return '\n'.join(f'{name:14} {value}' for name, value in rows.items() if value)
 
 
-def _embeddings(model: Model) -> str:
-    embeddings, head = model.metadata.embeddings, model.embeddings
-    if embeddings is None or head is None:
+def _embeddings(model: Model | ServedModel) -> str:
+    embeddings = model.metadata.embeddings
+    if embeddings is None:
         return ''
     return (
         f'{embeddings.dimensions} dimensions at a stride of {embeddings.stride} pixels, from the image, '
         f'{", ".join(embeddings.taps)}; filter {embeddings.window} x {embeddings.window}, '
         f'{embeddings.iterations} iterations, averages {embeddings.averages}, '
-        f'hardness {float(head.hardness.detach()):.3g}'
+        f'hardness {_hardness(model):.3g}'
     )
 
 
-def _codes(model: Model) -> str:
+def _hardness(model: Model | ServedModel) -> float:
+    from seg_ros.inference.served_model import ServedModel
+
+    if isinstance(model, ServedModel):
+        return model.hardness or 0.0
+    return float(model.embeddings.hardness.detach()) if model.embeddings else 0.0
+
+
+def _codes(model: Model | ServedModel) -> str:
     codes = model.metadata.codes
     if codes is None:
         return ''
@@ -79,8 +96,12 @@ def _codes(model: Model) -> str:
     )
 
 
-def _tap(model: Model, name: str) -> str:
+def _tap(model: Model | ServedModel, name: str) -> str:
     """Name of a tap; the output of a convolution is told apart, because no ReLU has seen it."""
+    from seg_ros.inference.served_model import ServedModel
+
+    if isinstance(model, ServedModel):  # a graph has no names of modules
+        return name
     from torch import nn
 
     is_convolution = isinstance(model.network.get_submodule(name), nn.Conv2d)

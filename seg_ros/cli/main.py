@@ -35,10 +35,15 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     'match': ('seg_ros.cli.match', 'find similar segments in two images or bags'),
     'visualize': ('seg_ros.cli.visualize', 'draw the units of a layer, or the embeddings'),
+    'bench': ('seg_ros.cli.bench', 'measure the speed of a model on this computer'),
     'compare': ('seg_ros.cli.compare', 'compare models: accuracy, size, speed, memory'),
     'prune': ('seg_ros.cli.prune', 'remove channels or blocks from a network'),
     'quantize': ('seg_ros.cli.quantize', 'reduce the number of bits of a network'),
     'share': ('seg_ros.cli.share', 'reduce the weights of a network to a few shared values'),
+    'export': (
+        'seg_ros.cli.export',
+        'make a model file with the ONNX graph of a model, which runs without torch',
+    ),
     'import': ('seg_ros.cli.import_model', 'make a model file of an ONNX network or of public weights'),
     'compress': ('seg_ros.cli.compress', 'run a recipe of compression steps'),
     'info': ('seg_ros.cli.info', 'print the content of a model file'),
@@ -64,6 +69,11 @@ def main(words: Sequence[str] | None = None) -> int:
         return int(arguments.run(arguments))
     except SegRosError as err:
         print(f'seg_ros: {err}', file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as err:
+        if (err.name or '').partition('.')[0] != 'torch':
+            raise
+        print("seg_ros: this needs torch, which is missing: pip install 'seg_ros[torch]'", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

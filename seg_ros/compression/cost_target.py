@@ -3,12 +3,14 @@
 from dataclasses import dataclass, replace
 from typing import Annotated
 
+import numpy as np
 import torch
 from msgspec import Meta
 from torch import Tensor, nn
 
 from seg_ros.compression.budget import Budget
 from seg_ros.errors import RecipeError, look_up
+from seg_ros.inference.backends.network_source import NetworkSource
 from seg_ros.inference.backends.registry import BACKENDS
 from seg_ros.modelfile.file import Model
 from seg_ros.modelfile.precision import network_at
@@ -58,8 +60,8 @@ class CostTarget:
         def measure(smaller: nn.Module) -> float:
             frames = FrameNetwork(network_at(smaller, model.metadata, 'fp32')).eval()
             size = model.metadata.input_size
-            backend = BACKENDS[self.backend](frames, size, torch.device('cpu'), 0)
-            images = torch.zeros(1, *size, 3, dtype=torch.uint8)
+            backend = BACKENDS[self.backend](NetworkSource.of(frames), size, 'cpu', 0)
+            images = np.zeros((1, *size, 3), np.uint8)
             return measure_latency(lambda: backend(images))
 
         measured = measure if self.kind == 'latency' else None

@@ -26,7 +26,8 @@ from seg_ros.errors import ParameterError, UnavailableError, UnknownNameError
 from seg_ros.networks.graph.blocks import remove_block
 from seg_ros.networks.graph.channels import ChannelMap, Unit
 from seg_ros.networks.graph.savings import savings
-from seg_ros.networks.image_network import ImageNetwork, Normalisation
+from seg_ros.networks.image_network import ImageNetwork
+from seg_ros.networks.normalisation import Normalisation
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from seg_ros.inference.backends.select import choose_level
 from seg_ros.inference.settings import Settings
 from seg_ros.modelfile.file import Model, load_model
 from seg_ros.modelfile.find import find_model
-from seg_ros.modelfile.precision import choose_quantization
+from seg_ros.modelfile.levels import choose_quantization
 from seg_ros.quantization.levels import QUANTIZATIONS
 
 log = logging.getLogger(__name__)

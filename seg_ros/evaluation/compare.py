@@ -27,6 +27,7 @@ from seg_ros.metrics.labels import (
     mean_boundary_iou,
     mean_iou,
 )
+from seg_ros.modelfile.file import load_model
 from seg_ros.networks.graph.cost import LEVELS, Cost, LevelCost, network_cost
 from seg_ros.quantization.levels import QUANTIZATIONS
 
@@ -303,8 +304,10 @@ def _measure(candidate: Candidate, dataset: Dataset, image_figures: _ImageFigure
         image_figures.boundary,
         image_figures.agreement,
         None
-        if segmenter.model.graph
-        else network_cost(segmenter.model.network, example, cost_level(segmenter.quantization)),
+        if segmenter.model.metadata.is_graph
+        else network_cost(
+            load_model(segmenter.model.path).network, example, cost_level(segmenter.quantization)
+        ),
         image_figures.worst,
     )
 

@@ -18,7 +18,8 @@ from seg_ros.datasets.walk import walk
 from seg_ros.evaluation.filter_methods import FilterMethod
 from seg_ros.images.resize import resize_image
 from seg_ros.inference.segmenter import Segmenter
-from seg_ros.networks.masked_average import is_finer, resize_scores
+from seg_ros.networks.filter_rules import is_finer
+from seg_ros.networks.masked_average import resize_scores
 
 DILATIONS = (1, 1, 2, 4, 8, 1)
 """Dilations of the 3x3 convolutions: 35 places wide, like a filter of 9x9 that is applied four times."""
@@ -105,8 +106,9 @@ def _coarse_scores(segmenter: Segmenter, dataset: Dataset, cell: int) -> tuple[T
     found, truths = [], []
     for _, (image, truth) in walk(dataset, 'scores'):
         resized = np.ascontiguousarray(resize_image(image, *segmenter.input_size))
-        outputs = segmenter.backend(torch.from_numpy(resized)[None])
-        scores = F.avg_pool2d(outputs['scores'], cell) if cell > 1 else outputs['scores']
+        outputs = segmenter.backend(resized[None])
+        scores = torch.as_tensor(outputs['scores'])
+        scores = F.avg_pool2d(scores, cell) if cell > 1 else scores
         height, width = outputs['embeddings'].shape[-2:]
         found.append(resize_scores(scores, (height, width))[0].clone())
         rows = (np.arange(height) * 2 + 1) * truth.shape[0] // (2 * height)

@@ -14,9 +14,12 @@ from seg_ros.images.resize import resize_image
 from seg_ros.inference.argmax import argmax_labels
 from seg_ros.inference.backends.backend import choose_device
 from seg_ros.inference.embedding_filter import EmbeddingFilter, load_filter
-from seg_ros.modelfile.file import Model, load_model
+from seg_ros.inference.served_model import ModelSource
+from seg_ros.inference.settings import Settings
+from seg_ros.modelfile.file import Model
+from seg_ros.modelfile.levels import choose_quantization
 from seg_ros.modelfile.metadata import EmbeddingMetadata
-from seg_ros.modelfile.precision import choose_quantization, frame_network
+from seg_ros.modelfile.precision import frame_network
 from seg_ros.networks.frame_network import FrameNetwork
 
 
@@ -117,7 +120,7 @@ class EmbeddedModel:
         model: Content of the model file.
         quantization: Level of quantization.
         frames: Network that returns scores and embeddings.
-        device: Device that it runs on.
+        device: Name of the device that it runs on.
         embedding_metadata: Metadata of the embeddings.
         filter: Embedding filter.
     """
@@ -125,7 +128,7 @@ class EmbeddedModel:
     model: Model
     quantization: str
     frames: FrameNetwork
-    device: torch.device
+    device: str
     embedding_metadata: EmbeddingMetadata
     filter: EmbeddingFilter
 
@@ -145,9 +148,9 @@ class EmbeddedModel:
             UnavailableError: The model has no embeddings or no classes, or the level or the device is not
                 available.
         """
-        model = load_model(name)
-        embedding_metadata = model.metadata.embeddings
-        label_filter = load_filter(model, model.metadata.input_size)
+        source = ModelSource(Settings(model=name))
+        model, embedding_metadata = source.model, source.served.metadata.embeddings
+        label_filter = load_filter(source.served)
         if embedding_metadata is None or not len(model.metadata.classes):
             raise UnavailableError(
                 f'model {model.path} has no classes, so its embeddings cannot filter labels'

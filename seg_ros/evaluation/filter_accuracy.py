@@ -3,7 +3,7 @@
 import time
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -105,8 +105,8 @@ def measure_filters(
     scores_of = {name: FilterScores(len(segmenter.classes)) for name in methods}
     for _, (image, truth) in walk(dataset, 'filters'):
         resized = np.ascontiguousarray(resize_image(image, *segmenter.input_size))
-        outputs: dict[str, Any] = segmenter.backend(torch.from_numpy(resized)[None])
-        scores, embeddings = (outputs[key][0].clone() for key in ('scores', 'embeddings'))
+        outputs = segmenter.backend(resized[None])
+        scores, embeddings = (torch.as_tensor(outputs[key][0]) for key in ('scores', 'embeddings'))
         scores = F.avg_pool2d(scores, cell) if cell > 1 else scores
         for name, method in methods.items():
             started = time.perf_counter()

@@ -35,7 +35,7 @@ def unchanged(_image: UInt8Array, scores: Tensor, _embeddings: Tensor) -> Tensor
 
 def by_embeddings(settings: EmbeddingFilter) -> FilterMethod:
     """The embedding filter at the size of the embeddings, as the node runs it."""
-    return lambda _image, scores, embeddings: settings(scores, embeddings)
+    return lambda _image, scores, embeddings: torch.as_tensor(settings(scores, embeddings))
 
 
 def at_every_pixel(settings: EmbeddingFilter) -> FilterMethod:
@@ -44,7 +44,7 @@ def at_every_pixel(settings: EmbeddingFilter) -> FilterMethod:
     def run(image: UInt8Array, scores: Tensor, embeddings: Tensor) -> Tensor:
         size = image.shape[:2]
         scores, embeddings = (F.interpolate(x[None], size, mode='bilinear')[0] for x in (scores, embeddings))
-        return settings(scores, embeddings)
+        return torch.as_tensor(settings(scores, embeddings))
 
     return run
 
@@ -54,7 +54,7 @@ def by_colour(settings: EmbeddingFilter) -> FilterMethod:
 
     def run(image: UInt8Array, scores: Tensor, embeddings: Tensor) -> Tensor:
         colours = cell_colours(image, (embeddings.shape[-2], embeddings.shape[-1]))
-        return settings(scores, torch.from_numpy(colours))
+        return torch.as_tensor(settings(scores, torch.from_numpy(colours)))
 
     return run
 

@@ -17,8 +17,9 @@ from seg_ros.evaluation.published_codes import PublishedCodes
 from seg_ros.evaluation.segment_baselines import GRIDS, Cutter, cut
 from seg_ros.inference.backends.backend import choose_device
 from seg_ros.metrics.segments import SegmentScores
-from seg_ros.modelfile import precision
 from seg_ros.modelfile.file import Model
+from seg_ros.modelfile.levels import choose_quantization
+from seg_ros.modelfile.precision import frame_network
 from seg_ros.networks.frame_network import FrameNetwork
 from seg_ros.resources import resource
 
@@ -58,8 +59,8 @@ def load_code_network(model: Model, device: str, quantization: str) -> FrameNetw
     """
     if model.codes is None:
         raise UnavailableError(f'model {model.path} has no codes; add them with seg_ros fit-codes')
-    level = precision.choose_quantization(model, quantization)
-    return precision.frame_network(model, level).to(choose_device(device))
+    level = choose_quantization(model, quantization)
+    return frame_network(model, level).to(choose_device(device))
 
 
 def read_settings(path: Path | None, dataset: str) -> Tuned:

@@ -90,7 +90,7 @@ class Sensitivity:
 def measure_sensitivity(
     model: Model,
     dataset: Dataset,
-    device: torch.device,
+    device: str,
     *,
     bits: Sequence[int] = BITS,
     fractions: Sequence[float] = FRACTIONS,
@@ -147,7 +147,7 @@ def measure_sensitivity(
 class _Bench:
     """Images and labels in memory, for measuring many networks."""
 
-    def __init__(self, model: Model, dataset: Dataset, device: torch.device) -> None:
+    def __init__(self, model: Model, dataset: Dataset, device: str) -> None:
         self._metadata, self._device = model.metadata, device
         self._pairs: list[tuple[Tensor, Tensor]] = []
         size = model.metadata.input_size

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -163,7 +164,7 @@ def _samples(segmenter: Segmenter, dataset: Dataset, translation: ClassTranslati
         known = translation.true_labels(truth)[_STEP // 2 :: _STEP, _STEP // 2 :: _STEP]
         counted = known < len(translation.allowed)
         if counted.any():
-            pixels = _at_size(scores, *truth.shape)[counted]
+            pixels = _at_size(torch.as_tensor(scores), *truth.shape)[counted]
             yield ScoredPixels(
                 pixels - pixels.max(axis=1, keepdims=True), translation.allowed[known[counted]]
             )

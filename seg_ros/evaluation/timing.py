@@ -165,6 +165,6 @@ def _serve(connection: Connection, settings: Settings) -> None:
 def _milliseconds(segmenter: Segmenter, image: UInt8Array) -> float:
     started = time.perf_counter()
     segmenter.score(image)
-    if segmenter.device.type == 'cuda':
+    if segmenter.device != 'cpu':
         torch.cuda.synchronize(segmenter.device)
     return 1e3 * (time.perf_counter() - started)

@@ -12,7 +12,7 @@ from seg_ros.arrays import UInt8Array
 from seg_ros.errors import ModelFileError
 from seg_ros.images.resize import resize_image
 from seg_ros.importing.onnx_file import OnnxFile, Outputs, TensorSpec
-from seg_ros.networks.image_network import Normalisation
+from seg_ros.networks.normalisation import Normalisation
 from seg_ros.userfiles.reading import shown_path
 
 LAYOUTS = ('nchw', 'nhwc')

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from seg_ros.errors import ParameterError, UnknownNameError
-from seg_ros.networks.image_network import Normalisation
+from seg_ros.networks.normalisation import Normalisation
 
 _CAFFE_BGR = (103.939, 116.779, 123.68)
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from seg_ros.arrays import UInt8Array
 from seg_ros.classes import ClassSet
@@ -22,14 +21,16 @@ from seg_ros.importing.normalisations import guess_normalisation, named_normalis
 from seg_ros.importing.onnx_file import OnnxFile, read_onnx, session_of
 from seg_ros.importing.wiring import wired
 from seg_ros.inference.argmax import argmax_labels
-from seg_ros.inference.segmenter import SMALLEST_INPUT, Segmenter
+from seg_ros.inference.segmenter import Segmenter
+from seg_ros.inference.served_model import SMALLEST_INPUT
 from seg_ros.inference.settings import Settings
 from seg_ros.modelfile.file import save_model
 from seg_ros.modelfile.golden import Golden
 from seg_ros.modelfile.metadata import ModelMetadata
 from seg_ros.modelfile.onnx_scan import scan_graph
-from seg_ros.networks.image_network import Normalisation
-from seg_ros.networks.onnx_graph import GRAPH_INPUT, GRAPH_OUTPUT, ONNX, OnnxGraph
+from seg_ros.networks.graph_names import GRAPH_INPUT, GRAPH_OUTPUT, ONNX
+from seg_ros.networks.normalisation import Normalisation
+from seg_ros.networks.onnx_graph import OnnxGraph
 from seg_ros.training.golden_record import GOLDEN_SIZE, N_SCENES, candidate_scenes
 from seg_ros.userfiles.reading import shown_path
 
@@ -207,7 +208,7 @@ def _golden(content: bytes, path: Path, scenes: UInt8Array, metadata: ModelMetad
     for scene in scenes:
         resized = np.ascontiguousarray(resize_image(scene, *metadata.input_size))
         scores = session.run([GRAPH_OUTPUT], {GRAPH_INPUT: resized[None]})[0]
-        found.append(argmax_labels(torch.from_numpy(scores[0]), *GOLDEN_SIZE).labels)
+        found.append(argmax_labels(scores[0], *GOLDEN_SIZE).labels)
     labels = np.stack(found)
     n_classes = [-len(np.unique(image)) for image in labels]
     chosen = np.argsort(n_classes, kind='stable')[:N_SCENES]

@@ -19,8 +19,8 @@ import numpy.typing as npt
 from seg_ros.importing.graph_input import GraphInput
 from seg_ros.importing.graph_output import GraphOutput
 from seg_ros.importing.onnx_file import OnnxFile
-from seg_ros.networks.image_network import Normalisation
-from seg_ros.networks.onnx_graph import FREE_SIDES, GRAPH_INPUT, GRAPH_OUTPUT
+from seg_ros.networks.graph_names import FREE_SIDES, GRAPH_INPUT, GRAPH_OUTPUT
+from seg_ros.networks.normalisation import Normalisation
 
 _PREFIX = 'seg_ros/'
 _LEAST_PROBABILITY = 1e-7

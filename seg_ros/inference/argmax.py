@@ -8,12 +8,11 @@ overflows must not look certain.
 import math
 from typing import NamedTuple
 
+import cv2
 import numpy as np
-import torch
-from torch import Tensor
 
 from seg_ros._numba import import_kernels, n_cores, run_in_parts
-from seg_ros.arrays import UNLABELLED, UInt8Array
+from seg_ros.arrays import UNLABELLED, Float32Array, Maps, UInt8Array, in_memory
 from seg_ros.errors import ImageError, ParameterError
 from seg_ros.images.interpolation import neighbours_1d
 
@@ -22,7 +21,7 @@ _VALUES_PER_THREAD = 200_000
 
 KERNELS = (
     'seg_ros.inference.argmax_kernels',
-    'labels are computed by torch, which takes many times longer on a CPU',
+    'labels are computed by NumPy, which takes several times longer',
 )
 
 
@@ -39,7 +38,7 @@ class Labelled(NamedTuple):
 
 
 def argmax_labels(
-    scores: Tensor,
+    scores: Maps,
     height: int,
     width: int,
     *,
@@ -51,7 +50,7 @@ def argmax_labels(
     """Labels of one image at the image's size, with confidence on demand.
 
     Args:
-        scores: (K, h, w) floating point, K in 1..255, in any memory format, on any device.
+        scores: (K, h, w) floating point, K in 1..255, in any order in memory, on any device.
         height: Height of the result in pixels, 1 or more.
         width: Width of the result in pixels, 1 or more.
         with_confidence: Whether to compute the confidence too.
@@ -67,10 +66,12 @@ def argmax_labels(
         ImageError: Scores or size have an impossible shape.
         ParameterError: ``confidence_threshold``, ``temperature`` or ``n_threads`` is out of range.
     """
-    _check(scores, height, width, confidence_threshold, temperature, n_threads)
-    kernels = import_kernels(*KERNELS) if scores.device.type == 'cpu' else None
-    if kernels is None:
-        return argmax_labels_reference(
+    check_request(scores, height, width, confidence_threshold, temperature, n_threads)
+    array = in_memory(scores)
+    if array is None:
+        from seg_ros.inference.torch_argmax import argmax_labels_in_torch  # scores on a GPU
+
+        return argmax_labels_in_torch(
             scores,
             height,
             width,
@@ -78,56 +79,39 @@ def argmax_labels(
             confidence_threshold=confidence_threshold,
             temperature=temperature,
         )
-    scores = dense(scores.detach().float())
-    flat = scores.as_strided((scores.numel(),), (1,)).numpy()
-    n_classes, h, w = scores.shape
+    needed = with_confidence or confidence_threshold > 0
+    kernels = import_kernels(*KERNELS)
+    if kernels is None:
+        labels, confidence = _without_kernels(
+            array, (height, width), confidence_threshold, temperature, needed
+        )
+        return Labelled(labels, confidence if with_confidence else None)
+    flat, strides = flattened(array)
+    n_classes, h, w = array.shape
     rows, columns = neighbours_1d(h, height), neighbours_1d(w, width)
     labels = np.empty((height, width), np.uint8)
-    needed = with_confidence or confidence_threshold > 0
     confidence = np.empty((height, width) if needed else (0, 0), np.uint8)
     certainty = np.float32(confidence_threshold), np.float32(1 / temperature)
 
     def run(start: int, stop: int) -> None:
-        strides, shape = scores.stride(), (n_classes, h, w)
-        kernels.argmax_rows(flat, strides, shape, rows, columns, certainty, start, stop, labels, confidence)
+        shape = n_classes, h, w
+        if needed:
+            kernels.argmax_rows(
+                flat, strides, shape, rows, columns, certainty, start, stop, labels, confidence
+            )
+        else:
+            kernels.label_rows(flat, strides, shape, rows, columns, start, stop, labels)
 
     n_parts = min(n_threads or n_cores(), 1 + labels.size * n_classes // _VALUES_PER_THREAD)
     run_in_parts(run, height, n_parts)
     return Labelled(labels, confidence if with_confidence else None)
 
 
-def argmax_labels_reference(
-    scores: Tensor,
-    height: int,
-    width: int,
-    *,
-    with_confidence: bool = False,
-    confidence_threshold: float = 0.0,
-    temperature: float = 1.0,
-) -> Labelled:
-    """The same as ``argmax_labels`` in torch's own operations: for scores on a GPU, and as the reference."""
-    _check(scores, height, width, confidence_threshold, temperature)
-    scores = scores.detach().float()
-    if scores.shape[1:] != (height, width):
-        scores = torch.nn.functional.interpolate(scores[None], (height, width), mode='bilinear')[0]
-    best, classes = scores.max(0)
-    unlabelled = ~scores.isfinite().all(0)
-    confidence = None
-    if with_confidence or confidence_threshold > 0:
-        probability = torch.exp(best / temperature - (scores / temperature).logsumexp(0)).masked_fill(
-            unlabelled, 0
-        )
-        unlabelled |= probability < confidence_threshold
-        if with_confidence:
-            confidence = (255 * probability).round().to(torch.uint8).cpu().numpy()
-    labels = classes.to(torch.uint8).masked_fill(unlabelled, UNLABELLED)
-    return Labelled(labels.cpu().numpy(), confidence)
-
-
-def _check(
-    scores: Tensor, height: int, width: int, threshold: float, temperature: float, n_threads: int = 0
+def check_request(
+    scores: Maps, height: int, width: int, threshold: float, temperature: float, n_threads: int = 0
 ) -> None:
-    if scores.ndim != 3 or not 1 <= scores.shape[0] <= UNLABELLED or not scores.numel():
+    """Check the arguments of :func:`argmax_labels`, which names the errors."""
+    if scores.ndim != 3 or not 1 <= scores.shape[0] <= UNLABELLED or 0 in scores.shape:
         raise ImageError(
             f'scores have shape {tuple(scores.shape)}; expected (K, h, w) with 1 to {UNLABELLED} classes, '
             'one image at a time'
@@ -142,11 +126,46 @@ def _check(
         raise ParameterError(f'n_threads is {n_threads}; expected 1 or more, or 0 for one per core')
 
 
-def dense(scores: Tensor) -> Tensor:
-    """Contiguous scores in (K, h, w) or (h, w, K) order, copied only if needed."""
-    return scores if is_by_pixel(scores) else scores.contiguous()
+def flattened(scores: Float32Array) -> tuple[Float32Array, tuple[int, int, int]]:
+    """Scores (K, h, w) in the order that they have in memory, and the steps from one to the next.
+
+    Returns:
+        (K * h * w,) float32, without gaps, copied only if needed; steps along classes, rows and columns.
+    """
+    array = scores.transpose(1, 2, 0) if is_by_pixel(scores) else np.ascontiguousarray(scores)
+    _, h, w = scores.shape
+    n_classes = len(scores)
+    return array.reshape(-1), (1, w * n_classes, n_classes) if is_by_pixel(scores) else (h * w, w, 1)
 
 
-def is_by_pixel(scores: Tensor) -> bool:
-    """Whether the scores (K, h, w) of each pixel are contiguous in memory."""
-    return scores.permute(1, 2, 0).is_contiguous()
+def is_by_pixel(scores: Float32Array) -> bool:
+    """Whether the scores (K, h, w) of each pixel lie side by side, pixel by pixel without gaps."""
+    return scores.transpose(1, 2, 0).flags.c_contiguous
+
+
+@np.errstate(invalid='ignore', over='ignore')
+def _without_kernels(
+    scores: Float32Array, size: tuple[int, int], threshold: float, temperature: float, needed: bool
+) -> tuple[UInt8Array, UInt8Array | None]:
+    """Labels, and confidence if needed, plane by plane."""
+    planes = [
+        plane if plane.shape == size else cv2.resize(np.ascontiguousarray(plane), size[::-1])
+        for plane in scores
+    ]
+    best, labels = planes[0].copy(), np.zeros(size, np.uint8)
+    taint = best - best
+    for k, plane in enumerate(planes[1:], 1):
+        is_above = plane > best
+        labels[is_above] = k
+        np.maximum(best, plane, out=best)
+        taint += plane - plane
+    is_unlabelled = taint != 0  # infinite or NaN
+    if not needed:
+        labels[is_unlabelled] = UNLABELLED
+        return labels, None
+    total = np.zeros(size, np.float32)
+    for plane in planes:
+        total += np.exp((plane - best) / np.float32(temperature))
+    probability = np.where(is_unlabelled, np.float32(0), 1 / total)
+    labels[is_unlabelled | (probability < np.float32(threshold))] = UNLABELLED
+    return labels, np.rint(255 * probability).astype(np.uint8)

@@ -18,6 +18,8 @@ _FLOOR, _STEP = np.float32(-20), np.float32(1 / 32)
 _WHITE = np.float32(255)
 _NO_CLASS = np.int32(UNLABELLED)
 _NEXT = np.uint32(1)
+_DISAGREED = np.uint8(UNLABELLED - 1)
+"""Marks pixels between different classes; class 254, if there are so many, is found by interpolation."""
 
 
 @compiled
@@ -150,6 +152,124 @@ def _drop_uncertain(
         kept = taint[x] == _ZERO and certain >= threshold
         winner[x] = winner[x] if kept else _NO_CLASS
         confidence[x] = np.int32(certain * _WHITE + _HALF)
+
+
+@compiled
+def _winners_of_row(
+    scores: Float32Array,
+    strides: tuple[int, int, int],
+    y: int,
+    values: Float32Array,
+    best: Float32Array,
+    taint: Float32Array,
+    winners: UInt8Array,
+) -> None:
+    """Class of the largest score of each pixel of row ``y``, 255 where a score is not finite.
+
+    ``values`` (K, w), ``best`` (w,) and ``taint`` (w,) are scratch.
+    """
+    first, n_classes = y * strides[1], values.shape[0]
+    is_by_class = strides[2] == 1
+    for k in range(n_classes):
+        begin, this = first + k * strides[0], np.uint8(k)
+        if is_by_class:
+            row = scores[begin : begin + winners.size]
+        else:
+            row = values[k]
+            read_row(scores, begin, strides[2], row)
+        if k == 0:
+            best[:] = row
+            winners[:] = this
+            for x in range(best.size):
+                taint[x] = row[x] - row[x]
+        else:
+            for x in range(best.size):
+                value, so_far = row[x], best[x]
+                above = value > so_far
+                best[x] = value if above else so_far
+                winners[x] = this if above else winners[x]
+                taint[x] += value - value
+    for x in range(best.size):
+        winners[x] = winners[x] if taint[x] == _ZERO else np.uint8(_NO_CLASS)
+
+
+@compiled
+def _interpolated_winner(
+    scores: Float32Array,
+    strides: tuple[int, int, int],
+    n_classes: int,
+    place: int,
+    to_right: int,
+    to_below: int,
+    weights: tuple[np.float32, np.float32],
+) -> np.uint8:
+    """Class of the largest score between four pixels, the first of which is at ``place``."""
+    right, below = weights
+    largest, spoilt, winner = _ZERO, _ZERO, 0
+    for k in range(n_classes):
+        here = place + k * strides[0]
+        upper = scores[here] + right * (scores[here + to_right] - scores[here])
+        under = here + to_below
+        lower = scores[under] + right * (scores[under + to_right] - scores[under])
+        value = upper + below * (lower - upper)
+        above = k == 0 or value > largest
+        largest = value if above else largest
+        winner = k if above else winner
+        spoilt += value - value
+    return np.uint8(winner) if spoilt == _ZERO else np.uint8(_NO_CLASS)
+
+
+@compiled
+def label_rows(
+    scores: Float32Array,
+    strides: tuple[int, int, int],
+    shape: tuple[int, int, int],
+    rows: tuple[UInt32Array, Float32Array],
+    columns: tuple[UInt32Array, Float32Array],
+    start: int,
+    stop: int,
+    labels: UInt8Array,
+) -> None:
+    """Label rows ``start`` to ``stop`` of an image without confidence; arguments as for ``argmax_rows``.
+
+    A class that has the largest score at four pixels has it between them too: interpolation is a mean with
+    weights of 0 or more. So only pixels between different classes are interpolated.
+    """
+    n_classes, h, w = shape
+    above, weight_below = rows
+    left, weight_right = columns
+    best = np.empty(w, np.float32)
+    taint, values = np.empty_like(best), np.empty((n_classes, w), np.float32)
+    if labels.shape == shape[1:]:
+        for y in range(start, stop):
+            _winners_of_row(scores, strides, y, values, best, taint, labels[y])
+        return
+    upper, lower, agreed = np.empty(w, np.uint8), np.empty(w, np.uint8), np.empty(w, np.uint8)
+    in_upper, in_lower = np.int64(-1), np.int64(-1)
+    for y in range(start, stop):
+        first: Any = np.int64(above[y])
+        second: Any = min(first + 1, h - 1)
+        if first != in_upper or second != in_lower:
+            if first == in_lower:
+                upper, lower = lower, upper
+            elif first != in_upper:
+                _winners_of_row(scores, strides, first, values, best, taint, upper)
+            _winners_of_row(scores, strides, second, values, best, taint, lower)
+            in_upper, in_lower = first, second
+            for x in range(w - 1):
+                same = upper[x] == lower[x] and upper[x] == upper[x + 1] and upper[x] == lower[x + 1]
+                agreed[x] = upper[x] if same else _DISAGREED
+            agreed[w - 1] = upper[w - 1] if upper[w - 1] == lower[w - 1] else _DISAGREED
+        row = labels[y]
+        for x in range(row.size):
+            row[x] = agreed[left[x]]
+        to_below = (second - first) * strides[1]
+        for x in range(row.size):
+            if row[x] == _DISAGREED:
+                place = first * strides[1] + left[x] * strides[2]
+                to_right = strides[2] if left[x] + _NEXT < w else 0
+                weights = weight_right[x], weight_below[y]
+                row[x] = _interpolated_winner(scores, strides, n_classes, place, to_right, to_below, weights)
 
 
 @compiled

@@ -1,31 +1,26 @@
-"""The filter driven by learned embeddings, at run time: Numba on a CPU, torch elsewhere."""
+"""The filter driven by learned embeddings, at run time: Numba or NumPy on a CPU, torch elsewhere."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from types import ModuleType
-from typing import Any, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
+import cv2
 import numpy as np
-import torch
-from torch import Tensor
 
 from seg_ros._numba import import_kernels, n_cores, run_in_parts
-from seg_ros.arrays import Float32Array
+from seg_ros.arrays import Float32Array, Maps, in_memory
 from seg_ros.errors import ParameterError, UnavailableError
 from seg_ros.images.interpolation import neighbours_1d
-from seg_ros.inference.argmax import dense, is_by_pixel
+from seg_ros.inference.argmax import flattened, is_by_pixel
 from seg_ros.inference.settings import Settings
-from seg_ros.modelfile.file import Model, load_model
+from seg_ros.modelfile.description import open_model
 from seg_ros.modelfile.find import shipped_models
-from seg_ros.networks.masked_average import (
-    LEAST_PROBABILITY,
-    Averaged,
-    check_window,
-    filter_scores,
-    is_finer,
-    resize_scores,
-)
+from seg_ros.networks.filter_rules import LEAST_PROBABILITY, Averaged, check_window, is_finer, window_pairs
+
+if TYPE_CHECKING:
+    from seg_ros.inference.served_model import ServedModel
 
 _PAIRS_PER_THREAD = 50_000
 """Number of pairs of pixels below which another thread costs more than it saves."""
@@ -35,7 +30,7 @@ _VALUES_PER_THREAD = 200_000
 
 _KERNELS = (
     'seg_ros.inference.filter_kernels',
-    'the embedding filter runs in torch, which takes many times longer',
+    'the embedding filter runs in NumPy, which takes many times longer',
 )
 
 
@@ -68,15 +63,16 @@ class EmbeddingFilter:
             if not is_right:
                 raise ParameterError(f'embedding filter: {name} is {value}; expected {expected}')
 
+    @np.errstate(invalid='ignore')
     def __call__(
         self,
-        scores: Tensor,
-        embeddings: Tensor,
+        scores: Maps,
+        embeddings: Maps,
         n_threads: int = 0,
         *,
         iterations: int | None = None,
         hardness: float | None = None,
-    ) -> Tensor:
+    ) -> Maps:
         """Filtered scores of one image.
 
         Args:
@@ -87,53 +83,61 @@ class EmbeddingFilter:
             hardness: Hardness for this image; None = the filter's own.
 
         Returns:
-            (K, max(H, h), max(W, w)) float32.
+            (K, max(H, h), max(W, w)) float32: an array, or a tensor if the scores are on a GPU.
 
         Raises:
             ParameterError: The window is larger than the embeddings, or the sizes do not fit.
         """
-        check_window(self.window, tuple(embeddings.shape[-2:]))
+        size = (int(embeddings.shape[-2]), int(embeddings.shape[-1]))
+        check_window(self.window, size)
         n_iterations = self.iterations if iterations is None else iterations
         hardness = self.hardness if hardness is None else hardness
-        kernels = import_kernels(*_KERNELS) if scores.device.type == 'cpu' else None
-        if kernels is None:
-            decay = torch.tensor(hardness, device=scores.device)
-            return filter_scores(
-                scores[None], embeddings[None], decay, self.window, n_iterations, self.averages
-            )[0]
-        size = tuple(embeddings.shape[-2:])
-        n_threads = n_threads or n_cores()
-        scores = dense(scores.detach().float())
-        finer = is_finer(tuple(scores.shape[-2:]), size)
+        values, places = in_memory(scores), in_memory(embeddings)
+        if values is None or places is None:
+            return self._in_torch(scores, embeddings, n_iterations, hardness)
+        finer = is_finer(values.shape[-2:], size)
+        if n_iterations == 0 and finer:
+            return values
+        values = values if finer else _enlarged(values, size)
         if n_iterations == 0:
-            return scores if finer else resize_scores(scores[None], size)[0]
-        if not finer:
-            scores = resize_scores(scores[None], size)[0]
-        before = _means(kernels, scores, size, n_threads)
+            return values
+        kernels, n_threads = import_kernels(*_KERNELS), n_threads or n_cores()
+        before = _means(kernels, values, size, n_threads)
         has_probabilities = self.averages == 'probabilities'
         before = _probabilities(before) if has_probabilities else before
-        after = _average(kernels, before, embeddings, n_threads, self.window, n_iterations, hardness)
+        after = _average(kernels, before, places, n_threads, self.window, n_iterations, hardness)
         if has_probabilities:
             change = np.log(np.divide(after, before, out=after) if finer else after, out=after)
         else:
             change = np.subtract(after, before, out=after) if finer else after
-        return _add(kernels, scores, change, n_threads) if finer else torch.from_numpy(change)
+        return _add(kernels, values, change, n_threads) if finer else change
+
+    def _in_torch(self, scores: Maps, embeddings: Maps, n_iterations: int, hardness: float) -> Maps:
+        """The same for tensors on a GPU."""
+        import torch
+
+        from seg_ros.networks.masked_average import filter_scores
+
+        assert isinstance(scores, torch.Tensor)
+        assert isinstance(embeddings, torch.Tensor)
+        decay = torch.tensor(hardness, device=scores.device)
+        both, window = (scores[None], embeddings[None]), self.window
+        return filter_scores(*both, decay, window, n_iterations, self.averages)[0]
 
 
-def load_filter(model: Model, size: tuple[int, int], settings: Settings | None = None) -> EmbeddingFilter:
+def load_filter(model: 'ServedModel', settings: Settings | None = None) -> EmbeddingFilter:
     """The embedding filter of a model file, unless the settings say otherwise.
 
     Args:
         model: Model with embeddings.
-        size: (height, width) of the network's input in pixels.
         settings: Values of the parameters ``embedding_filter.*``; None = those in the model file.
 
     Raises:
         ParameterError: The size is not a multiple of the embeddings' stride, or the window does not fit.
         UnavailableError: The model has no embeddings; the message lists the shipped models with embeddings.
     """
-    own, settings = model.metadata.embeddings, settings or Settings()
-    if own is None or model.embeddings is None:
+    own, settings, size = model.metadata.embeddings, settings or Settings(), model.input_size
+    if own is None or model.hardness is None:
         raise UnavailableError(
             f'model {model.path} has no embeddings, which the filter needs; shipped models that have: '
             f"{', '.join(_shipped_with_embeddings()) or 'none'}; 'embeddings' in a training recipe adds them"
@@ -147,7 +151,7 @@ def load_filter(model: Model, size: tuple[int, int], settings: Settings | None =
     chosen = EmbeddingFilter(
         window=settings.embedding_filter_window or own.window,
         iterations=settings.embedding_filter_iterations or own.iterations,
-        hardness=settings.embedding_filter_hardness or float(model.embeddings.hardness.detach()),
+        hardness=settings.embedding_filter_hardness or model.hardness,
         averages=own.averages if averages == 'auto' else cast('Averaged', averages),
     )
     check_window(chosen.window, (size[0] // own.stride, size[1] // own.stride))
@@ -155,13 +159,13 @@ def load_filter(model: Model, size: tuple[int, int], settings: Settings | None =
 
 
 def _shipped_with_embeddings() -> list[str]:
-    return [path.stem for path in shipped_models() if load_model(path).embeddings is not None]
+    return [path.stem for path in shipped_models() if open_model(path).metadata.embeddings is not None]
 
 
 def _average(
-    kernels: ModuleType,
+    kernels: ModuleType | None,
     values: Float32Array,
-    embeddings: Tensor,
+    embeddings: Float32Array,
     n_threads: int,
     window: int,
     n_iterations: int,
@@ -169,14 +173,32 @@ def _average(
 ) -> Float32Array:
     """(K, h, w) values after all iterations of the masked average."""
     radius = window // 2
+    if kernels is None:
+        for _ in range(n_iterations):
+            values = _averaged_once(values, embeddings, radius, np.float32(hardness))
+        return values
     n_pairs = n_iterations * window**2 * values[0].size
-    places = _with_margins(embeddings.detach().float().numpy(), radius, np.inf)
+    places = _with_margins(embeddings, radius, np.inf)
     source = np.ascontiguousarray(_with_margins(values, radius, 0).swapaxes(0, 1))
     averaged = np.empty(values.shape, np.float32)
     arguments = (source, places, np.float32(hardness), radius, n_iterations)
     run = partial(_call, kernels.average_rows, arguments, averaged)
     run_in_parts(run, values.shape[1], min(n_threads, 1 + n_pairs // _PAIRS_PER_THREAD))
     return averaged
+
+
+def _averaged_once(
+    values: Float32Array, embeddings: Float32Array, radius: int, hardness: np.float32
+) -> Float32Array:
+    """(K, h, w) weighted means over the window, pair by pair of places."""
+    sums, total = values.copy(), np.ones(values.shape[1:], np.float32)
+    for here, there in window_pairs(values.shape, radius):
+        weights = np.exp(-hardness * np.abs(embeddings[here] - embeddings[there]).sum(0))
+        sums[here] += weights * values[there]
+        sums[there] += weights * values[here]
+        total[here[1:]] += weights
+        total[there[1:]] += weights
+    return np.divide(sums, total, out=sums)
 
 
 def _probabilities(scores: Float32Array) -> Float32Array:
@@ -195,41 +217,54 @@ def _with_margins(maps: Float32Array, radius: int, value: float) -> Float32Array
     return wide
 
 
-def _means(kernels: ModuleType, scores: Tensor, size: tuple[int, ...], n_threads: int) -> Float32Array:
+def _enlarged(maps: Float32Array, size: tuple[int, int]) -> Float32Array:
+    """(K, h, w) maps at a larger or equal size (H, W), interpolated bilinearly."""
+    if maps.shape[1:] == size:
+        return maps
+    return np.stack([cv2.resize(np.ascontiguousarray(plane), size[::-1]) for plane in maps])
+
+
+def _means(
+    kernels: ModuleType | None, scores: Float32Array, size: tuple[int, int], n_threads: int
+) -> Float32Array:
     """(K, h, w) means over cells of (K, H, W) scores."""
-    means = np.empty((scores.shape[0], *size), np.float32)
+    n_classes, height, width = scores.shape
+    if kernels is None:
+        cells = scores.reshape(n_classes, size[0], height // size[0], size[1], width // size[1])
+        return np.ascontiguousarray(cells.mean((2, 4)))
+    means = np.empty((n_classes, *size), np.float32)
     if is_by_pixel(scores):
         run = partial(_call, kernels.mean_pixels, (_by_pixel(scores),), means)
     else:
-        run = partial(_call, kernels.mean_rows, (*_in_memory(scores), tuple(scores.shape)), means)
-    run_in_parts(run, size[0], min(n_threads, 1 + scores.numel() // _VALUES_PER_THREAD))
+        run = partial(_call, kernels.mean_rows, (*flattened(scores), scores.shape), means)
+    run_in_parts(run, size[0], min(n_threads, 1 + scores.size // _VALUES_PER_THREAD))
     return means
 
 
-def _add(kernels: ModuleType, scores: Tensor, change: Float32Array, n_threads: int) -> Tensor:
+def _add(
+    kernels: ModuleType | None, scores: Float32Array, change: Float32Array, n_threads: int
+) -> Float32Array:
     """(K, H, W) scores plus a (K, h, w) change, interpolated; in the scores' order in memory."""
-    _, h, w = change.shape
-    rows, columns = neighbours_1d(h, scores.shape[1]), neighbours_1d(w, scores.shape[2])
-    changed = torch.empty_like(scores)
+    n_classes, height, width = scores.shape
+    if kernels is None:
+        return scores + _enlarged(change, (height, width))
+    rows, columns = neighbours_1d(change.shape[1], height), neighbours_1d(change.shape[2], width)
+    n_threads = min(n_threads, 1 + scores.size // _VALUES_PER_THREAD)
     if is_by_pixel(scores):
         change = np.ascontiguousarray(change.transpose(1, 2, 0))
-        arguments = (_by_pixel(scores), change, rows, columns)
-        run = partial(_call, kernels.add_pixels, arguments, _by_pixel(changed))
-    else:
-        run = partial(_call, kernels.add_rows, (*_in_memory(scores), change, rows, columns), changed.numpy())
-    run_in_parts(run, scores.shape[1], min(n_threads, 1 + scores.numel() // _VALUES_PER_THREAD))
+        pixels = np.empty((height, width * n_classes), np.float32)
+        run = partial(_call, kernels.add_pixels, (_by_pixel(scores), change, rows, columns), pixels)
+        run_in_parts(run, height, n_threads)
+        return pixels.reshape(height, width, n_classes).transpose(2, 0, 1)
+    changed = np.empty(scores.shape, np.float32)
+    run = partial(_call, kernels.add_rows, (*flattened(scores), change, rows, columns), changed)
+    run_in_parts(run, height, n_threads)
     return changed
 
 
-def _by_pixel(scores: Tensor) -> Float32Array:
+def _by_pixel(scores: Float32Array) -> Float32Array:
     """(K, H, W) scores that lie so, as (H, W * K)."""
-    pixels: Float32Array = scores.permute(1, 2, 0).flatten(1).numpy()
-    return pixels
-
-
-def _in_memory(scores: Tensor) -> tuple[Float32Array, tuple[int, ...]]:
-    """Contiguous scores as they lie in memory, and their strides."""
-    return scores.as_strided((scores.numel(),), (1,)).numpy(), scores.stride()
+    return scores.transpose(1, 2, 0).reshape(scores.shape[1], -1)
 
 
 def _call(

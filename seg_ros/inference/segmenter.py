@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
 from seg_ros._caches import provide_folders
-from seg_ros.arrays import UNLABELLED, UInt8Array
+from seg_ros.arrays import UNLABELLED, Maps, UInt8Array
 from seg_ros.classes import ClassSet
-from seg_ros.errors import ParameterError, UnavailableError
+from seg_ros.errors import UnavailableError
 from seg_ros.images.resize import resize_image
 from seg_ros.inference.argmax import argmax_labels
 from seg_ros.inference.backends.backend import NetworkRunner, bounded_threads, choose_device
@@ -19,28 +18,25 @@ from seg_ros.inference.backends.select import choose_backend, choose_level
 from seg_ros.inference.embedding_filter import EmbeddingFilter, load_filter
 from seg_ros.inference.options import FrameOptions
 from seg_ros.inference.prediction import Prediction, StageTimes, Stopwatch
-from seg_ros.inference.process import keep_freed_memory
+from seg_ros.inference.process import keep_freed_memory, return_freed_memory
 from seg_ros.inference.self_check import check_golden
+from seg_ros.inference.served_model import ModelSource, ServedModel
 from seg_ros.inference.settings import Settings
-from seg_ros.inference.warm_up import warm_up
-from seg_ros.modelfile.file import Model, load_model
+from seg_ros.inference.warm_up import AheadOfTime, warm_up, warm_up_segments
 from seg_ros.segments.code_pooling import CodePooling
 from seg_ros.segments.rules import SegmentRules
 from seg_ros.segments.segments import Segments, find_segments
-
-SMALLEST_INPUT = 32
-"""Smallest height and width of the network's input, in pixels."""
 
 
 class Scored(NamedTuple):
     """Everything that decides about an image's labels, at the network's size.
 
     Attributes:
-        scores: (K, h, w) float32 on the device; None for a model without classes.
+        scores: (K, h, w) float32, an array, or a tensor on a GPU; None for a model without classes.
         segments: Segments; None unless they were needed.
     """
 
-    scores: torch.Tensor | None
+    scores: Maps | None
     segments: Segments | None
 
 
@@ -55,27 +51,21 @@ class Segmenter:
         backend: Runs the network.
         backend_name: Name of the backend in seg_ros.inference.backends.registry.BACKENDS.
         quantization: Level that the network computes at.
-        device: Device that the network runs on.
-        input_size: (height, width) of the network's input in pixels.
+        device: Device that the network runs on, 'cpu' or 'cuda:N'.
         n_threads: Number of CPU threads; 0 = one per core.
         options: Options of a frame for which a call gives none.
         embedding_filter: Embedding filter; None if it was not switched on.
-        code_pooling: Pools codes over segments; None for a model without codes.
-        codebook: Digest under which codes are comparable; '' for a model without codes.
         agreement: Smallest fraction of the golden record that was reproduced at load, 0..1.
     """
 
-    model: Model
+    model: ServedModel
     backend: NetworkRunner
     backend_name: str
     quantization: str
-    device: torch.device
-    input_size: tuple[int, int]
+    device: str
     n_threads: int = 0
     options: FrameOptions = field(default_factory=FrameOptions)
     embedding_filter: EmbeddingFilter | None = None
-    code_pooling: CodePooling | None = None
-    codebook: str = ''
     agreement: float = 0.0
 
     @classmethod
@@ -103,40 +93,60 @@ class Segmenter:
         keep_freed_memory()
         provide_folders()
         report('model file')
-        model = load_model(settings.model)
+        loaded = ModelSource(settings)
+        model = loaded.served
         device = choose_device(settings.device)
         level = choose_level(model, settings.quantization, settings.backend, device)
-        size = _input_size(model, settings)
-        code_pooling = None if model.codes is None else CodePooling.of(model.codes)
-        if settings.segments_refinement > 0 and code_pooling is None:
+        if settings.segments_refinement > 0 and model.code_pooling is None:
             raise UnavailableError(f'segments.refinement is set, but {_no_codes(model)}')
-        chosen = load_filter(model, size, settings) if settings.embedding_filter_enabled else None
-        warm_up(code_pooling=code_pooling, with_filter=chosen is not None, report=report)
-        name, backend = choose_backend(
-            model,
-            settings.backend,
-            level,
-            size,
-            device,
-            settings.n_threads,
-            with_embeddings=chosen is not None,
-            report=report,
-        )
+        chosen = load_filter(model, settings) if settings.embedding_filter_enabled else None
+        ahead = AheadOfTime() if model.code_pooling else None
+        try:
+            warm_up(with_filter=chosen is not None, report=report)
+            name, backend = choose_backend(
+                loaded,
+                settings.backend,
+                level,
+                device,
+                settings.n_threads,
+                with_embeddings=chosen is not None,
+                report=report,
+            )
+            if ahead and model.code_pooling:
+                ahead.wait(report)
+                warm_up_segments(model.code_pooling, report)
+        finally:
+            if ahead:
+                ahead.stop()
         unchecked = cls(
             model=model,
             backend=backend,
             backend_name=name,
             quantization=level,
             device=device,
-            input_size=size,
             n_threads=bounded_threads(settings.n_threads),
             options=FrameOptions.from_settings(settings),
             embedding_filter=chosen,
-            code_pooling=code_pooling,
-            codebook=model.codebook(size),
         )
         report('self-check')
-        return replace(unchecked, agreement=check_golden(unchecked))
+        checked = replace(unchecked, agreement=check_golden(unchecked))
+        return_freed_memory()  # what loading needed once
+        return checked
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """(height, width) of the network's input in pixels."""
+        return self.model.input_size
+
+    @property
+    def code_pooling(self) -> CodePooling | None:
+        """Pools codes over segments; None for a model without codes."""
+        return self.model.code_pooling
+
+    @property
+    def codebook(self) -> str:
+        """Digest under which codes are comparable; '' for a model without codes."""
+        return self.model.codebook
 
     @property
     def classes(self) -> ClassSet:
@@ -187,7 +197,7 @@ class Segmenter:
     def resize(self, image: UInt8Array) -> UInt8Array:
         """An image (H, W, 3) uint8 at the network's input size, contiguous and writeable."""
         resized = np.ascontiguousarray(resize_image(image, *self.input_size))
-        # torch warns of read-only memory, and a view of a message may be read-only
+        # torch warns of read-only memory, engines refuse it, and a view of a message may be read-only
         return resized if resized.flags.writeable else resized.copy()
 
     def score(self, resized: UInt8Array, options: FrameOptions | None = None) -> Scored:
@@ -214,7 +224,7 @@ class Segmenter:
         )
 
     def _score(self, resized: UInt8Array, options: FrameOptions, stopwatch: Stopwatch) -> Scored:
-        outputs = self.backend(torch.from_numpy(resized)[None])
+        outputs = self.backend(resized[None])
         scores = outputs['scores'][0] if 'scores' in outputs else None
         stopwatch.lap('network_ms')
         if self.embedding_filter is not None and options.filter and scores is not None:
@@ -237,8 +247,8 @@ class Segmenter:
     def _find_segments(
         self,
         resized: UInt8Array,
-        outputs: dict[str, torch.Tensor],
-        scores: torch.Tensor | None,
+        outputs: dict[str, Maps],
+        scores: Maps | None,
         options: FrameOptions,
     ) -> Segments:
         if self.code_pooling is None:
@@ -247,7 +257,7 @@ class Segmenter:
         return find_segments(resized, outputs['codes'][0], scores, self.code_pooling, rules, self.n_threads)
 
     def _argmax(
-        self, scores: torch.Tensor | None, height: int, width: int, options: FrameOptions
+        self, scores: Maps | None, height: int, width: int, options: FrameOptions
     ) -> tuple[UInt8Array, UInt8Array | None]:
         if scores is None:
             labels = np.full((height, width), UNLABELLED, np.uint8)
@@ -263,22 +273,5 @@ class Segmenter:
         )
 
 
-def _input_size(model: Model, settings: Settings) -> tuple[int, int]:
-    """(height, width) of the network's input: the settings', else the model's own."""
-    height, width = model.metadata.input_size
-    size = (settings.input_height or height, settings.input_width or width)
-    if model.graph is not None and model.graph.input_size not in (None, size):
-        raise ParameterError(
-            f'network input is {size[0]}x{size[1]} pixels; the imported graph of {model.path} takes '
-            f'{height}x{width} alone: leave input_height and input_width at 0'
-        )
-    if min(size) < SMALLEST_INPUT:
-        raise ParameterError(
-            f'network input is {size[0]}x{size[1]} pixels; expected {SMALLEST_INPUT} or more each way: '
-            'set input_height and input_width so'
-        )
-    return size
-
-
-def _no_codes(model: Model) -> str:
+def _no_codes(model: ServedModel) -> str:
     return f'model {model.path} has no codes; seg_ros fit-codes adds them'

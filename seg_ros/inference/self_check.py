@@ -14,17 +14,18 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
+import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch.nn import functional as F
 
-from seg_ros.arrays import Float32Array, UInt8Array
+from seg_ros.arrays import Float32Array, UInt8Array, moved_to_memory
 from seg_ros.errors import SelfCheckError
+from seg_ros.inference.backends.network_source import NetworkSource
 from seg_ros.inference.backends.torch_eager import TorchBackend
 from seg_ros.inference.embedding_filter import EmbeddingFilter, load_filter
 from seg_ros.inference.options import FrameOptions
-from seg_ros.modelfile.precision import frame_network
+from seg_ros.inference.served_model import ModelSource
+from seg_ros.inference.settings import Settings
 from seg_ros.segments.hamming import unpack
 
 Values = npt.NDArray[np.uint8] | npt.NDArray[np.bool_]
@@ -91,7 +92,7 @@ def _records(segmenter: Segmenter) -> list[_Record]:
     golden, has_own_size = segmenter.model.golden, _has_own_size(segmenter)
     records = [_labels_record(golden.labels, FrameOptions(filter=False), segmenter.embedding_filter)]
     if segmenter.embedding_filter is not None and golden.filtered is not None and has_own_size:
-        own = load_filter(segmenter.model, segmenter.input_size)  # at the settings of the file
+        own = load_filter(segmenter.model)  # at the settings of the file
         records.append(_labels_record(golden.filtered, FrameOptions(), own))
     if golden.codes is not None and segmenter.code_pooling is not None and has_own_size:
         codes = golden.codes
@@ -151,11 +152,12 @@ def _check_derived(segmenter: Segmenter, record: _Record, values: Values) -> Non
 
 def _reference(segmenter: Segmenter) -> Segmenter:
     """The same segmenter at the level of its file, by plain PyTorch on the CPU."""
-    model = segmenter.model
-    level, cpu = model.metadata.quantization, torch.device('cpu')
-    frames = frame_network(model, level, with_embeddings=segmenter.embedding_filter is not None)
-    backend = TorchBackend(frames, segmenter.input_size, cpu, 0)
-    return replace(segmenter, backend=backend, backend_name='torch', quantization=level, device=cpu)
+    model, level = segmenter.model, segmenter.model.metadata.quantization
+    height, width = model.input_size
+    loaded = ModelSource(Settings(model=str(model.path), input_height=height, input_width=width))
+    network = NetworkSource.of_model(loaded, level, with_embeddings=segmenter.embedding_filter is not None)
+    backend = TorchBackend(network, model.input_size, 'cpu', 0)
+    return replace(segmenter, backend=backend, backend_name='torch', quantization=level, device='cpu')
 
 
 def _labels(segmenter: Segmenter, options: FrameOptions) -> UInt8Array:
@@ -171,9 +173,10 @@ def _judged_labels(segmenter: Segmenter, options: FrameOptions) -> _Judged:
         if scores is None or len(scores) < 2:
             margins.append(np.ones(image.shape[:2], np.float32))
             continue
-        scores = F.interpolate(scores[None].float(), image.shape[:2], mode='bilinear')[0]
-        first, second = scores.topk(2, dim=0).values
-        margins.append((first - second).cpu().numpy())
+        planes = np.ascontiguousarray(moved_to_memory(scores))
+        resized = np.stack([cv2.resize(plane, image.shape[1::-1]) for plane in planes])
+        second, first = np.partition(resized, -2, axis=0)[-2:]
+        margins.append(first - second)
     return _Judged(_labels(segmenter, options), np.stack(margins))
 
 
@@ -185,7 +188,7 @@ def _code_bits(segmenter: Segmenter) -> _Judged:
     means = []
     for image in segmenter.model.golden.images:
         resized = segmenter.resize(image)
-        logits = segmenter.backend(torch.from_numpy(resized)[None])['codes'][0]
+        logits = segmenter.backend(resized[None])['codes'][0]
         means.append(pooling.golden_means(logits, resized))
     stacked = np.stack(means)
     return _Judged(stacked > 0, np.abs(stacked))

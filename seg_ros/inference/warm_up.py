@@ -6,15 +6,25 @@ called once here, in all memory layouts that backends return.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import platform
+import subprocess
+import sys
+import time
 from itertools import product
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from seg_ros._numba import import_kernels
+from seg_ros._caches import cache_folder, is_kept
+from seg_ros._numba import import_kernels, n_cores
+from seg_ros.arrays import moved_to_memory
 from seg_ros.inference.argmax import argmax_labels
+from seg_ros.inference.backends.machine import version_of
 from seg_ros.inference.embedding_filter import EmbeddingFilter
+from seg_ros.segments.code_pooling import CodePooling
 from seg_ros.segments.regions import KERNELS, region_shapes
 from seg_ros.segments.registry import MERGES, SUPERPIXELS
 from seg_ros.segments.rules import SegmentRules
@@ -24,56 +34,123 @@ from seg_ros.segments.tracking import Tracker
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from torch import Tensor
+    from seg_ros.arrays import Float32Array, UInt8Array
 
-    from seg_ros.arrays import UInt8Array
-    from seg_ros.segments.code_pooling import CodePooling
-
+_LOOK_PERIOD_S = 0.05
+_N_BITS, _N_COLOURS = 8, 9
 _HEIGHT, _WIDTH, _GRAIN, _N_CLASSES = 96, 128, 4, 3
 _TWO_THREADS = 2
 
 
-def warm_up(
-    *, code_pooling: CodePooling | None, with_filter: bool, report: Callable[[str], None] = lambda stage: None
-) -> None:
-    """Call every compiled loop that a frame can need; nothing happens without Numba.
+def warm_up(*, with_filter: bool, report: Callable[[str], None] = lambda stage: None) -> None:
+    """Call every compiled loop that labels can need; nothing happens without Numba.
 
     Args:
-        code_pooling: Pooling of the model; None = a model without codes, which has no segments.
         with_filter: Whether frames are filtered by embeddings.
         report: Called with the name of each stage when it begins; an exception that it raises stops the work.
     """
     if import_kernels(*KERNELS) is None:
         return
     report('warm-up: labels')
-    planes = torch.rand(1, _N_CLASSES, _HEIGHT // 2, _WIDTH // 2, generator=torch.Generator().manual_seed(0))
-    for layout in (torch.contiguous_format, torch.channels_last):
-        scores = planes.to(memory_format=layout)[0]
+    planes = _planes()
+    by_pixel = np.ascontiguousarray(planes.transpose(1, 2, 0)).transpose(2, 0, 1)
+    for scores in (planes, by_pixel):
         _label(scores)
         if with_filter:
             report('warm-up: embedding filter')
             _filter(scores)
-    if code_pooling is not None:
-        _segment(code_pooling, planes[0], report)
 
 
-def _label(scores: Tensor) -> None:
-    argmax_labels(scores, _HEIGHT, _WIDTH, with_confidence=True)
+def warm_up_segments(code_pooling: CodePooling, report: Callable[[str], None] = lambda stage: None) -> None:
+    """Call every compiled loop that segments can need, as :func:`warm_up` does for labels.
+
+    Args:
+        code_pooling: Pooling of the model.
+        report: As for :func:`warm_up`.
+    """
+    if import_kernels(*KERNELS) is None:
+        return
+    _segment(code_pooling, _planes(), report)
+    marker = _marker()
+    if marker is not None:
+        with contextlib.suppress(OSError):
+            marker.touch()
 
 
-def _filter(scores: Tensor) -> None:
+class AheadOfTime:
+    """Compiles the loops of segments in another process, which takes the time that a core has to spare.
+
+    Nothing happens if they have been compiled on this computer before, or nothing can be kept. The other
+    process fills the cache on disk; whatever it does not do, this one does by :func:`warm_up_segments`.
+    """
+
+    def __init__(self) -> None:
+        marker = _marker()
+        self._process: subprocess.Popen[bytes] | None = None
+        if marker is None or marker.exists() or import_kernels(*KERNELS) is None or n_cores() < _TWO_THREADS:
+            return
+        nowhere = subprocess.DEVNULL
+        with contextlib.suppress(OSError):
+            self._process = subprocess.Popen(
+                [sys.executable, '-m', __name__], stdin=nowhere, stdout=nowhere, stderr=nowhere
+            )
+
+    def wait(self, report: Callable[[str], None]) -> None:
+        """Wait for the other process; an exception that ``report`` raises ends it."""
+        if self._process is None:
+            return
+        try:
+            while self._process.poll() is None:
+                report('warm-up: segments')
+                time.sleep(_LOOK_PERIOD_S)
+        finally:
+            self._process.kill()
+            self._process.wait()
+
+    def stop(self) -> None:
+        """End the other process."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+
+def _marker() -> Path | None:
+    """File that exists once these loops have been compiled by these versions; None if nothing is kept."""
+    folder = cache_folder('numba') if is_kept() else None
+    if folder is None:
+        return None
+    package = Path(__file__).parents[1]
+    sources = sorted(path for part in ('segments', 'inference') for path in (package / part).glob('*.py'))
+    facts = [f'{path.name} {path.stat().st_mtime_ns}' for path in (*sources, package / '_numba.py')]
+    facts += [platform.python_version(), platform.machine(), version_of('numba'), version_of('numpy')]
+    return folder / f'segments-{hashlib.sha256(repr(facts).encode()).hexdigest()[:16]}'
+
+
+def _planes() -> Float32Array:
+    """Scores of a small image, class by class."""
+    return np.random.default_rng(0).random((_N_CLASSES, _HEIGHT // 2, _WIDTH // 2), np.float32)
+
+
+def _label(scores: Float32Array) -> None:
+    for with_confidence in (False, True):
+        argmax_labels(scores, _HEIGHT, _WIDTH, with_confidence=with_confidence)
+
+
+def _filter(scores: Float32Array) -> None:
     """Filter scores that are finer than the embeddings, and scores that are not."""
     for divisor in (2, 1):
-        embeddings = torch.rand(4, scores.shape[1] // divisor, scores.shape[2] // divisor)
-        _label(EmbeddingFilter(window=3, iterations=1)(scores, embeddings, _TWO_THREADS))
+        shape = 4, scores.shape[1] // divisor, scores.shape[2] // divisor
+        embeddings = np.random.default_rng(0).random(shape, np.float32)
+        _label(moved_to_memory(EmbeddingFilter(window=3, iterations=1)(scores, embeddings, _TWO_THREADS)))
 
 
-def _segment(code_pooling: CodePooling, scores: Tensor, report: Callable[[str], None]) -> None:
+def _segment(code_pooling: CodePooling, scores: Float32Array, report: Callable[[str], None]) -> None:
     """Find segments in every way, and use them as a node does."""
     image = _noise()
     for superpixels, merge, divisor in product(SUPERPIXELS, MERGES, (4, 1)):
         report(f'warm-up: segments, {superpixels}, {merge}')
-        logits = torch.rand(_HEIGHT // divisor, _WIDTH // divisor, code_pooling.n_bits) - 0.5
+        shape = _HEIGHT // divisor, _WIDTH // divisor, code_pooling.n_bits
+        logits = np.random.default_rng(0).random(shape, np.float32) - np.float32(0.5)
         rules = SegmentRules(superpixels, region_size=8, merge=merge, merge_limit=0.5)
         segments = find_segments(image, logits, scores, code_pooling, rules, _TWO_THREADS)
     for found in (segments, segments.resized(_HEIGHT + 1, _WIDTH + 1)):
@@ -88,3 +165,7 @@ def _noise() -> UInt8Array:
     shape = _HEIGHT // _GRAIN, _WIDTH // _GRAIN, 3
     coarse = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     return np.ascontiguousarray(coarse.repeat(_GRAIN, 0).repeat(_GRAIN, 1))
+
+
+if __name__ == '__main__':
+    warm_up_segments(CodePooling(_N_BITS, np.zeros((_N_COLOURS, _N_BITS), np.float32)))

@@ -2,37 +2,40 @@
 
 The format is https://github.com/huggingface/safetensors. Its own library maps the file into memory, so that a
 file that is overwritten in place ends the process (SIGBUS). Here the whole file is in memory already, and
-each part of the header is bounded before it is used.
+each part of the header is bounded before it is used. Reading needs torch for tensors alone.
 """
+
+from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from seg_ros import schema
 from seg_ros.errors import ModelFileError
 from seg_ros.modelfile import strict_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import torch
+    from torch import Tensor
+
+    from seg_ros.arrays import Float32Array, UInt8Array
 
 HEADER_LIMIT = 4 * 2**20
 """Maximum number of bytes of the header."""
 
 N_TENSORS_LIMIT = 10_000
 
-DTYPES: dict[str, torch.dtype] = {
-    'F32': torch.float32,
-    'F16': torch.float16,
-    'BF16': torch.bfloat16,
-    'I64': torch.int64,
-    'U8': torch.uint8,
-}
-"""Dtypes of model files by their names in the header."""
+DTYPES = {'F32': 'float32', 'F16': 'float16', 'BF16': 'bfloat16', 'I64': 'int64', 'U8': 'uint8'}
+"""Names of dtypes in the header -> names of torch's dtypes."""
 
-_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+_ITEM_SIZES = {'F32': 4, 'F16': 2, 'BF16': 2, 'I64': 8, 'U8': 1}
+_NAMES = {f'torch.{dtype}': name for name, dtype in DTYPES.items()}
 _PREFIX = 8  # bytes of the length of the header
 _TEXTS = '__metadata__'
 _ENTRY_KEYS = {'dtype', 'shape', 'data_offsets'}
@@ -80,8 +83,10 @@ class Container:
 
     def tensor(self, name: str) -> Tensor:
         """A copy of a tensor, on the CPU."""
+        import torch
+
         entry = self.entries[name]
-        dtype, n = DTYPES[entry.dtype], math.prod(entry.shape)
+        dtype, n = dtype_of(entry.dtype), math.prod(entry.shape)
         if not n:
             return torch.empty(entry.shape, dtype=dtype)
         flat = torch.frombuffer(self.content, dtype=dtype, count=n, offset=entry.begin)
@@ -91,6 +96,22 @@ class Container:
         """Bytes of a tensor."""
         entry = self.entries[name]
         return bytes(memoryview(self.content)[entry.begin : entry.end])
+
+    def bytes_as_array(self, name: str) -> UInt8Array:
+        """A copy of a tensor of dtype U8 as array."""
+        return np.frombuffer(self.bytes_of(name), np.uint8).reshape(self.entries[name].shape).copy()
+
+    def floats_as_array(self, name: str) -> Float32Array:
+        """A copy of a tensor of dtype F32 as array."""
+        return np.frombuffer(self.bytes_of(name), '<f4').astype(np.float32).reshape(self.entries[name].shape)
+
+
+def dtype_of(name: str) -> torch.dtype:
+    """The dtype of torch for a name in DTYPES."""
+    import torch
+
+    dtype: torch.dtype = getattr(torch, DTYPES[name])
+    return dtype
 
 
 def read_container(content: bytearray) -> Container:
@@ -136,7 +157,9 @@ def write_container(tensors: Mapping[str, Tensor], texts: Mapping[str, str]) -> 
     Raises:
         ModelFileError: A tensor has another dtype.
     """
-    strange = [name for name, value in tensors.items() if value.dtype not in _NAMES]
+    import torch
+
+    strange = [name for name, value in tensors.items() if str(value.dtype) not in _NAMES]
     if strange:
         raise ModelFileError(
             f'{strange[0]} has dtype {tensors[strange[0]].dtype}; expected one of {", ".join(DTYPES)}'
@@ -147,7 +170,7 @@ def write_container(tensors: Mapping[str, Tensor], texts: Mapping[str, str]) -> 
         value = tensors[name]
         part = value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes() if value.numel() else b''
         header[name] = {
-            'dtype': _NAMES[value.dtype],
+            'dtype': _NAMES[str(value.dtype)],
             'shape': list(value.shape),
             'data_offsets': [place, place + len(part)],
         }
@@ -173,7 +196,7 @@ def _entry(name: str, value: Any, start: int) -> Entry:
         raise ModelFileError(f'{name} has type {schema.shown(dtype)}; expected one of {", ".join(DTYPES)}')
     if not _are_sizes(shape) or len(shape) > _N_AXES_LIMIT:
         raise ModelFileError(f'{name} has shape {schema.shown(shape)}; expected at most 8 sizes')
-    n_bytes = math.prod(shape) * DTYPES[dtype].itemsize
+    n_bytes = math.prod(shape) * _ITEM_SIZES[dtype]
     if not _are_sizes(offsets) or len(offsets) != 2 or offsets[1] - offsets[0] != n_bytes:
         raise ModelFileError(
             f'{name} has data_offsets {schema.shown(offsets)}; expected a distance of {n_bytes} bytes'

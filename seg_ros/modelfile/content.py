@@ -11,31 +11,29 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from seg_ros.arrays import UNLABELLED, UInt8Array
 from seg_ros.errors import ModelFileError
-from seg_ros.modelfile import strict_json
 from seg_ros.modelfile.bounds import bounded_building
-from seg_ros.modelfile.container import DTYPES, Container
-from seg_ros.modelfile.digest import DIGEST_KEY
-from seg_ros.modelfile.golden import GOLDEN_LIMIT_BYTES, Golden
+from seg_ros.modelfile.container import Container, dtype_of
+from seg_ros.modelfile.description import (
+    PACKED,
+    check_entries,
+    golden_of,
+    graph_facts,
+)
+from seg_ros.modelfile.golden import Golden
 from seg_ros.modelfile.metadata import ModelMetadata
-from seg_ros.modelfile.onnx_scan import GraphFacts, scan_graph
+from seg_ros.modelfile.onnx_scan import GraphFacts
 from seg_ros.networks.binary_layer import BinaryLayer
 from seg_ros.networks.embedding_head import EmbeddingHead
 from seg_ros.networks.graph.channels import shrink
-from seg_ros.networks.onnx_graph import GRAPH_TENSOR, OnnxGraph
+from seg_ros.networks.graph_names import GRAPH_TENSOR
+from seg_ros.networks.onnx_graph import OnnxGraph
 from seg_ros.quantization.levels import QUANTIZATIONS
-
-METADATA_KEY = 'seg_ros'
-GOLDEN_IMAGES, GOLDEN_LABELS = 'golden.images', 'golden.labels'
-GOLDEN_CODES, GOLDEN_SHARPENED = 'golden.codes', 'golden.sharpened'
-PACKED = 'packed'
 
 LARGEST_WEIGHT = 1e15
 """Maximum magnitude of a value; far above any trained one, far below most floats with a flipped high bit."""
 
 _OF_CODES, _OF_EMBEDDINGS = 'codes.', 'embeddings.'
-_TEXT_KEYS = {METADATA_KEY, DIGEST_KEY, 'format'}  # other programs write a format
 _PROBE_SIDE = 64
 
 
@@ -60,14 +58,13 @@ class Parts:
     graph: GraphFacts | None = None
 
 
-def read_parts(container: Container) -> Parts:
+def read_parts(container: Container, metadata: ModelMetadata) -> Parts:
     """Build the network and its heads from a container.
 
     Raises:
-        ModelFileError: The metadata are wrong, or the tensors are not those of the architecture.
-        UnknownNameError: The metadata name an unknown architecture, level or superpixel algorithm.
+        ModelFileError: The tensors are not those of the architecture.
+        UnknownNameError: The metadata name an unknown architecture.
     """
-    metadata = _metadata_of(container)
     with bounded_building():
         network = metadata.build()
         codes = metadata.codes.build() if metadata.codes else None
@@ -91,35 +88,15 @@ def read_parts(container: Container) -> Parts:
     network.load_state_dict(state, assign=True)
     network.eval()
     _check_runs(network, metadata)
-    return Parts(metadata, network, _golden_of(container, metadata), codes, embeddings)
+    return Parts(metadata, network, golden_of(container, metadata), codes, embeddings)
 
 
 def _graph_parts(container: Container, metadata: ModelMetadata, network: OnnxGraph) -> Parts:
     """Parts of a file with an imported ONNX graph."""
-    entry = container.entries.get(GRAPH_TENSOR)
-    network.graph = torch.empty(entry.shape if entry else (0,), dtype=torch.uint8, device='meta')
-    state = network.state_dict()
-    _check_tensors(container, state, metadata, is_packed=False)
-    facts = scan_graph(
-        memoryview(container.content)[container.entries[GRAPH_TENSOR].begin :][: len(network.graph)]
-    )
-    if facts.input_size not in (None, metadata.input_size):
-        raise ModelFileError(
-            f'its graph takes images of {facts.input_size}; its metadata state {metadata.input_size}'
-        )
-    network.load_state_dict({GRAPH_TENSOR: container.tensor(GRAPH_TENSOR)}, assign=True)
+    facts = graph_facts(container, metadata)
+    network.graph = container.tensor(GRAPH_TENSOR)
     network.eval()
-    return Parts(metadata, network, _golden_of(container, metadata), None, None, facts)
-
-
-def read_metadata(text: str) -> ModelMetadata:
-    """Metadata from the JSON text in a file.
-
-    Raises:
-        ModelFileError: The text is not JSON, or not that of metadata.
-        UnknownNameError: It names an unknown level or superpixel algorithm.
-    """
-    return ModelMetadata.from_json(strict_json.parse(text, f"metadata '{METADATA_KEY}'"))
+    return Parts(metadata, network, golden_of(container, metadata), None, None, facts)
 
 
 def named_state(
@@ -129,17 +106,6 @@ def named_state(
     parts = (('', network), (_OF_CODES, codes), (_OF_EMBEDDINGS, embeddings))
     states = {prefix: part.state_dict() for prefix, part in parts if part is not None}
     return {f'{prefix}{name}': v for prefix, state in states.items() for name, v in state.items()}
-
-
-def golden_arrays(golden: Golden) -> dict[str, UInt8Array]:
-    """Arrays of a golden record by the names of their tensors."""
-    arrays = {
-        GOLDEN_IMAGES: golden.images,
-        GOLDEN_LABELS: golden.labels,
-        GOLDEN_CODES: golden.codes,
-        GOLDEN_SHARPENED: golden.filtered,
-    }
-    return {name: value for name, value in arrays.items() if value is not None}
 
 
 def check_values(name: str, value: Tensor) -> None:
@@ -162,18 +128,6 @@ def check_values(name: str, value: Tensor) -> None:
         raise ModelFileError(f'{name} holds a variance of {low:g}; expected 0 or more')
 
 
-def _metadata_of(container: Container) -> ModelMetadata:
-    texts = container.texts
-    if METADATA_KEY not in texts:
-        raise ModelFileError(f"no metadata '{METADATA_KEY}'; it was not written by seg_ros")
-    unknown = sorted(texts.keys() - _TEXT_KEYS)
-    if unknown:
-        raise ModelFileError(
-            f'unknown text {unknown[0]!r} beside the metadata; expected {sorted(_TEXT_KEYS)}'
-        )
-    return read_metadata(texts[METADATA_KEY])
-
-
 def _shapes(container: Container, network: nn.Module) -> dict[str, tuple[int, ...]]:
     """Shapes in the file of those tensors of a network that it holds."""
     return {k: container.entries[k].shape for k in network.state_dict() if k in container.entries}
@@ -183,49 +137,14 @@ def _check_tensors(
     container: Container, state: Mapping[str, Tensor], metadata: ModelMetadata, *, is_packed: bool
 ) -> None:
     """Refuse a file whose tensors differ from ``state`` and the golden record in name, shape or type."""
-    golden = [GOLDEN_IMAGES, GOLDEN_LABELS]
-    golden += [GOLDEN_CODES] if metadata.codes else []
-    golden += [GOLDEN_SHARPENED] if metadata.embeddings else []
-    present, wanted = set(container.entries), {*state, *golden, *([PACKED] if is_packed else [])}
-    if present != wanted:
-        missing, extra = sorted(wanted - present), sorted(present - wanted)
-        raise ModelFileError(
-            f'tensors are not those of its architecture: missing {missing[:3]}, unknown {extra[:3]}'
-        )
+    check_entries(container, state, metadata, is_packed=is_packed)
     for name, value in state.items():
         entry = container.entries[name]
         if entry.shape != tuple(value.shape):
             raise ModelFileError(f'{name} has shape {entry.shape}; its architecture has {tuple(value.shape)}')
-        found = DTYPES[entry.dtype]
+        found = dtype_of(entry.dtype)
         if found != value.dtype and not (found.is_floating_point and value.is_floating_point()):
             raise ModelFileError(f'{name} has type {entry.dtype}; expected {value.dtype}')
-    for name in [*golden, *([PACKED] if is_packed else [])]:
-        entry = container.entries[name]
-        if entry.dtype != 'U8' or len(entry.shape) != (1 if name == PACKED else 3 + name.endswith('images')):
-            raise ModelFileError(f'{name} is {entry.dtype} {list(entry.shape)}; expected 8-bit values')
-    n_bytes = sum(container.entries[name].end - container.entries[name].begin for name in golden)
-    if n_bytes > GOLDEN_LIMIT_BYTES:
-        raise ModelFileError(f'golden record of {n_bytes} bytes; expected 32 KB at most')
-
-
-def _golden_of(container: Container, metadata: ModelMetadata) -> Golden:
-    arrays = {k: container.tensor(k).numpy() for k in container.entries if k.startswith('golden.')}
-    golden = Golden(
-        arrays[GOLDEN_IMAGES],
-        arrays[GOLDEN_LABELS],
-        arrays.get(GOLDEN_CODES),
-        arrays.get(GOLDEN_SHARPENED),
-    )
-    for labels in (golden.labels, golden.filtered):
-        if labels is not None and ((labels >= len(metadata.classes)) & (labels != UNLABELLED)).any():
-            raise ModelFileError(
-                f'golden labels reach {labels.max()}; expected those of {len(metadata.classes)} classes'
-            )
-    if golden.codes is not None and metadata.codes and golden.codes.shape[2] * 8 != metadata.codes.n_bits:
-        raise ModelFileError(
-            f'golden codes have {golden.codes.shape[2] * 8} bits; the codes have {metadata.codes.n_bits}'
-        )
-    return golden
 
 
 def _check_runs(network: nn.Module, metadata: ModelMetadata) -> None:

@@ -9,41 +9,35 @@ levels keep the state in one tensor ``packed`` (seg_ros.modelfile.packing). Noth
 import contextlib
 import hashlib
 import json
-import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from seg_ros.errors import ModelFileError, UnavailableError, UnknownNameError, look_up
-from seg_ros.modelfile import strict_json
-from seg_ros.modelfile.container import Container, read_container, write_container
-from seg_ros.modelfile.content import (
+from seg_ros.errors import ModelFileError, UnavailableError, look_up
+from seg_ros.modelfile.container import write_container
+from seg_ros.modelfile.content import check_values, named_state, read_parts
+from seg_ros.modelfile.description import (
     METADATA_KEY,
     PACKED,
-    check_values,
     golden_arrays,
-    named_state,
+    naming,
+    open_model,
     read_metadata,
-    read_parts,
 )
-from seg_ros.modelfile.digest import BLANK, DIGEST_KEY, check_digest, seal
+from seg_ros.modelfile.digest import BLANK, DIGEST_KEY, seal
 from seg_ros.modelfile.golden import Golden
-from seg_ros.modelfile.identity import ModelIdentity, read_model_file
 from seg_ros.modelfile.metadata import ModelMetadata
 from seg_ros.modelfile.onnx_scan import GraphFacts
 from seg_ros.networks.binary_layer import BinaryLayer
 from seg_ros.networks.embedding_head import EmbeddingHead
-from seg_ros.networks.onnx_graph import no_pytorch
+from seg_ros.networks.graph_names import no_pytorch
 from seg_ros.quantization.levels import QUANTIZATIONS
 
-log = logging.getLogger(__name__)
-
 POOLING_RULE = 'mean over the segment of the bits before the threshold, above 0'
-
-_told: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -153,12 +147,17 @@ def model_bytes(
     golden: Golden,
     codes: BinaryLayer | None = None,
     embeddings: EmbeddingHead | None = None,
+    beside: Mapping[str, Tensor] | None = None,
 ) -> bytes:
-    """Bytes of a model file, with its digest; arguments and errors as in :func:`save_model`."""
+    """Bytes of a model file, with its digest; arguments and errors as in :func:`save_model`.
+
+    Args:
+        beside: Tensors beside an exported graph, see seg_ros.modelfile.description.graph_tensors.
+    """
     from seg_ros.modelfile.packed import pack_network  # packed levels only
 
     kind = look_up(QUANTIZATIONS, metadata.quantization, 'quantization level').packed_as
-    state = named_state(None if kind else network, codes, embeddings)
+    state = named_state(None if kind else network, codes, embeddings) | dict(beside or {})
     tensors = {k: v.detach().cpu().contiguous() for k, v in state.items()}
     for name, value in tensors.items():
         try:
@@ -204,43 +203,17 @@ def load_model(name: str | Path) -> Model:
             those of its architecture; or it is not the shipped model of its name.
         UnknownNameError: No shipped model has that name, or the file names an unknown architecture or level.
     """
-    identity, content = read_model_file(name)
-    try:
-        container = _read_container(content)
-        if not check_digest(container):
-            _tell_once(identity)
-        parts = read_parts(container)
-    except UnknownNameError:
-        raise
-    except ModelFileError as err:
-        raise type(err)(f'model file {identity.path}: {strict_json.one_line(str(err))}') from err
-    except MemoryError as err:
-        raise ModelFileError(f'model file {identity.path}: not enough memory: {err}') from err
+    file = open_model(name)
+    with naming(file.path):
+        parts = read_parts(file.container, file.metadata)
     return Model(
         parts.metadata,
         parts.network,
         parts.golden,
-        identity.path,
-        identity.digest,
-        identity.n_bytes,
+        file.path,
+        file.identity.digest,
+        file.identity.n_bytes,
         parts.codes,
         parts.embeddings,
         parts.graph,
     )
-
-
-def _read_container(content: bytearray) -> Container:
-    try:
-        return read_container(content)
-    except ModelFileError as err:
-        raise ModelFileError(f'cannot be read: {err}') from err
-
-
-def _tell_once(identity: ModelIdentity) -> None:
-    """Tell that a file has no digest, once for each file in this process."""
-    if identity.digest not in _told:
-        _told.add(identity.digest)
-        log.info(
-            'model file %s has no digest, so damage would not be noticed; older versions of seg_ros wrote it',
-            identity.path,
-        )

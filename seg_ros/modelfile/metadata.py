@@ -2,10 +2,9 @@
 
 import math
 from dataclasses import asdict, dataclass, field, replace
-from typing import Annotated, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
 from msgspec import Meta
-from torch import nn
 
 from seg_ros import schema
 from seg_ros.classes import ClassSet
@@ -18,17 +17,19 @@ from seg_ros.errors import (
     look_up,
 )
 from seg_ros.modelfile import strict_json
-from seg_ros.modelfile.bounds import check_argument_types, check_arguments
-from seg_ros.networks.binary_layer import BinaryLayer
-from seg_ros.networks.embedding_head import EmbeddingHead
-from seg_ros.networks.graph.blocks import remove_block
-from seg_ros.networks.image_network import Normalisation
-from seg_ros.networks.masked_average import Averaged
-from seg_ros.networks.onnx_graph import ONNX, OnnxGraph
-from seg_ros.networks.registry import ENCODERS, MODELS
+from seg_ros.modelfile.arguments import check_argument_types, check_arguments
+from seg_ros.networks.filter_rules import Averaged
+from seg_ros.networks.graph_names import ONNX
+from seg_ros.networks.normalisation import Normalisation
 from seg_ros.quantization.levels import QUANTIZATIONS
 from seg_ros.schema import Fraction
 from seg_ros.segments.registry import SUPERPIXELS
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from seg_ros.networks.binary_layer import BinaryLayer
+    from seg_ros.networks.embedding_head import EmbeddingHead
 
 FORMAT = 1
 SIZE_LIMIT = 8192
@@ -77,8 +78,10 @@ class CodeMetadata:
     size_power: Annotated[float, Meta(ge=0, le=10)] = 0.0
     border_share: Fraction = 0.0
 
-    def build(self) -> BinaryLayer:
+    def build(self) -> 'BinaryLayer':
         """The binary layer with untrained weights."""
+        from seg_ros.networks.binary_layer import BinaryLayer
+
         return BinaryLayer(list(self.taps.values()), self.n_bits, has_colour=self.has_colour)
 
 
@@ -105,8 +108,10 @@ class EmbeddingMetadata:
     def __post_init__(self) -> None:
         _require(self.window % 2 == 1, 'window', self.window, 'an odd number')
 
-    def build(self) -> EmbeddingHead:
+    def build(self) -> 'EmbeddingHead':
         """The head with untrained weights."""
+        from seg_ros.networks.embedding_head import EmbeddingHead
+
         return EmbeddingHead(list(self.taps.values()), self.dimensions, self.stride)
 
 
@@ -210,7 +215,7 @@ class ModelMetadata:
         """Refuse what an imported graph cannot have."""
         if not self.is_graph:
             return
-        for name in ('arguments', 'calibration', 'pruned', 'codes', 'embeddings'):
+        for name in ('arguments', 'calibration', 'pruned'):
             _require(not getattr(self, name), name, getattr(self, name), 'none for an imported ONNX graph')
         _require(
             self.quantization == 'fp32',
@@ -233,13 +238,17 @@ class ModelMetadata:
         if isinstance(data, str):
             strict_json.check_name(data, 'training.data', strict_json.TEXT_LIMIT)
 
-    def build(self) -> nn.Module:
+    def build(self) -> 'nn.Module':
         """A network of this architecture with untrained weights, without removed blocks, with all channels.
 
         Raises:
             ModelFileError: The architecture refuses the arguments, or it does not have a removed block.
             UnknownNameError: The architecture is unknown.
         """
+        from seg_ros.networks.graph.blocks import remove_block
+        from seg_ros.networks.onnx_graph import OnnxGraph
+        from seg_ros.networks.registry import ENCODERS, MODELS
+
         if self.is_graph:
             return OnnxGraph()
         try:

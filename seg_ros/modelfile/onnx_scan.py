@@ -7,11 +7,11 @@ model file must not make a program read files of its reader.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from seg_ros.errors import ModelFileError
-from seg_ros.networks.onnx_graph import GRAPH_INPUT, GRAPH_OUTPUT
+from seg_ros.networks.graph_names import GRAPH_INPUT, GRAPH_OUTPUT
 
 _MODEL_GRAPH, _MODEL_FUNCTIONS, _MODEL_OPSET = 7, 25, 8
 _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_SPARSE, _GRAPH_INPUT, _GRAPH_OUTPUT = 1, 5, 15, 11, 12
@@ -54,11 +54,12 @@ class GraphFacts:
         return None if height is None or width is None else (height, width)
 
 
-def scan_graph(content: bytes | memoryview) -> GraphFacts:
+def scan_graph(content: bytes | memoryview, outputs: Sequence[str] = (GRAPH_OUTPUT,)) -> GraphFacts:
     """Read the facts about an imported graph.
 
     Args:
         content: A serialised ``ModelProto``.
+        outputs: Names that its outputs must have.
 
     Raises:
         ModelFileError: The bytes are not one, or it refers to other files, or its input and output are not
@@ -68,11 +69,11 @@ def scan_graph(content: bytes | memoryview) -> GraphFacts:
     scan.model(memoryview(content))
     facts = scan.facts
     dims = facts.inputs.get(GRAPH_INPUT, [])
-    is_wired = list(facts.inputs) == [GRAPH_INPUT] and facts.outputs == [GRAPH_OUTPUT]
+    is_wired = list(facts.inputs) == [GRAPH_INPUT] and facts.outputs == list(outputs)
     if not is_wired or len(dims) != 4 or (dims[0], dims[3]) != (1, 3):
         raise ModelFileError(
             f'its graph has inputs {facts.inputs} and outputs {facts.outputs}; expected {GRAPH_INPUT} of 1, '
-            f'height, width, 3 and {GRAPH_OUTPUT}: import the ONNX file again'
+            f'height, width, 3 and {list(outputs)}: import or export the file again'
         )
     return facts
 

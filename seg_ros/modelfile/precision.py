@@ -1,60 +1,16 @@
-"""Levels of precision that a model file can run at, and the network at each level."""
+"""The network of a model file at each of the levels of precision that it can run at."""
 
 import copy
 
 import torch
 from torch import nn
 
-from seg_ros.errors import UnavailableError, look_up
 from seg_ros.modelfile.file import Model
 from seg_ros.modelfile.metadata import ModelMetadata
 from seg_ros.networks.frame_network import FrameNetwork
 from seg_ros.networks.image_network import ImageNetwork
-from seg_ros.networks.onnx_graph import no_pytorch
 from seg_ros.quantization.int8 import fold_batch_norms, quantize
 from seg_ros.quantization.levels import QUANTIZATIONS
-
-
-def choose_quantization(model: Model, level: str) -> str:
-    """Choose the level that a model runs at.
-
-    Args:
-        model: Model file in memory.
-        level: Name of a level, or 'auto' for the level of the file.
-
-    Raises:
-        UnavailableError: The level cannot be derived from the file; the message lists those that can, and
-            the command that makes a file of this level.
-        UnknownNameError: The level does not exist.
-    """
-    stored = model.metadata.quantization
-    if level == 'auto':
-        return stored
-    wanted = look_up(QUANTIZATIONS, level, 'quantization level')
-    if not is_derivable(model, level):
-        lacks = ' without a calibration record' if stored in wanted.derivable_from else ''
-        if model.graph is not None:
-            raise UnavailableError(f'{model.path}: {no_pytorch(f"quantization {level}")}')
-        command = f'; {wanted.made_by} makes a file of that level' if wanted.made_by else ''
-        raise UnavailableError(
-            f'quantization {level} cannot be derived from {model.path}, which holds {stored}{lacks}; '
-            f'possible: auto, {", ".join(possible_levels(model))}{command}'
-        )
-    return level
-
-
-def possible_levels(model: Model) -> list[str]:
-    """Levels that a file can give, without 'auto'."""
-    return [name for name in QUANTIZATIONS if is_derivable(model, name)]
-
-
-def is_derivable(model: Model, level: str) -> bool:
-    """Whether a level can be derived from a file."""
-    metadata = model.metadata
-    if model.graph is not None:
-        return level == metadata.quantization
-    has_ranges = QUANTIZATIONS[level].dtype != torch.int8 or metadata.calibration is not None
-    return has_ranges and metadata.quantization in QUANTIZATIONS[level].derivable_from
 
 
 def frame_network(model: Model, level: str, *, with_embeddings: bool = False) -> FrameNetwork:
@@ -62,7 +18,7 @@ def frame_network(model: Model, level: str, *, with_embeddings: bool = False) ->
 
     Args:
         model: Model file in memory; not changed.
-        level: Level chosen by :func:`choose_quantization`.
+        level: Level chosen by seg_ros.modelfile.levels.choose_quantization.
         with_embeddings: Whether the network returns embeddings; needs a model with embeddings.
 
     Returns:

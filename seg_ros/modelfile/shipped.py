@@ -13,3 +13,11 @@ SHIPPED = {
     'segnet_camvid_int8': '3bb41e07ff75d3b5c6c59773c47ae8f37f23b0e04a9f27ca091d6e52dbfa9908',
 }
 """Name of a shipped model -> SHA-256 of its file, hexadecimal."""
+
+EXPORTED = {
+    'lite_camvid_int8': '992708a893cf7f7f4e12cf9f679047b95e4b9e815b044aace4c5823780d7018b',
+}
+"""Name of a shipped model -> SHA-256 of its export in ``models/exported``, made by ``seg_ros export``.
+
+With it, OpenVINO starts without torch for the first time too.
+"""

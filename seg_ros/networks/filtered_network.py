@@ -2,8 +2,9 @@
 
 from torch import Tensor, nn
 
+from seg_ros.networks.filter_rules import Averaged
 from seg_ros.networks.frame_network import FrameNetwork
-from seg_ros.networks.masked_average import Averaged, filter_scores
+from seg_ros.networks.masked_average import filter_scores
 
 
 class FilteredNetwork(nn.Module):

@@ -12,20 +12,13 @@ No tensor is as large as the window times the map. Forward and backward pass go 
 places at a time. The mask is symmetric and is computed again where it is needed.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from seg_ros.errors import ParameterError
-
-LEAST_PROBABILITY = 1e-6
-"""Smaller probabilities are raised to this, so that logarithms stay finite."""
-
-Averaged = Literal['probabilities', 'scores']
-"""Values that the filter averages; the paper averages scores."""
+from seg_ros.networks.filter_rules import LEAST_PROBABILITY, Averaged, check_window, is_finer, window_pairs
 
 
 def filter_scores(
@@ -86,21 +79,6 @@ def resize_scores(scores: Tensor, size: tuple[int, ...]) -> Tensor:
     return F.avg_pool2d(scores, (height // size[0], width // size[1]))
 
 
-def is_finer(size: tuple[int, ...], than: tuple[int, ...]) -> bool:
-    """Whether a map of ``size`` (H, W) is larger than one of ``than`` (h, w).
-
-    Raises:
-        ParameterError: It is larger, but H and W are not multiples of h and w.
-    """
-    if size[0] <= than[0] and size[1] <= than[1]:
-        return False
-    if size[0] % than[0] or size[1] % than[1]:
-        raise ParameterError(
-            f'scores of {size[0]}x{size[1]} and embeddings of {than[0]}x{than[1]}; expected a multiple'
-        )
-    return True
-
-
 def masked_average(values: Tensor, embeddings: Tensor, hardness: Tensor, window: int) -> Tensor:
     """Mean of the values over a window around each pixel, weighted by the similarity of embeddings.
 
@@ -119,19 +97,6 @@ def masked_average(values: Tensor, embeddings: Tensor, hardness: Tensor, window:
     check_window(window, tuple(values.shape[-2:]))
     result: Tensor = _MaskedAverage.apply(values, embeddings, hardness, window // 2)  # type: ignore[no-untyped-call]
     return result
-
-
-def check_window(window: int, size: tuple[int, ...]) -> None:
-    """Check the window of a filter for a map of ``size`` (h, w).
-
-    Raises:
-        ParameterError: The window is even, below 1 or larger than the map.
-    """
-    if window < 1 or window % 2 == 0 or window > min(size):
-        raise ParameterError(
-            f'embedding filter with a window of {window}; expected an odd number of pixels, at most '
-            f'{min(size) - (min(size) + 1) % 2}, because the embeddings of the image are {size[0]}x{size[1]}'
-        )
 
 
 class _MaskedAverage(torch.autograd.Function):
@@ -171,22 +136,6 @@ class _MaskedAverage(torch.autograd.Function):
             to_embeddings[here] += to_difference
             to_embeddings[there] -= to_difference
         return to_values, to_embeddings, to_hardness, None
-
-
-def window_pairs(shape: Sequence[int], radius: int) -> Iterator[tuple[tuple[Any, ...], tuple[Any, ...]]]:
-    """Indices of two views of a map, for each offset in a window; each pair of pixels occurs once.
-
-    Args:
-        shape: Shape (..., h, w) of the map.
-        radius: Radius of the window in pixels; it is 2 * radius + 1 pixels wide and high.
-    """
-    height, width = shape[-2:]
-    for down in range(radius + 1):
-        for right in range(-radius, radius + 1):
-            if down > 0 or right > 0:
-                here = slice(0, height - down), slice(max(-right, 0), width - max(right, 0))
-                there = slice(down, height), slice(max(right, 0), width - max(-right, 0))
-                yield (..., *here), (..., *there)
 
 
 def _mask(here: Tensor, there: Tensor, hardness: Tensor) -> tuple[Tensor, Tensor, Tensor]:

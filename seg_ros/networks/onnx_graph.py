@@ -1,28 +1,10 @@
-"""An imported ONNX graph in the place of a network: bytes that ONNX Runtime runs, and PyTorch does not.
-
-The graph has one input and one output, whatever it had before it was imported:
-
-- ``images``: (1, H, W, 3) uint8 RGB. Normalisation and order of axes are nodes of the graph.
-- ``scores``: (1, K, h, w) float32, K classes.
-
-H and W are numbers, or names if the graph takes images of any size.
-"""
+"""An imported ONNX graph in the place of a network: bytes that ONNX Runtime runs, and PyTorch does not."""
 
 import torch
 from torch import Tensor, nn
 
 from seg_ros.errors import UnavailableError
-
-ONNX = 'onnx'
-"""Architecture of such a model in the metadata of its file."""
-
-GRAPH_INPUT, GRAPH_OUTPUT = 'images', 'scores'
-
-GRAPH_TENSOR = 'graph'
-"""Name of the tensor that has the bytes of the graph."""
-
-FREE_SIDES = ('height', 'width')
-"""Names of the height and width of the input if they are free."""
+from seg_ros.networks.graph_names import GRAPH_TENSOR, no_pytorch
 
 
 class OnnxGraph(nn.Module):
@@ -53,12 +35,3 @@ class OnnxGraph(nn.Module):
             UnavailableError: Always.
         """
         raise UnavailableError(no_pytorch('this'))
-
-
-def no_pytorch(purpose: str) -> str:
-    """Message: a purpose needs a network of PyTorch, and the model is an imported graph."""
-    return (
-        f'{purpose} needs a network of PyTorch, and the model is an imported ONNX graph, which node, '
-        'segment, replay, evaluate, evaluate-bag and compare can run; take a model of seg_ros, or import its '
-        'weights with seg_ros import --network'
-    )

@@ -17,7 +17,7 @@ from seg_ros.evaluation.deconvnet import ReceptiveField, layer_maps, project, re
 from seg_ros.evaluation.units import Peak, UnitRecord, Watched, match_units
 from seg_ros.inference.backends.backend import choose_device
 from seg_ros.modelfile.file import Model, load_model
-from seg_ros.modelfile.precision import choose_quantization
+from seg_ros.modelfile.levels import choose_quantization
 from seg_ros.networks.image_network import ImageNetwork
 from seg_ros.quantization.levels import QUANTIZATIONS
 

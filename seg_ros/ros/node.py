@@ -10,7 +10,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
-import torch  # noqa: F401 - loaded before the node answers, since nothing else runs meanwhile
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, JumpThreshold
@@ -23,6 +22,7 @@ from seg_ros.errors import ImageError, ParameterError, SegRosError
 from seg_ros.inference.drops import Drop, Statistics
 from seg_ros.inference.latency_budget import LatencyBudget
 from seg_ros.inference.segmenter import Segmenter
+from seg_ros.inference.served_model import likely_needs_torch
 from seg_ros.inference.settings import Settings
 from seg_ros.ros.bond import Bond
 from seg_ros.ros.find_similar import FindSimilarService
@@ -79,6 +79,8 @@ class SegmentationNode(RawSubscriptions, BackgroundLifecycleNode):
         super().__init__('seg_ros', **options)
         self._models = ModelSlot(self, self._prepare, self._on_loaded)
         self._live = LiveParameters(self, lambda: self._status.state, self._on_parameters)
+        if likely_needs_torch(self.settings):
+            import torch  # noqa: F401 - before the node answers, since nothing else runs meanwhile
         self._warn_of_unknown_parameters()
         forwarder = LogForwarder(logging.getLogger('seg_ros'), self.get_logger())
         self._to_undo.callback(forwarder.close)

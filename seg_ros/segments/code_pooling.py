@@ -4,16 +4,19 @@ The output of the binary layer is linear in the values of the network and in the
 term is therefore added to the mean of each region instead of to each pixel.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-
-from seg_ros.arrays import Float32Array, UInt8Array
-from seg_ros.networks.binary_layer import BinaryLayer
+from seg_ros.arrays import Float32Array, Maps, UInt8Array, moved_to_memory
 from seg_ros.segments.blocks import blocks
 from seg_ros.segments.colour import colour_moments, lab_planes
 from seg_ros.segments.hamming import pack
 from seg_ros.segments.regions import Regions, region_means
+
+if TYPE_CHECKING:
+    from seg_ros.networks.binary_layer import BinaryLayer
 
 _GOLDEN_GRID = 6
 
@@ -31,15 +34,13 @@ class CodePooling:
     colour: Float32Array | None
 
     @classmethod
-    def of(cls, layer: BinaryLayer) -> 'CodePooling':
+    def of(cls, layer: BinaryLayer) -> CodePooling:
         """Pooling for the outputs of a binary layer."""
         if layer.colour is None:
             return cls(layer.n_bits, None)
         return cls(layer.n_bits, layer.colour.weight.detach().float().cpu().numpy().T.copy())
 
-    def means(
-        self, logits: torch.Tensor, planes: Float32Array, regions: Regions, n_threads: int = 0
-    ) -> Float32Array:
+    def means(self, logits: Maps, planes: Float32Array, regions: Regions, n_threads: int = 0) -> Float32Array:
         """Mean logits of the bits of each region.
 
         Args:
@@ -51,16 +52,16 @@ class CodePooling:
         Returns:
             (S, n_bits) float32.
         """
-        means = region_means(logits.detach().cpu().numpy(), regions, n_threads)
+        means = region_means(moved_to_memory(logits), regions, n_threads)
         if self.colour is not None:
             means += colour_moments(planes, regions, n_threads) @ self.colour
         return means
 
-    def golden(self, logits: torch.Tensor, image: UInt8Array) -> UInt8Array:
+    def golden(self, logits: Maps, image: UInt8Array) -> UInt8Array:
         """Codes for a golden record: (S, n_bits / 8) uint8 of the blocks of a (H, W, 3) image, 6 in a row."""
         return pack(self.golden_means(logits, image) > 0)
 
-    def golden_means(self, logits: torch.Tensor, image: UInt8Array) -> Float32Array:
+    def golden_means(self, logits: Maps, image: UInt8Array) -> Float32Array:
         """(S, n_bits) float32 mean logits, whose signs are the codes of :meth:`golden`."""
         region_size = max(image.shape[1] // _GOLDEN_GRID, 2)
         return self.means(logits, lab_planes(image), blocks(image, region_size=region_size))

@@ -4,9 +4,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from seg_ros.arrays import UNLABELLED, Float32Array, Int32Array, UInt8Array
+from seg_ros.arrays import UNLABELLED, Float32Array, Int32Array, Maps, UInt8Array, in_memory, moved_to_memory
 from seg_ros.segments.code_pooling import CodePooling
 from seg_ros.segments.colour import lab_planes
 from seg_ros.segments.hamming import pack
@@ -49,7 +48,7 @@ class Segments:
         sizes = np.bincount(ids.ravel(), minlength=self.n)
         return _in_order(replace(self, regions=Regions(ids, self.n)), sizes)
 
-    def refine(self, scores: torch.Tensor, weight: float) -> torch.Tensor:
+    def refine(self, scores: Maps, weight: float) -> Maps:
         """Scores of the pixels plus the weighted mean scores of their segments.
 
         Args:
@@ -57,14 +56,20 @@ class Segments:
             weight: Weight of the mean score of a segment; a large one gives each segment a single class.
 
         Returns:
-            (K, h, w) float32, on the same device.
+            (K, h, w) float32, where the scores are.
         """
         if self.scores is None:
             return scores
-        ids = torch.from_numpy(self._ids_of_size(scores.shape[1], scores.shape[2]))
+        ids = self._ids_of_size(scores.shape[1], scores.shape[2])
         means = np.where(np.isfinite(self.scores), self.scores, 0) * np.float32(weight)
-        spread = torch.from_numpy(means)[ids.long()].permute(2, 0, 1)
-        return scores + spread.to(scores.device)
+        spread = means[ids].transpose(2, 0, 1)
+        array = in_memory(scores)
+        if array is not None:
+            return array + spread
+        import torch
+
+        assert isinstance(scores, torch.Tensor)
+        return scores + torch.from_numpy(spread).to(scores.device)
 
     def _ids_of_size(self, height: int, width: int) -> Int32Array:
         """Ids of the nearest pixels, (height, width) int32."""
@@ -78,8 +83,8 @@ class Segments:
 
 def find_segments(
     image: UInt8Array,
-    logits: torch.Tensor,
-    scores: torch.Tensor | None,
+    logits: Maps,
+    scores: Maps | None,
     code_pooling: CodePooling,
     rules: SegmentRules,
     n_threads: int = 0,
@@ -106,7 +111,7 @@ def find_segments(
     codes, size = pack(means > 0), rules.region_size
     if scores is None:
         return Segments(regions, codes, means, np.full(n, UNLABELLED, np.uint8), region_size=size)
-    values = scores.detach().permute(1, 2, 0).contiguous().cpu().numpy()
+    values = np.ascontiguousarray(moved_to_memory(scores).transpose(1, 2, 0))
     mean_scores = region_means(values, regions, n_threads)
     return Segments(regions, codes, means, _class_ids(mean_scores), mean_scores, size)
 

@@ -20,7 +20,8 @@ from seg_ros.modelfile.metadata import CodeMetadata, ModelMetadata
 from seg_ros.modelfile.precision import network_at
 from seg_ros.networks.binary_layer import BinaryLayer
 from seg_ros.networks.frame_network import FrameNetwork
-from seg_ros.networks.image_network import ImageNetwork, Normalisation
+from seg_ros.networks.image_network import ImageNetwork
+from seg_ros.networks.normalisation import Normalisation
 from seg_ros.networks.pyramid import Encoder
 from seg_ros.quantization.levels import QUANTIZATIONS
 from seg_ros.training.fit_codes import CodeTuner, FineTuning, fit_itq

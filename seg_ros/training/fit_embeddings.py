@@ -25,10 +25,10 @@ from seg_ros.modelfile.file import Model, save_model
 from seg_ros.modelfile.golden import Golden
 from seg_ros.modelfile.metadata import EmbeddingMetadata
 from seg_ros.networks.embedding_head import EmbeddingHead
+from seg_ros.networks.filter_rules import check_window
 from seg_ros.networks.filtered_network import FilteredNetwork
 from seg_ros.networks.frame_network import FrameNetwork
 from seg_ros.networks.image_network import ImageNetwork
-from seg_ros.networks.masked_average import check_window
 from seg_ros.quantization.levels import QUANTIZATIONS
 from seg_ros.training.coded_model import DEFAULT_TAPS, CodeData, frozen_network, tap_channels
 from seg_ros.training.golden_record import make_golden

@@ -16,7 +16,8 @@ from seg_ros.images.resize import resize_image
 from seg_ros.modelfile.golden import Golden
 from seg_ros.networks.filtered_network import FilteredNetwork
 from seg_ros.networks.frame_network import FrameNetwork
-from seg_ros.networks.image_network import ImageNetwork, Normalisation
+from seg_ros.networks.image_network import ImageNetwork
+from seg_ros.networks.normalisation import Normalisation
 from seg_ros.resources import resource
 from seg_ros.segments.code_pooling import CodePooling
 

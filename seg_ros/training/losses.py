@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from seg_ros.arrays import UNLABELLED
 from seg_ros.datasets.dataset import Dataset
 from seg_ros.errors import RecipeError
-from seg_ros.networks.masked_average import window_pairs
+from seg_ros.networks.filter_rules import window_pairs
 
 
 def class_counts(dataset: Dataset) -> npt.NDArray[np.int64]:

@@ -13,8 +13,8 @@ from seg_ros import schema
 from seg_ros.datasets.wrappers import Relabel
 from seg_ros.errors import RecipeError, look_up
 from seg_ros.modelfile.metadata import SIZE_LIMIT
-from seg_ros.networks.image_network import Normalisation
-from seg_ros.networks.masked_average import Averaged
+from seg_ros.networks.filter_rules import Averaged
+from seg_ros.networks.normalisation import Normalisation
 from seg_ros.quantization.levels import QUANTIZATIONS
 from seg_ros.schema import Count, CountOrZero, Fraction, NotNegative, Positive
 from seg_ros.training.augment import Augmentation

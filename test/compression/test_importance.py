@@ -22,7 +22,8 @@ from seg_ros.errors import ParameterError, UnavailableError, UnknownNameError
 from seg_ros.networks.enet import ENet
 from seg_ros.networks.graph.blocks import remove_block
 from seg_ros.networks.graph.channels import ChannelMap, removable_blocks, remove, trace_channels
-from seg_ros.networks.image_network import ImageNetwork, Normalisation
+from seg_ros.networks.image_network import ImageNetwork
+from seg_ros.networks.normalisation import Normalisation
 from seg_ros.networks.segnet import SegNetSmall
 
 EXAMPLE = torch.zeros(1, 3, 16, 16)

@@ -14,7 +14,8 @@ from seg_ros.networks.enet import ENet
 from seg_ros.networks.graph.channels import removable_blocks, trace_channels
 from seg_ros.networks.graph.cost import count_bytes, count_macs, count_parameters, network_cost
 from seg_ros.networks.graph.measure import LatencyModel
-from seg_ros.networks.image_network import ImageNetwork, Normalisation
+from seg_ros.networks.image_network import ImageNetwork
+from seg_ros.networks.normalisation import Normalisation
 
 EXAMPLE = torch.zeros(1, 3, 16, 16)
 

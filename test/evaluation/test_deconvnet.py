@@ -11,8 +11,9 @@ from torch.nn import functional as F
 from seg_ros.errors import UnavailableError, UnknownNameError
 from seg_ros.evaluation.deconvnet import layer_maps, map_layers, project, reach, receptive_field
 from seg_ros.evaluation.units import UnitRecord
-from seg_ros.networks.image_network import ImageNetwork, Normalisation
+from seg_ros.networks.image_network import ImageNetwork
 from seg_ros.networks.layers import max_pool, max_unpool
+from seg_ros.networks.normalisation import Normalisation
 from seg_ros.networks.registry import ENCODERS, MODELS
 
 

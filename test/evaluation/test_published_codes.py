@@ -8,7 +8,8 @@ from torch import nn
 from seg_ros.evaluation.published_codes import PublishedCodes, unit_columns
 from seg_ros.networks.binary_layer import BinaryLayer
 from seg_ros.networks.frame_network import FrameNetwork
-from seg_ros.networks.image_network import ImageNetwork, Normalisation
+from seg_ros.networks.image_network import ImageNetwork
+from seg_ros.networks.normalisation import Normalisation
 from seg_ros.segments.slic import slic
 
 

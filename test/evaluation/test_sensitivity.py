@@ -22,7 +22,6 @@ from seg_ros.resources import resource
 SIZE = (48, 64)
 CLASSES = ClassSet.from_yaml(resource('config/labels/squares.yaml'))
 GOLDEN = Golden(np.zeros((1, 16, 16, 3), np.uint8), np.zeros((1, 16, 16), np.uint8))
-CPU = torch.device('cpu')
 
 
 class Halved:
@@ -69,7 +68,7 @@ def loss_of(network: nn.Module, dataset: Halved, model: Model) -> float:
 
 def test_effects_are_those_of_changing_a_copy(model: Model) -> None:
     dataset, state = Halved(3), copy.deepcopy(model.network.state_dict())
-    result = measure_sensitivity(model, dataset, CPU, bits=(8, 2), fractions=(0.5,))
+    result = measure_sensitivity(model, dataset, 'cpu', bits=(8, 2), fractions=(0.5,))
     assert result.n_images == 3
     assert result.loss == pytest.approx(loss_of(model.network, dataset, model), rel=1e-4)
     assert all(torch.equal(value, state[name]) for name, value in model.network.state_dict().items())
@@ -111,7 +110,7 @@ def test_mean_iou_falls_where_labels_are_what_the_network_says(model: Model) -> 
             with torch.no_grad():
                 return image, model.network(x.permute(2, 0, 1)[None])[0].argmax(0).byte().numpy()
 
-    result = measure_sensitivity(model, Believed(2), CPU, bits=(2,), fractions=(0.5,))
+    result = measure_sensitivity(model, Believed(2), 'cpu', bits=(2,), fractions=(0.5,))
     assert result.mean_iou == pytest.approx(1, abs=1e-3)  # float32 decides ties
     assert all(effect.mean_iou <= 0 for effect in result.effects)
     assert min(effect.mean_iou for effect in result.effects) < -0.01
@@ -120,8 +119,8 @@ def test_mean_iou_falls_where_labels_are_what_the_network_says(model: Model) -> 
 
 def test_what_is_wrong_is_told(model: Model) -> None:
     with pytest.raises(ParameterError, match='0 images'):
-        measure_sensitivity(model, Halved(0), CPU)
+        measure_sensitivity(model, Halved(0), 'cpu')
     with pytest.raises(ParameterError, match=r'within 0\.\.1'):
-        measure_sensitivity(model, Halved(1), CPU, fractions=(1.0,))
+        measure_sensitivity(model, Halved(1), 'cpu', fractions=(1.0,))
     with pytest.raises(ParameterError, match=r'2\.\.8'):
-        measure_sensitivity(model, Halved(1), CPU, bits=(1,))
+        measure_sensitivity(model, Halved(1), 'cpu', bits=(1,))

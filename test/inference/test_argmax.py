@@ -1,4 +1,4 @@
-"""From scores to labels: the compiled kernel against torch's own operations."""
+"""From scores to labels: the compiled kernel, and NumPy without Numba, against torch's own operations."""
 
 import logging
 import subprocess
@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from seg_ros.errors import ImageError, ParameterError
-from seg_ros.inference.argmax import Labelled, argmax_labels, argmax_labels_reference
+from seg_ros.inference import argmax
+from seg_ros.inference.argmax import Labelled, argmax_labels
+from seg_ros.inference.torch_argmax import argmax_labels_in_torch
 
 SIZES = [
     ((12, 16), (12, 16)),
@@ -28,6 +30,16 @@ SIZES = [
 ]
 
 
+@pytest.fixture(params=['Numba', 'NumPy'])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Labels are computed by the compiled loops, or as without Numba."""
+    if request.param == 'NumPy':
+        monkeypatch.setattr(argmax, 'import_kernels', lambda *_: None)
+
+
+both_ways = pytest.mark.usefixtures('way')
+
+
 def random_scores(n_classes: int, size: tuple[int, int], seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     return 3 * torch.randn(n_classes, *size, generator=generator)
@@ -35,7 +47,7 @@ def random_scores(n_classes: int, size: tuple[int, int], seed: int = 0) -> Tenso
 
 def assert_agree(ours: Labelled, scores: Tensor, size: tuple[int, int]) -> None:
     """Labels as torch's, except where its two best scores differ by less than 1e-5; confidence within 1."""
-    expected = argmax_labels_reference(scores, *size, with_confidence=True)
+    expected = argmax_labels_in_torch(scores, *size, with_confidence=True)
     if len(scores) > 1:
         resized = torch.nn.functional.interpolate(scores[None], size, mode='bilinear')[0]
         first, second = resized.topk(2, dim=0).values
@@ -49,6 +61,7 @@ def assert_agree(ours: Labelled, scores: Tensor, size: tuple[int, int]) -> None:
         assert np.abs(ours.confidence.astype(int) - expected.confidence).max() <= 1
 
 
+@both_ways
 @pytest.mark.parametrize('channels_last', [False, True])
 @pytest.mark.parametrize(('size', 'image_size'), SIZES)
 def test_sizes(size: tuple[int, int], image_size: tuple[int, int], channels_last: bool) -> None:
@@ -60,12 +73,14 @@ def test_sizes(size: tuple[int, int], image_size: tuple[int, int], channels_last
     np.testing.assert_array_equal(ours.labels, argmax_labels(scores[0], *image_size).labels)
 
 
+@both_ways
 @pytest.mark.parametrize('n_classes', [1, 2, 11, 21, 255])
 def test_numbers_of_classes(n_classes: int) -> None:
     scores = random_scores(n_classes, (15, 20), seed=n_classes)
     assert_agree(argmax_labels(scores, 33, 41, with_confidence=True), scores, (33, 41))
 
 
+@both_ways
 @pytest.mark.parametrize('scale', [1e-3, 1.0, 30.0, 1e4])
 def test_confidence_is_the_softmax(scale: float) -> None:
     """Against float64 and without any resizing, from scores nearly alike to scores far apart."""
@@ -76,6 +91,7 @@ def test_confidence_is_the_softmax(scale: float) -> None:
     assert np.abs(confidence - exact).max() < 0.51
 
 
+@both_ways
 def test_any_memory_layout_gives_the_same() -> None:
     scores = random_scores(5, (12, 18))
     expected = argmax_labels(scores, 20, 30, with_confidence=True)
@@ -88,6 +104,7 @@ def test_any_memory_layout_gives_the_same() -> None:
         np.testing.assert_array_equal(ours.confidence, expected.confidence)
 
 
+@both_ways
 def test_half_precision_is_accepted() -> None:
     scores = random_scores(5, (12, 18)).half()
     assert_agree(argmax_labels(scores, 24, 36, with_confidence=True), scores.float(), (24, 36))
@@ -108,14 +125,16 @@ def test_several_threads_may_call_at_once() -> None:
     np.testing.assert_array_equal(ours, expected)
 
 
+@both_ways
 @pytest.mark.parametrize('image_size', [(6, 8), (13, 15)])
 def test_the_lowest_class_wins_a_tie(image_size: tuple[int, int]) -> None:
     scores = torch.zeros(9, 6, 8)
     scores[[3, 5]] = 2.0
-    for prediction in (argmax_labels(scores, *image_size), argmax_labels_reference(scores, *image_size)):
+    for prediction in (argmax_labels(scores, *image_size), argmax_labels_in_torch(scores, *image_size)):
         assert (prediction.labels == 3).all()
 
 
+@both_ways
 @pytest.mark.parametrize('value', [float('nan'), float('inf'), -float('inf')])
 @pytest.mark.parametrize('image_size', [(6, 8), (13, 15)])
 @pytest.mark.parametrize('with_confidence', [False, True])
@@ -125,7 +144,7 @@ def test_scores_that_are_not_finite_leave_pixels_unlabelled(
     scores = random_scores(4, (6, 8))
     scores[2, 3, 4] = value
     ours = argmax_labels(scores, *image_size, with_confidence=with_confidence)
-    expected = argmax_labels_reference(scores, *image_size, with_confidence=True)
+    expected = argmax_labels_in_torch(scores, *image_size, with_confidence=True)
     np.testing.assert_array_equal(ours.labels == 255, expected.labels == 255)
     assert 0 < (ours.labels == 255).sum() < ours.labels.size / 2
     if with_confidence:
@@ -134,10 +153,12 @@ def test_scores_that_are_not_finite_leave_pixels_unlabelled(
         assert ours.confidence[ours.labels < 255].all()
 
 
+@both_ways
 def test_nothing_but_nan_is_all_unlabelled() -> None:
     assert (argmax_labels(torch.full((3, 4, 4), float('nan')), 9, 9).labels == 255).all()
 
 
+@both_ways
 def test_pixels_below_the_threshold_are_unlabelled() -> None:
     scores = random_scores(11, (30, 40))
     plain = argmax_labels(scores, 60, 80, with_confidence=True)
@@ -147,10 +168,11 @@ def test_pixels_below_the_threshold_are_unlabelled() -> None:
     np.testing.assert_array_equal(ours.labels[plain.confidence > 128], plain.labels[plain.confidence > 128])
     assert (ours.labels[plain.confidence < 127] == 255).all()
     assert 0.1 < (ours.labels == 255).mean() < 0.9
-    reference = argmax_labels_reference(scores, 60, 80, confidence_threshold=0.5)
+    reference = argmax_labels_in_torch(scores, 60, 80, confidence_threshold=0.5)
     assert (ours.labels == reference.labels).mean() > 0.999
 
 
+@both_ways
 def test_a_threshold_of_one_keeps_what_is_certain() -> None:
     scores = torch.zeros(3, 2, 2)
     scores[1, 0] = 200.0
@@ -158,7 +180,7 @@ def test_a_threshold_of_one_keeps_what_is_certain() -> None:
     assert labels.tolist() == [[1, 1], [255, 255]]
 
 
-@pytest.mark.parametrize('function', [argmax_labels, argmax_labels_reference])
+@pytest.mark.parametrize('function', [argmax_labels, argmax_labels_in_torch])
 @pytest.mark.parametrize('shape', [(11, 4), (1, 11, 4, 4), (0, 4, 4), (256, 4, 4), (3, 0, 4)])
 def test_impossible_scores_are_refused(function, shape: tuple[int, ...]) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ImageError, match=r'expected \(K, h, w\) with 1 to 255 classes'):
@@ -179,8 +201,9 @@ def test_impossible_arguments_are_refused() -> None:
         argmax_labels(scores, 8, 8, n_threads=-1)
 
 
+@both_ways
 @pytest.mark.parametrize('temperature', [0.5, 1.7])
-@pytest.mark.parametrize('label', [argmax_labels, argmax_labels_reference])
+@pytest.mark.parametrize('label', [argmax_labels, argmax_labels_in_torch])
 def test_temperature_divides_the_scores_of_the_confidence(
     label: Callable[..., Labelled], temperature: float
 ) -> None:
@@ -212,15 +235,16 @@ def run_python(code: str, **environment: str) -> str:
     return run.stdout + run.stderr
 
 
-def test_without_numba_torch_does_it_and_one_warning_says_so() -> None:
+def test_without_numba_numpy_does_it_and_one_warning_says_so() -> None:
     code = (
-        'import sys; sys.modules["numba"] = None; import torch; '
+        'import sys; sys.modules["numba"] = None; import numpy as np; '
         'from seg_ros.inference.argmax import argmax_labels; '
-        'argmax_labels(torch.zeros(2, 2, 2), 3, 3); '
-        'print(argmax_labels(torch.eye(3)[:, None], 2, 3).labels.tolist())'
+        'argmax_labels(np.zeros((2, 2, 2), np.float32), 3, 3); '
+        'print(argmax_labels(np.eye(3, dtype=np.float32)[:, None], 2, 3).labels.tolist(), '
+        '"torch" in sys.modules)'
     )
     output = run_python(code)
-    assert '[[0, 1, 2], [0, 1, 2]]' in output
+    assert '[[0, 1, 2], [0, 1, 2]] False' in output
     assert output.count('pip install numba') == 1
 
 
@@ -251,3 +275,11 @@ def test_the_default_log_level_is_quiet(caplog: pytest.LogCaptureFixture) -> Non
     with caplog.at_level(logging.INFO):
         argmax_labels(random_scores(3, (4, 4)), 8, 8)
     assert not caplog.records
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_arrays_and_tensors_give_the_same(seed: int) -> None:
+    scores = random_scores(11, (36, 48), seed)
+    ours, theirs = (argmax_labels(s, 50, 60, with_confidence=True) for s in (scores, scores.numpy()))
+    np.testing.assert_array_equal(ours.labels, theirs.labels)
+    np.testing.assert_array_equal(ours.confidence, theirs.confidence)

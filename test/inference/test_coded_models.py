@@ -12,7 +12,7 @@ from seg_ros.errors import ModelFileError, SelfCheckError, UnavailableError
 from seg_ros.inference.backends.registry import BACKENDS
 from seg_ros.inference.segmenter import Segmenter
 from seg_ros.inference.settings import Settings
-from seg_ros.modelfile.content import METADATA_KEY
+from seg_ros.modelfile.description import METADATA_KEY
 from seg_ros.modelfile.file import load_model
 from seg_ros.segments.code_pooling import CodePooling
 from seg_ros.segments.colour import colour_moments, lab_planes
@@ -29,7 +29,7 @@ def load(path: Path, **settings: object) -> Segmenter:
 
 @pytest.mark.parametrize('name', BACKENDS)
 def test_every_backend_gives_the_codes(name: str, coded_model_file: Path) -> None:
-    obstacle = BACKENDS[name].why_not(torch.device('cpu'), torch.float32)
+    obstacle = BACKENDS[name].why_not('cpu', 'float32')
     if obstacle:
         pytest.skip(f'{name} {obstacle}')
     want = load(coded_model_file)
@@ -49,9 +49,9 @@ def test_a_code_is_pooled_over_its_pixels(coded_model_file: Path) -> None:
     code_pooling = segmenter.code_pooling
     assert code_pooling is not None
     assert code_pooling.colour is not None
-    answers = segmenter.backend(torch.from_numpy(IMAGE.copy())[None])
-    logits = answers['codes'][0]
-    wide = torch.nn.functional.interpolate(logits.permute(2, 0, 1)[None], (96, 128), mode='bilinear')[0]
+    logits = segmenter.backend(IMAGE.copy()[None])['codes'][0]
+    planes_of_bits = torch.as_tensor(logits).permute(2, 0, 1)
+    wide = torch.nn.functional.interpolate(planes_of_bits[None], (96, 128), mode='bilinear')[0]
     planes = lab_planes(IMAGE)
     every_pixel = Regions(np.arange(96 * 128, dtype=np.int32).reshape(96, 128), 96 * 128)
     per_pixel = wide.flatten(1).T.numpy() + colour_moments(planes, every_pixel) @ code_pooling.colour
@@ -139,7 +139,7 @@ def test_segments_of_another_size_keep_their_order(coded_model_file: Path) -> No
 
 def test_a_coder_without_colour_reads_the_maps_alone() -> None:
     code_pooling = CodePooling(8, None)
-    logits = torch.ones(4, 4, 8)
+    logits = np.ones((4, 4, 8), np.float32)
     regions = Regions(np.zeros((8, 8), np.int32), 1)
     assert code_pooling.means(logits, np.zeros((3, 8, 8), np.float32), regions).tolist() == [[1.0] * 8]
 
@@ -159,8 +159,8 @@ def test_refining_adds_the_mean_of_the_segment(coded_model_file: Path) -> None:
     segmenter = load(coded_model_file)
     segments = segmenter(IMAGE, segments=True).segments
     assert segments is not None
-    scores = segmenter.backend(torch.from_numpy(IMAGE.copy())[None])['scores'][0]
-    refined = segments.refine(scores, 2.0).numpy()
+    scores = np.asarray(segmenter.backend(IMAGE.copy()[None])['scores'][0])
+    refined = np.asarray(segments.refine(scores, 2.0))
     mask = segments.regions.ids == 1
-    own = scores.numpy()[:, mask]
+    own = scores[:, mask]
     np.testing.assert_allclose(refined[:, mask], own + 2 * own.mean(1, keepdims=True), atol=1e-3)

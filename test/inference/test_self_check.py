@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
+from seg_ros.arrays import Maps, UInt8Array
 from seg_ros.errors import SelfCheckError, UnavailableError
 from seg_ros.inference.backends.registry import BACKENDS
 from seg_ros.inference.segmenter import Segmenter
@@ -18,8 +18,8 @@ from seg_ros.inference.self_check import check_golden
 from seg_ros.inference.settings import Settings
 from seg_ros.modelfile.file import load_model, save_model
 from seg_ros.modelfile.find import shipped_models
-from seg_ros.modelfile.precision import choose_quantization, possible_levels
-from seg_ros.networks.image_network import Normalisation
+from seg_ros.modelfile.levels import choose_quantization, possible_levels
+from seg_ros.networks.normalisation import Normalisation
 from seg_ros.quantization.levels import QUANTIZATIONS
 
 DERIVED = [
@@ -80,9 +80,9 @@ def test_an_altered_record_is_refused_at_a_derived_level(tmp_path: Path, fractio
 def test_a_backend_that_shifts_scores_is_refused_at_a_derived_level() -> None:
     segmenter = load('lite_camvid', 'bf16')
 
-    def shifted(images: torch.Tensor) -> dict[str, torch.Tensor]:
+    def shifted(images: UInt8Array) -> dict[str, Maps]:
         answers = segmenter.backend(images)
-        return answers | {'scores': answers['scores'].roll(9, dims=-1)}
+        return answers | {'scores': np.roll(answers['scores'], 9, axis=-1)}
 
     with pytest.raises(SelfCheckError, match='backend is broken'):
         check_golden(dataclasses.replace(segmenter, backend=shifted))
@@ -91,9 +91,9 @@ def test_a_backend_that_shifts_scores_is_refused_at_a_derived_level() -> None:
 def test_a_backend_that_changes_some_bits_of_codes_is_refused_at_a_derived_level() -> None:
     segmenter = load('segments', 'bf16')
 
-    def inverted(images: torch.Tensor) -> dict[str, torch.Tensor]:
+    def inverted(images: UInt8Array) -> dict[str, Maps]:
         answers = segmenter.backend(images)
-        codes = answers['codes'].clone()
+        codes = np.array(answers['codes'])
         codes[..., :20] *= -1
         return answers | {'codes': codes}
 
@@ -130,12 +130,11 @@ def test_every_shipped_model_at_every_level_on_other_processors(path: Path, isa:
         '    segmenter = Segmenter.load(Settings(sys.argv[1], quantization=level, backend=backend))\n'
         '    print(level, backend, segmenter.agreement)\n'
     )
-    cpu = torch.device('cpu')
     wanted = [
         f'{level}:{name}'
         for level in possible_levels(load_model(path))
         for name, backend in BACKENDS.items()
-        if backend.why_not(cpu, QUANTIZATIONS[level].dtype) is None
+        if backend.why_not('cpu', QUANTIZATIONS[level].computes_in) is None
     ]
     capability = {'AVX2': 'avx2'}.get(isa)
     environment = {

@@ -16,13 +16,13 @@ from torch import Tensor
 
 from seg_ros.classes import ClassSet
 from seg_ros.errors import ModelFileError, SegRosError, UnknownNameError
-from seg_ros.modelfile.content import GOLDEN_IMAGES, GOLDEN_LABELS, METADATA_KEY
+from seg_ros.modelfile.description import GOLDEN_IMAGES, GOLDEN_LABELS, METADATA_KEY
 from seg_ros.modelfile.file import load_model, save_model
 from seg_ros.modelfile.golden import Golden
 from seg_ros.modelfile.metadata import CodeMetadata, EmbeddingMetadata, ModelMetadata, with_figures
 from seg_ros.modelfile.packed import rounded_to_file
 from seg_ros.networks.graph.channels import remove, trace_channels
-from seg_ros.networks.image_network import Normalisation
+from seg_ros.networks.normalisation import Normalisation
 from seg_ros.networks.registry import MODELS
 from seg_ros.resources import resource
 

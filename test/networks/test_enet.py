@@ -8,7 +8,8 @@ from seg_ros.errors import ParameterError
 from seg_ros.inference.backends.onnx_export import export_onnx
 from seg_ros.networks.enet import Bottleneck, DownsamplingBottleneck, ENet, UpsamplingBottleneck
 from seg_ros.networks.frame_network import FrameNetwork
-from seg_ros.networks.image_network import ImageNetwork, Normalisation
+from seg_ros.networks.image_network import ImageNetwork
+from seg_ros.networks.normalisation import Normalisation
 
 # Table 1 of the paper, for an input of 512x512; C = 19.
 TABLE = {

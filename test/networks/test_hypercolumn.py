@@ -10,10 +10,12 @@ from torch import Tensor, nn
 from seg_ros.compression.budget import Budget
 from seg_ros.compression.prune import prune_to
 from seg_ros.errors import ModelFileError, ParameterError
+from seg_ros.inference.backends.network_source import NetworkSource
 from seg_ros.inference.backends.registry import BACKENDS
 from seg_ros.networks.frame_network import FrameNetwork
 from seg_ros.networks.hypercolumn import Hypercolumn
-from seg_ros.networks.image_network import ImageNetwork, Normalisation
+from seg_ros.networks.image_network import ImageNetwork
+from seg_ros.networks.normalisation import Normalisation
 from seg_ros.networks.squeezenet import SqueezeNetColumns, SqueezeNetEncoder
 from seg_ros.networks.vgg import VGG11Features, VGG16Features
 from seg_ros.quantization.int8 import calibrate, quantize
@@ -332,7 +334,8 @@ def test_grids_keep_the_contract(options: dict[str, Any]) -> None:
         torch.testing.assert_close(exported(x), network(x), rtol=1e-4, atol=1e-4)
         want = images(frame)
         assert (whole(frame) - want).square().mean() < 0.05 * want.var()
-    backend, device = BACKENDS['onnxruntime'], torch.device('cpu')
-    if not backend.why_not(device, torch.float32):
-        got = backend(FrameNetwork(images), (64, 80), device, 1)(frame)['scores']
+    backend = BACKENDS['onnxruntime']
+    if not backend.why_not('cpu', 'float32'):
+        run = backend(NetworkSource.of(FrameNetwork(images)), (64, 80), 'cpu', 1)
+        got = torch.as_tensor(run(frame.numpy())['scores'])
         torch.testing.assert_close(got, want, rtol=1e-3, atol=1e-3)

@@ -3,7 +3,8 @@ import torch
 from torch import Tensor, nn
 
 from seg_ros.errors import ModelFileError
-from seg_ros.networks.image_network import ImageNetwork, Normalisation
+from seg_ros.networks.image_network import ImageNetwork
+from seg_ros.networks.normalisation import Normalisation
 
 MEAN, STD = (0.1, 0.2, 0.3), (0.5, 0.6, 0.7)
 

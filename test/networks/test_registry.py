@@ -17,9 +17,12 @@ from seg_ros.datasets.registry import DATASETS
 from seg_ros.errors import UnknownNameError, look_up
 from seg_ros.inference.backends import onnx_runtime, openvino_engine, torch_compiled
 from seg_ros.inference.backends.backend import Backend
+from seg_ros.inference.backends.network_source import NetworkSource
 from seg_ros.inference.backends.onnx_export import export_onnx
 from seg_ros.inference.backends.registry import BACKENDS
 from seg_ros.inference.backends.select import choose_backend
+from seg_ros.inference.served_model import ModelSource
+from seg_ros.inference.settings import Settings
 from seg_ros.modelfile.file import load_model, save_model
 from seg_ros.modelfile.golden import Golden
 from seg_ros.modelfile.metadata import ModelMetadata
@@ -109,8 +112,7 @@ def test_it_exports(name: str) -> None:
 
 @pytest.mark.parametrize('name', FORMS)
 def test_engines_of_onnx_agree(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    cpu = torch.device('cpu')
-    obstacles = {key: BACKENDS[key].why_not(cpu, torch.float32) for key in ('onnxruntime', 'openvino')}
+    obstacles = {key: BACKENDS[key].why_not('cpu', 'float32') for key in ('onnxruntime', 'openvino')}
     engines = [key for key, obstacle in obstacles.items() if obstacle is None]
     if not engines:
         pytest.skip(str(obstacles))
@@ -121,10 +123,10 @@ def test_engines_of_onnx_agree(name: str, monkeypatch: pytest.MonkeyPatch) -> No
         want = images(frame)
     content = export_onnx(FrameNetwork(images), (64, 80))
     for module in (onnx_runtime, openvino_engine):
-        monkeypatch.setattr(module, 'onnx_of', lambda network, size: content)
+        monkeypatch.setattr(module, 'onnx_of', lambda source, size, **options: content)
     for key in engines:
-        got = BACKENDS[key](FrameNetwork(images), (64, 80), cpu, 1)(frame)
-        torch.testing.assert_close(got['scores'], want, rtol=1e-3, atol=1e-3)
+        got = BACKENDS[key](NetworkSource.of(FrameNetwork(images)), (64, 80), 'cpu', 1)(frame.numpy())
+        torch.testing.assert_close(torch.as_tensor(got['scores']), want, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -168,8 +170,7 @@ def test_backends_compute_int8_as_the_reference_does(
         pytest.skip('this processor has no instructions for bfloat16')
     monkeypatch.setattr(torch_compiled, 'computes_bfloat16', lambda: has_bfloat16)
     monkeypatch.setattr(openvino_engine, '_capabilities', lambda: ())
-    device = torch.device('cpu')
-    obstacle = BACKENDS[backend].why_not(device, torch.int8)
+    obstacle = BACKENDS[backend].why_not('cpu', 'int8')
     if obstacle:
         pytest.skip(f'{backend} {obstacle}')
     net = network(name)
@@ -180,11 +181,11 @@ def test_backends_compute_int8_as_the_reference_does(
     ranges = calibrate(net.eval(), images, ImageNetwork(net, metadata.normalisation).eval())
     metadata = dataclasses.replace(metadata, calibration={'ranges': ranges})
     export_model(tmp_path / 'int8.safetensors', net, metadata)
-    model = load_model(tmp_path / 'int8.safetensors')
+    source = ModelSource(Settings(model=str(tmp_path / 'int8.safetensors')))
     with torch.no_grad():
-        want = frame_network(model, 'int8')(images[0])['scores']
-    _, runner = choose_backend(model, backend, 'int8', (64, 80), device, 1)
-    got = runner(images[0])['scores']
+        want = frame_network(source.model, 'int8')(images[0])['scores']
+    _, runner = choose_backend(source, backend, 'int8', 'cpu', 1)
+    got = torch.as_tensor(runner(images[0].numpy())['scores'])
     if has_bfloat16:  # values move by less than a step, to either side: as near to float as the reference
         with torch.no_grad():
             whole = ImageNetwork(net, metadata.normalisation).eval()(images[0])

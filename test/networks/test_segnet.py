@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from seg_ros.errors import ModelFileError
 from seg_ros.inference.backends.onnx_export import export_onnx
 from seg_ros.networks.frame_network import FrameNetwork
-from seg_ros.networks.image_network import ImageNetwork, Normalisation
+from seg_ros.networks.image_network import ImageNetwork
+from seg_ros.networks.normalisation import Normalisation
 from seg_ros.networks.segnet import SegNet, SegNetBasic, SegNetSmall, VGG16Encoder
 
 # VGG16's convolutions: numbers are channels, 'M' is a pooling (Simonyan and Zisserman, column D of table 1).

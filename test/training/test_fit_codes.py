@@ -14,7 +14,8 @@ from seg_ros.inference.settings import Settings
 from seg_ros.modelfile.file import load_model
 from seg_ros.networks.binary_layer import BinaryLayer
 from seg_ros.networks.frame_network import FrameNetwork
-from seg_ros.networks.image_network import ImageNetwork, Normalisation
+from seg_ros.networks.image_network import ImageNetwork
+from seg_ros.networks.normalisation import Normalisation
 from seg_ros.networks.squeezenet import SqueezeNetFeatures
 from seg_ros.segments.code_pooling import CodePooling
 from seg_ros.segments.colour import lab_planes

@@ -7,7 +7,8 @@ from torch.nn import functional as F
 from seg_ros.arrays import UInt8Array
 from seg_ros.errors import ModelFileError
 from seg_ros.modelfile.golden import GOLDEN_LIMIT_BYTES
-from seg_ros.networks.image_network import ImageNetwork, Normalisation
+from seg_ros.networks.image_network import ImageNetwork
+from seg_ros.networks.normalisation import Normalisation
 from seg_ros.synthetic import RenderedDrive
 from seg_ros.training.golden_record import (
     GOLDEN_SIZE,

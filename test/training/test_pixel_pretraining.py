@@ -11,7 +11,8 @@ from seg_ros.arrays import UInt8Array
 from seg_ros.classes import ClassSet
 from seg_ros.errors import RecipeError
 from seg_ros.networks.hypercolumn import Hypercolumn
-from seg_ros.networks.image_network import ImageNetwork, Normalisation
+from seg_ros.networks.image_network import ImageNetwork
+from seg_ros.networks.normalisation import Normalisation
 from seg_ros.resources import resource
 from seg_ros.synthetic import RenderedDrive
 from seg_ros.training import pixel_pretraining as module

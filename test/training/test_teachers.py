@@ -5,7 +5,8 @@ from torch import Tensor, nn
 
 from seg_ros.classes import ClassInfo, ClassSet
 from seg_ros.errors import RecipeError, UnknownNameError
-from seg_ros.networks.image_network import ImageNetwork, Normalisation
+from seg_ros.networks.image_network import ImageNetwork
+from seg_ros.networks.normalisation import Normalisation
 from seg_ros.training.teachers import TaughtBy, Teachers, class_matrix, restrict
 
 IMAGES = torch.randint(0, 256, (2, 8, 12, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

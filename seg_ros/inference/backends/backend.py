@@ -1,17 +1,22 @@
 """The protocol of inference backends, their errors, and the choice of device and threads."""
 
+from __future__ import annotations
+
 import importlib.util
 import logging
 import re
-from collections.abc import Sequence
-from typing import Protocol
-
-import torch
-from torch import Tensor
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from seg_ros._numba import n_cores
-from seg_ros.errors import BackendError, SegRosError, UnavailableError
-from seg_ros.networks.frame_network import FrameNetwork
+from seg_ros.errors import BackendError, ImageError, SegRosError, UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from seg_ros.arrays import Maps, UInt8Array
+    from seg_ros.inference.backends.network_source import NetworkSource
 
 log = logging.getLogger(__name__)
 
@@ -23,17 +28,22 @@ _WHERE = 'Exception from '
 """Start of the lines in which OpenVINO names its source files."""
 
 
+_GPU_FILES = ('/dev/nvidiactl', '/dev/dxg', '/dev/kfd', '/dev/nvhost-gpu', '/dev/nvgpu', '/dev/nvmap')
+"""Files that the drivers of GPUs make: NVIDIA's, WSL's, AMD's, those of Jetson boards."""
+
+
 class NetworkRunner(Protocol):
     """Runs one network at one input size, or reports why it cannot."""
 
-    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+    def __call__(self, images: UInt8Array) -> dict[str, Maps]:
         """Run the network.
 
         Args:
-            images: (1, height, width, 3) uint8 RGB on the CPU, contiguous.
+            images: (1, height, width, 3) uint8 RGB, contiguous, writeable.
 
         Returns:
-            Tensors by name as ``FrameNetwork.forward`` returns them, on the device.
+            Maps by name as ``FrameNetwork.forward`` returns them: arrays, or tensors on a GPU. They are not
+            written to later.
         """
         ...
 
@@ -41,22 +51,27 @@ class NetworkRunner(Protocol):
 class Backend(NetworkRunner, Protocol):
     """Runs one network at one input size.
 
-    A backend is built from a FrameNetwork in evaluation mode that already computes at the wanted level, the
-    (height, width) of its input, a device and a number of threads. It is registered in
-    seg_ros.inference.backends.registry.
+    A backend is built from a network that computes at the wanted level, the (height, width) of its input, the
+    name of a device and a number of threads. It is registered in seg_ros.inference.backends.registry. Its
+    module must import without torch unless it runs networks by torch, and so must the questions ``why_not``.
     """
 
     def __init__(
-        self, network: FrameNetwork, input_size: tuple[int, int], device: torch.device, n_threads: int
+        self, source: NetworkSource, input_size: tuple[int, int], device: str, n_threads: int
     ) -> None: ...
 
     @staticmethod
-    def why_not(device: torch.device, dtype: torch.dtype) -> str | None:
-        """Reason why this computer cannot run the backend, with the remedy; None if it can."""
+    def why_not(device: str, computes_in: str) -> str | None:
+        """Reason why this computer cannot run the backend, with the remedy; None if it can.
+
+        Args:
+            device: Name of the device, e.g. 'cpu' or 'cuda:0'.
+            computes_in: Name of the dtype that networks compute in, e.g. 'float32' or 'int8'.
+        """
         ...
 
     @staticmethod
-    def why_not_graph(device: torch.device) -> str | None:
+    def why_not_graph(device: str) -> str | None:
         """Reason why the backend cannot run an imported ONNX graph, in words; None if it can.
 
         A backend that can gets the bytes of the graph from ``onnx_export.onnx_of``.
@@ -69,20 +84,48 @@ class Backend(NetworkRunner, Protocol):
         ...
 
 
-def choose_device(name: str) -> torch.device:
+def choose_device(name: str) -> str:
     """Device by name: 'auto' (the first GPU, else the CPU), 'cpu', 'cuda' or 'cuda:N'.
+
+    Returns:
+        'cpu' or 'cuda:N'.
 
     Raises:
         UnavailableError: The device does not exist; the message lists those that do.
     """
-    n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    present = ['cpu', *(f'cuda:{n}' for n in range(n_gpus))]
+    if name == 'cpu':
+        return name
+    present = ['cpu', *(f'cuda:{n}' for n in range(_n_gpus()))]
     if name == 'auto':
-        return torch.device(present[1] if n_gpus else 'cpu')
+        return present[1] if len(present) > 1 else 'cpu'
     wanted = 'cuda:0' if name == 'cuda' else name
     if wanted not in present:
         raise UnavailableError(f"device '{name}' does not exist here; available: auto, {', '.join(present)}")
-    return torch.device(wanted)
+    return wanted
+
+
+def _n_gpus() -> int:
+    """Number of GPUs that torch computes on; torch is not loaded where no driver of a GPU is."""
+    if sys.modules.get('torch') is None:
+        has_driver = any(map(Path.exists, map(Path, _GPU_FILES)))
+        if not has_driver or importlib.util.find_spec('torch') is None:
+            return 0
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def check_images(images: UInt8Array, shape: tuple[int, ...]) -> None:
+    """Refuse images that a network was not built for.
+
+    Raises:
+        ImageError: They differ in shape, type or order in memory.
+    """
+    if images.shape != shape or images.dtype != 'uint8' or not images.flags.c_contiguous:
+        raise ImageError(
+            f'images of shape {images.shape}, {images.dtype}; expected {shape}, uint8, contiguous, which the '
+            'network was built for'
+        )
 
 
 class GuardedBackend:
@@ -96,7 +139,7 @@ class GuardedBackend:
     def __init__(self, name: str, backend: NetworkRunner) -> None:
         self.name, self.backend = name, backend
 
-    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+    def __call__(self, images: UInt8Array) -> dict[str, Maps]:
         """Run the network; see :class:`NetworkRunner`.
 
         Raises:
@@ -133,8 +176,11 @@ def missing_packages(packages: Sequence[str], extra: str) -> str | None:
 
 def free_memory() -> None:
     """Return cached memory of GPUs to the system, so that another model or frame has room."""
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    if sys.modules.get('torch') is not None:
+        import torch
+
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
 
 def bounded_threads(n_threads: int) -> int:
@@ -149,25 +195,3 @@ def bounded_threads(n_threads: int) -> int:
     if n_threads > n_cores():
         log.info('n_threads %d: this process may use %d cores, so %d are used', n_threads, *[n_cores()] * 2)
     return min(n_threads, n_cores())
-
-
-class _TorchThreads:
-    """Number of threads that torch had before it was changed here, and the number set here."""
-
-    original, ours = 0, 0
-
-
-def use_threads(n_threads: int) -> None:
-    """Set torch's number of threads, for this process.
-
-    Args:
-        n_threads: Number of threads; 0 = the number that torch had at first, or one per usable core if that
-            is less.
-    """
-    current = torch.get_num_threads()
-    if current != _TorchThreads.ours:
-        _TorchThreads.original = current
-    wanted = min(n_threads or _TorchThreads.original, n_cores())
-    if wanted != current:
-        torch.set_num_threads(wanted)
-        _TorchThreads.ours = wanted

@@ -8,6 +8,7 @@ import hashlib
 import logging
 import os
 import tempfile
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -17,11 +18,14 @@ from seg_ros._caches import cache_folder, is_kept
 log = logging.getLogger(__name__)
 
 _FOLDER = 'graphs'
-_MOST_FILES = 32
+_MOST_FILES = 64
 _LARGEST_BYTES = 1 << 30
 _N_DIGEST = hashlib.sha256().digest_size
-_SOURCES = ('networks', 'quantization', 'modelfile', 'inference/backends')
-"""Folders of this package whose code decides about a graph."""
+_SOURCES = (
+    *('networks', 'quantization', 'modelfile', 'inference/backends'),
+    *('inference/served_model.py', 'segments/code_pooling.py'),
+)
+"""Folders and files of this package whose code decides about a graph."""
 
 
 def graph_key(*parts: object) -> str:
@@ -69,6 +73,15 @@ def remember_graph(key: str, graph: bytes) -> None:
             Path(temporary).unlink(missing_ok=True)
 
 
+def forget_graphs() -> int:
+    """Remove all kept graphs; returns their number."""
+    folder = cache_folder(_FOLDER) if is_kept() else None
+    paths = [] if folder is None else list(folder.glob('*.graph'))
+    for path in paths:
+        path.unlink(missing_ok=True)
+    return len(paths)
+
+
 def _path(key: str) -> Path | None:
     folder = cache_folder(_FOLDER) if is_kept() else None
     return None if folder is None else folder / f'{key}.graph'
@@ -80,11 +93,16 @@ def _remove_oldest(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def _sources(root: Path) -> Iterator[Path]:
+    for name in _SOURCES:
+        yield from (root / name).rglob('*.py') if (root / name).is_dir() else [root / name]
+
+
 @cache
 def _digest_of_sources() -> str:
     """Digest of the code that makes graphs: a checkout changes without a new version."""
     root = Path(seg_ros.__file__).parent
     digest = hashlib.sha256(str(seg_ros.__version__).encode())
-    for path in sorted(path for folder in _SOURCES for path in (root / folder).rglob('*.py')):
+    for path in sorted(_sources(root)):
         digest.update(path.read_bytes())
     return digest.hexdigest()

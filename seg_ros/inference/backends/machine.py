@@ -11,6 +11,7 @@ from seg_ros import __version__
 from seg_ros._numba import n_cores
 
 _PACKAGES = ('torch', 'onnxruntime', 'onnxscript', 'openvino')
+_X86 = ('x86_64', 'amd64', 'i386', 'i686')
 _COMPILERS = ('g++', 'clang++', 'c++')
 
 
@@ -31,6 +32,11 @@ def describe_machine(device: str) -> dict[str, str]:
         **{name: version_of(name) for name in _PACKAGES},
         'OMP_NUM_THREADS': os.environ.get('OMP_NUM_THREADS', ''),
     }
+
+
+def is_x86() -> bool:
+    """Whether the processor is one of Intel, AMD or their like."""
+    return platform.machine().lower() in _X86
 
 
 @cache

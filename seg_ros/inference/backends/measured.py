@@ -142,6 +142,11 @@ def all_measured() -> list[MeasuredTimes]:
     return sorted(found, key=lambda measurement: measurement.measured, reverse=True)
 
 
+def measured_backend(digest: str) -> str:
+    """Backend of the newest measurement of a model file by its digest; '' if there is none."""
+    return next((known.backend for known in all_measured() if known.subject.digest == digest), '')
+
+
 def forget_all() -> int:
     """Remove all stored measurements, those of older versions too; returns their number."""
     return sum(_remove(path) for path in list(_files()))

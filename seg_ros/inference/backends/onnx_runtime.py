@@ -1,17 +1,18 @@
-"""ONNX Runtime: exports the network once, then runs it without a compiler."""
+"""ONNX Runtime: exports the network once, then runs it without a compiler, and without torch."""
+
+from __future__ import annotations
 
 import os
-from typing import Any
-
-import numpy as np
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from seg_ros._numba import n_cores
 from seg_ros.inference.backends.backend import missing_packages
-from seg_ros.inference.backends.onnx_export import EXPORT_PACKAGES, answer_names, onnx_of
-from seg_ros.networks.frame_network import FrameNetwork
-from seg_ros.networks.onnx_graph import FREE_SIDES
+from seg_ros.inference.backends.onnx_export import EXPORT_PACKAGES, onnx_of
+from seg_ros.networks.graph_names import FREE_SIDES, GRAPH_INPUT
+
+if TYPE_CHECKING:
+    from seg_ros.arrays import Maps, UInt8Array
+    from seg_ros.inference.backends.network_source import NetworkSource
 
 _NO_TELEMETRY = ('ORT_DISABLE_TELEMETRY', 'ORT_TELEMETRY_DISABLED')
 """Variables that turn telemetry off; the name depends on the version of ONNX Runtime."""
@@ -23,7 +24,7 @@ class OnnxRuntimeBackend:
     """ONNX Runtime on its CPU or CUDA provider; see seg_ros.inference.backends.backend.Backend."""
 
     def __init__(
-        self, network: FrameNetwork, input_size: tuple[int, int], device: torch.device, n_threads: int
+        self, source: NetworkSource, input_size: tuple[int, int], device: str, n_threads: int
     ) -> None:
         onnxruntime = import_onnxruntime()
         options = onnxruntime.SessionOptions()
@@ -33,43 +34,38 @@ class OnnxRuntimeBackend:
         # Otherwise its threads keep spinning while labels are computed.
         options.add_session_config_entry('session.force_spinning_stop', '1')
         provider: str | tuple[str, dict[str, int]] = 'CPUExecutionProvider'
-        if device.type == 'cuda':
-            provider = ('CUDAExecutionProvider', {'device_id': device.index or 0})
-        self._names = answer_names(network)
+        if device != 'cpu':
+            provider = ('CUDAExecutionProvider', {'device_id': int(device.rpartition(':')[2])})
+        self._names = list(source.outputs)
         for name, side in zip(FREE_SIDES, input_size, strict=True):  # those of an imported graph
             options.add_free_dimension_override_by_name(name, side)
-        self._session = onnxruntime.InferenceSession(onnx_of(network, input_size), options, [provider])
+        self._session = onnxruntime.InferenceSession(onnx_of(source, input_size), options, [provider])
 
     @staticmethod
-    def why_not(device: torch.device, dtype: torch.dtype) -> str | None:
+    def why_not(device: str, computes_in: str) -> str | None:
         if reason := missing_packages((*EXPORT_PACKAGES, _ENGINE), _EXTRA):
             return reason
-        if dtype not in (torch.float32, torch.int8):
+        if computes_in not in ('float32', 'int8'):
             return 'runs fp32 and int8 only'
-        if dtype == torch.int8 and device.type != 'cpu':
+        if computes_in == 'int8' and device != 'cpu':
             return 'runs int8 on CPUs only'
         return _lacks_provider(device)
 
     @staticmethod
-    def why_not_graph(device: torch.device) -> str | None:
+    def why_not_graph(device: str) -> str | None:
         return missing_packages((_ENGINE,), _EXTRA) or _lacks_provider(device)
 
     @staticmethod
     def import_libraries() -> None:
         import_onnxruntime()
-        import onnxscript  # noqa: F401
-        import torch.onnx  # noqa: F401
 
-    def __call__(self, images: Tensor) -> dict[str, Tensor]:
-        answers = self._session.run(self._names, {'images': images.numpy()})
-        return {
-            name: torch.from_numpy(np.asarray(answer))
-            for name, answer in zip(self._names, answers, strict=True)
-        }
+    def __call__(self, images: UInt8Array) -> dict[str, Maps]:
+        """Run the network; see seg_ros.inference.backends.backend.Backend."""
+        return dict(zip(self._names, self._session.run(self._names, {GRAPH_INPUT: images}), strict=True))
 
 
-def _lacks_provider(device: torch.device) -> str | None:
-    if device.type == 'cuda':
+def _lacks_provider(device: str) -> str | None:
+    if device != 'cpu':
         onnxruntime = import_onnxruntime()
         if 'CUDAExecutionProvider' not in onnxruntime.get_available_providers():
             return 'has no CUDA provider here: pip install onnxruntime-gpu'

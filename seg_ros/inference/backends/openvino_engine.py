@@ -4,33 +4,36 @@ A network is exported to ONNX once. OpenVINO makes its own graph of that, which 
 later starts take a fraction of a second.
 """
 
+from __future__ import annotations
+
 import contextlib
 import io
 import logging
 import sys
-from collections.abc import Iterator
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from seg_ros._numba import n_cores
-from seg_ros.errors import ImageError
-from seg_ros.inference.backends.backend import missing_packages
+from seg_ros.inference.backends.backend import check_images, missing_packages
 from seg_ros.inference.backends.graph_cache import graph_key, recall_graph, remember_graph
-from seg_ros.inference.backends.onnx_export import EXPORT_PACKAGES, answer_names, onnx_of
-from seg_ros.networks.frame_network import FrameNetwork
-from seg_ros.networks.onnx_graph import GRAPH_INPUT, GRAPH_OUTPUT
-from seg_ros.quantization.int8_layers import has_float_work
+from seg_ros.inference.backends.onnx_export import EXPORT_PACKAGES, onnx_of
+from seg_ros.networks.graph_names import GRAPH_INPUT, GRAPH_OUTPUT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from seg_ros.arrays import Maps, UInt8Array
+    from seg_ros.inference.backends.network_source import NetworkSource
 
 log = logging.getLogger(__name__)
 
 _ENGINE, _EXTRA = 'openvino', 'openvino'
 _TELEMETRY = 'openvino_telemetry'
-_PRECISIONS = {torch.float32: 'f32', torch.bfloat16: 'bf16', torch.float16: 'f16'}
-_CAPABILITIES = {torch.bfloat16: 'BF16', torch.float16: 'FP16'}
+_N_MAP_AXES = 4  # labels have 3
+_PRECISIONS = {'float32': 'f32', 'bfloat16': 'bf16', 'float16': 'f16', 'int8': 'f32'}
+_CAPABILITIES = {'bfloat16': 'BF16', 'float16': 'FP16'}
 """Dtypes that not every processor computes in -> OpenVINO's name of the capability."""
 
 
@@ -38,42 +41,42 @@ class OpenVinoBackend:
     """OpenVINO on the CPU; see seg_ros.inference.backends.backend.Backend."""
 
     def __init__(
-        self, network: FrameNetwork, input_size: tuple[int, int], device: torch.device, n_threads: int
+        self, source: NetworkSource, input_size: tuple[int, int], device: str, n_threads: int
     ) -> None:
         openvino = import_openvino()
         options = {
             'PERFORMANCE_HINT': 'LATENCY',
             'NUM_STREAMS': '1',
             'INFERENCE_NUM_THREADS': str(n_threads or n_cores()),
-            'INFERENCE_PRECISION_HINT': _precision(network),  # its own choice depends on the processor
+            'INFERENCE_PRECISION_HINT': _precision(source),  # its own choice depends on the processor
             'ENABLE_CPU_PINNING': 'NO',  # other programs of a robot need the cores too
         }
-        compiled = _compiled(openvino, network, input_size, options)
+        compiled = _compiled(openvino, source, input_size, options)
         self._shape = (1, *input_size, 3)
-        self._shapes = {name: tuple(compiled.output(name).shape) for name in answer_names(network)}
-        self._by_pixel = _is_map(compiled.output(GRAPH_OUTPUT).shape) if network.has_scores else False
+        self._shapes = {name: tuple(compiled.output(name).shape) for name in source.outputs}
+        self._by_pixel = len(self._shapes.get(GRAPH_OUTPUT, ())) == _N_MAP_AXES
         self._request, self._tensor = compiled.create_infer_request(), openvino.Tensor
         self._bound: tuple[object, ...] = ()
 
     @staticmethod
-    def why_not(device: torch.device, dtype: torch.dtype) -> str | None:
+    def why_not(device: str, computes_in: str) -> str | None:
         reason = missing_packages((_ENGINE, *EXPORT_PACKAGES), _EXTRA) or _needs_cpu(device)
         if reason:
             return reason
-        needed = _CAPABILITIES.get(dtype)
+        needed = _CAPABILITIES.get(computes_in)
         if needed and needed not in _capabilities():
             return f'computes in {needed.lower()} where the processor has instructions for it only'
         return None
 
     @staticmethod
-    def why_not_graph(device: torch.device) -> str | None:
+    def why_not_graph(device: str) -> str | None:
         return missing_packages((_ENGINE,), _EXTRA) or _needs_cpu(device)
 
     @staticmethod
     def import_libraries() -> None:
         import_openvino()
 
-    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+    def __call__(self, images: UInt8Array) -> dict[str, Maps]:
         """Run the network; see seg_ros.inference.backends.backend.Backend.
 
         The engine reads the images where they are, and writes into arrays that are new for each call.
@@ -81,22 +84,18 @@ class OpenVinoBackend:
         Raises:
             ImageError: The images differ in shape or type from those that the network was built for.
         """
-        if images.shape != self._shape or images.dtype != torch.uint8 or not images.is_contiguous():
-            raise ImageError(
-                f'images of shape {tuple(images.shape)}, {images.dtype}; '
-                f'expected {self._shape}, torch.uint8, contiguous, which the network was built for'
-            )
+        check_images(images, self._shape)
         answers = {name: np.empty(shape, np.float32) for name, shape in self._shapes.items()}
-        for name, array in ((GRAPH_INPUT, images.numpy()), *answers.items()):
+        for name, array in ((GRAPH_INPUT, images), *answers.items()):
             self._request.set_tensor(name, self._tensor(array, shared_memory=True))
         # Not infer(inputs): it would copy them into the tensor that is set, the images of the caller before.
         self._request.start_async()
         self._request.wait()
         self._bound = images, answers  # the request refers to their memory until the next call
-        results = {name: torch.from_numpy(array) for name, array in answers.items()}
+        maps: dict[str, Maps] = dict(answers)
         if self._by_pixel:
-            results[GRAPH_OUTPUT] = results[GRAPH_OUTPUT].permute(0, 3, 1, 2)
-        return results
+            maps[GRAPH_OUTPUT] = answers[GRAPH_OUTPUT].transpose(0, 3, 1, 2)
+        return maps
 
 
 def import_openvino() -> Any:
@@ -123,8 +122,8 @@ def _hidden(package: str) -> Iterator[None]:
         sys.modules.pop(package, None)
 
 
-def _needs_cpu(device: torch.device) -> str | None:
-    return None if device.type == 'cpu' else 'runs on CPUs only'
+def _needs_cpu(device: str) -> str | None:
+    return None if device == 'cpu' else 'runs on CPUs only'
 
 
 @cache
@@ -133,57 +132,51 @@ def _capabilities() -> tuple[str, ...]:
     return tuple(import_openvino().Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES'))
 
 
-def _precision(network: FrameNetwork) -> str:
+def _precision(source: NetworkSource) -> str:
     """OpenVINO's name of the precision of float operations.
 
     As in ``torch_compiled``, the float operations of an 8-bit network compute in bfloat16 if they have work.
     """
-    dtype = network.network.dtype
-    if dtype == torch.float32 and has_float_work(network) and 'BF16' in _capabilities():
-        dtype = torch.bfloat16
-    return _PRECISIONS[dtype]
+    if source.has_float_work and 'BF16' in _capabilities():
+        return _PRECISIONS['bfloat16']
+    return _PRECISIONS[source.computes_in]
 
 
 def _compiled(
-    openvino: Any, network: FrameNetwork, input_size: tuple[int, int], options: dict[str, str]
+    openvino: Any, source: NetworkSource, input_size: tuple[int, int], options: dict[str, str]
 ) -> Any:
     """The engine's graph of a network: kept on disk, or made now."""
     core = openvino.Core()
     facts = core.get_property('CPU', 'FULL_DEVICE_NAME'), _capabilities(), openvino.get_version()
-    key = graph_key('openvino', network.identity, input_size, sorted(options.items()), facts)
-    known = recall_graph(key) if network.identity else None
+    key = graph_key('openvino', source.identity, input_size, sorted(options.items()), facts)
+    known = recall_graph(key) if source.identity else None
     if known is not None:
         try:
             return core.import_model(io.BytesIO(known), 'CPU', options)
         except RuntimeError as err:
             log.warning('a kept graph of OpenVINO cannot be used, and is made anew: %s', err)
-    compiled = core.compile_model(_model(openvino, core, network, input_size), 'CPU', options)
-    if network.identity:
+    compiled = core.compile_model(_model(openvino, core, source, input_size), 'CPU', options)
+    if source.identity:
         content = compiled.export_model()
         remember_graph(key, content if isinstance(content, bytes) else content.getvalue())
     return compiled
 
 
-def _model(openvino: Any, core: Any, network: FrameNetwork, input_size: tuple[int, int]) -> Any:
-    """OpenVINO's model of a network, whose scores lie pixel by pixel in memory, as the engine has them."""
-    model = core.read_model(onnx_of(_in_float32(network), input_size))
+def _model(openvino: Any, core: Any, source: NetworkSource, input_size: tuple[int, int]) -> Any:
+    """OpenVINO's model of a network, whose scores lie pixel by pixel in memory, as the engine has them.
+
+    Its weights are rounded, but in float32: the engine rounds values itself.
+    """
+    model = core.read_model(onnx_of(source, input_size, in_float32=True, may_have_more=True))
+    if len(model.outputs) > len(source.outputs):  # an exported graph also has what is not asked for
+        wanted = [model.output(name) for name in source.outputs]
+        model = openvino.Model(wanted, model.get_parameters())
     if model.input(GRAPH_INPUT).partial_shape.is_dynamic:  # an imported graph for images of any size
         model.reshape({GRAPH_INPUT: [1, *input_size, 3]})
-    if network.has_scores and _is_map(model.output(GRAPH_OUTPUT).partial_shape):
+    if GRAPH_OUTPUT in source.outputs and len(model.output(GRAPH_OUTPUT).partial_shape) == _N_MAP_AXES:
         editor = openvino.preprocess.PrePostProcessor(model)
         scores = editor.output(GRAPH_OUTPUT)
         scores.model().set_layout(openvino.Layout('NCHW'))
         scores.tensor().set_layout(openvino.Layout('NHWC'))
         model = editor.build()
     return model
-
-
-def _in_float32(network: FrameNetwork) -> FrameNetwork:
-    """The network with its weights as they are rounded, but in float32: the engine rounds values itself."""
-    network = network.float()
-    network.network.dtype = torch.float32
-    return network
-
-
-def _is_map(shape: Any) -> bool:
-    return len(shape) == 4

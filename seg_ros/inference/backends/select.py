@@ -5,8 +5,6 @@ import logging
 from collections.abc import Callable
 from functools import partial
 
-import torch
-
 from seg_ros._caches import provide_folders
 from seg_ros._numba import import_kernels
 from seg_ros.errors import BackendError, SegRosError, UnavailableError, UnknownNameError
@@ -18,12 +16,13 @@ from seg_ros.inference.backends.backend import (
     free_memory,
     reason_of,
 )
-from seg_ros.inference.backends.machine import describe_machine
+from seg_ros.inference.backends.machine import describe_machine, is_x86
 from seg_ros.inference.backends.measured import FORGET, MeasuredModel, MeasuredTimes, forget, recall, remember
+from seg_ros.inference.backends.network_source import NetworkSource
 from seg_ros.inference.backends.registry import BACKENDS
 from seg_ros.inference.backends.timing import time_in_turns
-from seg_ros.modelfile.file import Model
-from seg_ros.modelfile.precision import choose_quantization, frame_network, is_derivable
+from seg_ros.inference.served_model import ModelSource
+from seg_ros.modelfile.levels import Described, choose_quantization, is_derivable
 from seg_ros.quantization.levels import QUANTIZATIONS
 
 log = logging.getLogger(__name__)
@@ -36,8 +35,12 @@ BACKEND_STAGE = 'backend'
 _FALLBACK = 'fp32'
 """Level that runs everywhere."""
 
+_BESIDE = {'openvino': ('torch', 'torch_compile', *(('onnxruntime',) if is_x86() else ()))}
+"""Backends that 'auto' does not try where another one runs: they were not faster on any processor that was
+measured, and compiling takes 20 to 50 seconds (docs/decisions/0015-openvino-as-a-backend.md)."""
 
-def choose_level(model: Model, level: str, backend: str, device: torch.device) -> str:
+
+def choose_level(model: Described, level: str, backend: str, device: str) -> str:
     """Choose the level that a model runs at on this computer.
 
     Args:
@@ -68,11 +71,10 @@ def choose_level(model: Model, level: str, backend: str, device: torch.device) -
 
 
 def choose_backend(
-    model: Model,
+    source: ModelSource,
     name: str,
     level: str,
-    size: tuple[int, int],
-    device: torch.device,
+    device: str,
     n_threads: int,
     *,
     with_embeddings: bool = False,
@@ -80,14 +82,13 @@ def choose_backend(
 ) -> tuple[str, NetworkRunner]:
     """Build the backend of a name, or for 'auto' the fastest one available on this computer.
 
-    Timing compiles each backend, so the result is remembered on disk, see ``measured.py``. They are measured
+    Timing builds each backend, so the result is remembered on disk, see ``measured.py``. They are measured
     again when model, settings, processor or versions change, and when other programs disturbed the times.
 
     Args:
-        model: Model file in memory.
+        source: Model file; its input has the size that the network gets.
         name: Name in seg_ros.inference.backends.registry.BACKENDS, or 'auto'.
         level: Level that the network computes at.
-        size: (height, width) of the network's input in pixels.
         device: Device to run on.
         n_threads: Number of CPU threads; 0 = one per core.
         with_embeddings: Whether the network returns embeddings.
@@ -102,16 +103,19 @@ def choose_backend(
         UnknownNameError: The backend does not exist.
     """
     provide_folders()
-    dtype, n_threads = QUANTIZATIONS[level].dtype, bounded_threads(n_threads)
+    model, n_threads = source.served, bounded_threads(n_threads)
+    computes_in = QUANTIZATIONS[level].computes_in
 
     def build(key: str) -> NetworkRunner:
-        return _build(model, key, level, size, device, n_threads, with_embeddings=with_embeddings)
+        return _build(source, key, level, device, n_threads, with_embeddings=with_embeddings)
 
     if name != 'auto':
         if name not in BACKENDS:
             raise UnknownNameError('backend', name, sorted(BACKENDS))
-        if obstacle := _obstacle(name, device, dtype, model):
-            others = [key for key in BACKENDS if key != name and not _obstacle(key, device, dtype, model)]
+        if obstacle := _obstacle(name, device, computes_in, model):
+            others = [
+                key for key in BACKENDS if key != name and not _obstacle(key, device, computes_in, model)
+            ]
             possible = ', '.join(['auto', *others])
             raise UnavailableError(
                 f"backend '{name}' with {level} on {device}: {obstacle}; available: {possible}"
@@ -119,20 +123,31 @@ def choose_backend(
         _import_libraries([name], report)
         report(f'{BACKEND_STAGE} {name}')
         return name, build(name)
-    obstacles = {key: _obstacle(key, device, dtype, model) for key in BACKENDS}
+    obstacles = {key: _obstacle(key, device, computes_in, model) for key in BACKENDS}
     available = [key for key, obstacle in obstacles.items() if obstacle is None]
     if not available:
         raise UnavailableError(_no_backend(model, level, device, obstacles))
     subject = MeasuredModel(
-        model.path.stem, model.digest, level, *size, str(device), n_threads, with_embeddings
+        model.path.stem, model.digest, level, *model.input_size, device, n_threads, with_embeddings
     )
-    return _Candidates({key: partial(build, key) for key in available}, subject, report).choose()
+    needless = {other for key in available for other in _BESIDE.get(key, ())}
+    builders: dict[str, Callable[[], NetworkRunner]] = {key: partial(build, key) for key in available}
+    tried = {key: builders[key] for key in available if key not in needless}
+    try:
+        return _Candidates(tried, subject, report).choose()
+    except UnavailableError as err:
+        if not needless & builders.keys():
+            raise
+        log.warning('%s; %s are tried', err, ', '.join(key for key in available if key in needless))
+        return _Candidates(
+            {key: builders[key] for key in needless & builders.keys()}, subject, report
+        ).choose()
 
 
-def _runs(model: Model, level: str, backend: str, device: torch.device) -> bool:
+def _runs(model: Described, level: str, backend: str, device: str) -> bool:
     """Whether a backend, or for 'auto' any of them, runs a level of a model."""
     names = BACKENDS if backend == 'auto' else {backend} & BACKENDS.keys()
-    return any(_obstacle(name, device, QUANTIZATIONS[level].dtype, model) is None for name in names)
+    return any(_obstacle(name, device, QUANTIZATIONS[level].computes_in, model) is None for name in names)
 
 
 def _import_libraries(names: list[str], report: Report) -> None:
@@ -144,21 +159,21 @@ def _import_libraries(names: list[str], report: Report) -> None:
     import_kernels(*KERNELS)
 
 
-def _obstacle(name: str, device: torch.device, dtype: torch.dtype, model: Model) -> str | None:
+def _obstacle(name: str, device: str, computes_in: str, model: Described) -> str | None:
     """Reason why this computer cannot run a model on a backend, in words; None if it can."""
     try:
         backend = BACKENDS[name]
-        return backend.why_not_graph(device) if model.graph else backend.why_not(device, dtype)
+        is_graph = model.metadata.is_graph
+        return backend.why_not_graph(device) if is_graph else backend.why_not(device, computes_in)
     except Exception as err:  # noqa: BLE001 - a broken package must not stop the other backends
         return f'cannot be loaded: {reason_of(err)}'
 
 
 def _build(
-    model: Model,
+    source: ModelSource,
     name: str,
     level: str,
-    size: tuple[int, int],
-    device: torch.device,
+    device: str,
     n_threads: int,
     *,
     with_embeddings: bool,
@@ -169,8 +184,8 @@ def _build(
         BackendError: It cannot be built; the message gives the reason.
     """
     try:
-        frames = frame_network(model, level, with_embeddings=with_embeddings)
-        return GuardedBackend(name, BACKENDS[name](frames, size, device, n_threads))
+        network = NetworkSource.of_model(source, level, with_embeddings=with_embeddings)
+        return GuardedBackend(name, BACKENDS[name](network, source.served.input_size, device, n_threads))
     except SegRosError:
         raise
     except Exception as err:
@@ -178,14 +193,14 @@ def _build(
         raise BackendError(f'backend {name} cannot be built: {reason_of(err)}') from err
 
 
-def _no_backend(model: Model, level: str, device: torch.device, obstacles: dict[str, str | None]) -> str:
+def _no_backend(model: Described, level: str, device: str, obstacles: dict[str, str | None]) -> str:
     """Message: the reasons why no backend runs a level on a device, and the levels that one runs."""
     others = [
         other
         for other in QUANTIZATIONS
         if other != level
         and is_derivable(model, other)
-        and any(_obstacle(key, device, QUANTIZATIONS[other].dtype, model) is None for key in BACKENDS)
+        and any(_obstacle(key, device, QUANTIZATIONS[other].computes_in, model) is None for key in BACKENDS)
     ]
     reasons = '; '.join(f'{key} {obstacle}' for key, obstacle in obstacles.items())
     possible = f'. Possible here: {", ".join(others)}' if others else ''

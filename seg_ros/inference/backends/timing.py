@@ -5,8 +5,9 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
+import numpy as np
 
+from seg_ros.arrays import UInt8Array, moved_to_memory
 from seg_ros.errors import BackendError
 from seg_ros.inference.backends.backend import NetworkRunner
 from seg_ros.schema import Count, Positive
@@ -53,7 +54,7 @@ def time_in_turns(
     Returns:
         Times of each backend that ran, and errors of the others.
     """
-    images = torch.zeros(1, *size, 3, dtype=torch.uint8)
+    images = np.zeros((1, *size, 3), np.uint8)
     times: dict[str, list[float]] = {name: [] for name in backends}
     failures: dict[str, BackendError] = {}
     until_s = time.monotonic() + _LONGEST_S
@@ -115,8 +116,8 @@ def _summarised(times: Mapping[str, list[float]]) -> dict[str, BackendTimes]:
     return {name: BackendTimes(min(t), statistics.median(t), len(t)) for name, t in times.items() if t}
 
 
-def _seconds(backend: NetworkRunner, images: torch.Tensor) -> float:
+def _seconds(backend: NetworkRunner, images: UInt8Array) -> float:
     started = time.perf_counter()
     for answer in backend(images).values():
-        answer.sum().item()  # waits for a GPU
+        moved_to_memory(answer)  # waits for a GPU
     return time.perf_counter() - started

@@ -3,6 +3,8 @@
 Compiling takes tens of seconds the first time, and half as long later, from Inductor's cache.
 """
 
+from __future__ import annotations
+
 import contextlib
 import importlib
 import os
@@ -11,17 +13,21 @@ import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FunctionType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
+import numpy as np
 
 from seg_ros._caches import cache_folder, provide_folders
-from seg_ros.errors import BackendError, ImageError
-from seg_ros.inference.backends.compiler_memory import forget_compiled, without_records
+from seg_ros.errors import BackendError
+from seg_ros.inference.backends.backend import check_images, missing_packages
+from seg_ros.inference.backends.machine import is_x86
 from seg_ros.inference.backends.torch_eager import TorchBackend
-from seg_ros.networks.frame_network import FrameNetwork
-from seg_ros.quantization.int8_layers import has_float_work
+
+if TYPE_CHECKING:
+    from torch import Tensor, dtype, nn
+
+    from seg_ros.arrays import Maps, UInt8Array
+    from seg_ros.inference.backends.network_source import NetworkSource
 
 _LIBRARIES = (
     'torch._dynamo',
@@ -36,6 +42,7 @@ _LIBRARIES = (
     'torch._inductor.fx_passes.quantization',
 )
 
+
 COMPILERS = ('g++', 'clang++', 'c++')
 
 
@@ -43,42 +50,45 @@ class CompiledBackend(TorchBackend):
     """torch.compile with freezing; see seg_ros.inference.backends.backend.Backend."""
 
     def __init__(
-        self, network: FrameNetwork, input_size: tuple[int, int], device: torch.device, n_threads: int
+        self, source: NetworkSource, input_size: tuple[int, int], device: str, n_threads: int
     ) -> None:
-        super().__init__(network, input_size, device, n_threads)
+        import torch
+
+        from seg_ros.inference.backends.compiler_memory import forget_compiled, without_records
+        from seg_ros.quantization.int8_layers import has_float_work
+
+        super().__init__(source, input_size, device, n_threads)
         self._shape = (1, *input_size, 3)
         # As an option of torch.compile, freezing would come after the weights became inputs of the graph:
         # they would be packed anew for every frame, and 8-bit convolutions would not be recognised.
-        halves = device.type == 'cpu' and has_float_work(network) and computes_bfloat16()
+        halves = device == 'cpu' and has_float_work(self._network) and computes_bfloat16()
         run = _with_own_code(self._run, torch.bfloat16 if halves else None)
         # The compiled network hangs on this code object, in a circle that garbage collection does not see.
         weakref.finalize(self, forget_compiled, run.__code__).atexit = False
         with _inductor(device), without_records():
             self._run = torch.compile(run, dynamic=False, options=_without_guards())
-            self(torch.zeros(self._shape, dtype=torch.uint8))
+            self(np.zeros(self._shape, np.uint8))
 
-    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+    def __call__(self, images: UInt8Array) -> dict[str, Maps]:
         """Run the network; see seg_ros.inference.backends.backend.Backend.
 
         Raises:
             ImageError: The images differ in shape or type from those that the network was compiled for.
         """
-        if images.shape != self._shape or images.dtype != torch.uint8 or not images.is_contiguous():
-            raise ImageError(
-                f'images of shape {tuple(images.shape)}, {images.dtype}; '
-                f'expected {self._shape}, torch.uint8, contiguous, which the network was compiled for'
-            )
+        check_images(images, self._shape)
         return super().__call__(images)
 
     @staticmethod
-    def why_not(device: torch.device, dtype: torch.dtype) -> str | None:
+    def why_not(device: str, computes_in: str) -> str | None:
+        if reason := missing_packages(('torch',), 'torch'):
+            return reason
         if cache_folder('inductor') is None:
             return 'needs a folder for compiled code: set XDG_CACHE_HOME to a folder that you can write to'
-        if device.type == 'cpu' and not any(shutil.which(name) for name in COMPILERS):
+        if device == 'cpu' and not any(shutil.which(name) for name in COMPILERS):
             return f'needs a C++ compiler ({", ".join(COMPILERS)}); on Debian and Ubuntu: apt install g++'
-        if dtype == torch.int8 and device.type != 'cpu':
+        if computes_in == 'int8' and device != 'cpu':
             return 'has 8-bit convolutions for CPUs only'
-        if dtype == torch.int8 and not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        if computes_in == 'int8' and not is_x86():
             return 'has 8-bit convolutions where torch is built with oneDNN only (x86)'
         return None
 
@@ -91,7 +101,7 @@ class CompiledBackend(TorchBackend):
 
 
 @contextlib.contextmanager
-def _inductor(device: torch.device) -> Iterator[None]:
+def _inductor(device: str) -> Iterator[None]:
     """Import Inductor, with its caches in private folders, and set its options for this context.
 
     Raises:
@@ -108,7 +118,7 @@ def _inductor(device: torch.device) -> Iterator[None]:
     for name, folder in (('_HEADER_DIR', headers), ('_HEADER_LOCK_DIR', headers / 'locks')):
         if hasattr(codecache, name):
             setattr(codecache, name, str(folder))
-    options = {'freezing': True, 'cpp_wrapper': device.type == 'cpu'}
+    options = {'freezing': True, 'cpp_wrapper': device == 'cpu'}
     if hasattr(config, 'cpp_cache_precompile_headers') and not shutil.which('openssl'):
         options['cpp_cache_precompile_headers'] = False  # they are named by a digest that openssl computes
     with config.patch(options):
@@ -117,13 +127,13 @@ def _inductor(device: torch.device) -> Iterator[None]:
 
 def computes_bfloat16() -> bool:
     """Whether the processor has bfloat16 instructions, so that bfloat16 is not slower than float32."""
+    import torch
+
     asked = getattr(torch.cpu, '_is_avx512_bf16_supported', None)  # torch 2.5
     return bool(asked and asked())
 
 
-def _with_own_code(
-    network: nn.Module, float_type: torch.dtype | None
-) -> Callable[[Tensor], dict[str, Tensor]]:
+def _with_own_code(network: nn.Module, float_type: dtype | None) -> Callable[[Tensor], dict[str, Tensor]]:
     """Function that runs the network, with a code object of its own.
 
     torch.compile keeps its result with the code object of a function. All networks share that of
@@ -134,6 +144,7 @@ def _with_own_code(
         float_type: Type of the float operations of an 8-bit network; None = float32. Most of these work on
             large maps, where memory bandwidth decides the time.
     """
+    import torch
 
     def run(images: Tensor) -> dict[str, Tensor]:
         with torch.autocast('cpu', float_type, enabled=float_type is not None):
@@ -148,5 +159,7 @@ def _without_guards() -> dict[str, Any] | None:
 
     The network belongs to this backend and does not change, and the backend checks the images itself.
     """
+    import torch
+
     skip = getattr(torch.compiler, 'skip_all_guards_unsafe', None)  # torch 2.8
     return {'guard_filter_fn': skip} if skip else None

@@ -1,37 +1,78 @@
-"""Eager PyTorch: runs everywhere, needs nothing else, and is the reference for the other backends."""
+"""Eager PyTorch: runs everywhere, needs nothing else, and is the reference for the other backends.
 
-import torch
-from torch import Tensor
+torch is imported by what uses it: whether it is needed at all is asked before.
+"""
 
-from seg_ros.inference.backends.backend import use_threads
-from seg_ros.networks.frame_network import FrameNetwork
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from seg_ros._numba import n_cores
+from seg_ros.inference.backends.backend import missing_packages
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from seg_ros.arrays import Maps, UInt8Array
+    from seg_ros.inference.backends.network_source import NetworkSource
 
 
 class TorchBackend:
     """Eager PyTorch; see seg_ros.inference.backends.backend.Backend."""
 
     def __init__(
-        self, network: FrameNetwork, input_size: tuple[int, int], device: torch.device, n_threads: int
+        self, source: NetworkSource, input_size: tuple[int, int], device: str, n_threads: int
     ) -> None:
+        import torch
+
         use_threads(n_threads)
-        self._device = device
-        self._run = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._device = torch.device(device)
+        self._network = source.build().to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._run = self._network
 
     @staticmethod
-    def why_not(device: torch.device, dtype: torch.dtype) -> str | None:
-        if dtype == torch.int8:
+    def why_not(device: str, computes_in: str) -> str | None:
+        if computes_in == 'int8':
             return 'computes 8-bit networks in float; take torch_compile, onnxruntime or openvino'
-        return None
+        return missing_packages(('torch',), 'torch')
 
     @staticmethod
-    def why_not_graph(device: torch.device) -> str | None:
+    def why_not_graph(device: str) -> str | None:
         return 'runs networks of PyTorch, and the model is an imported ONNX graph'
 
     @staticmethod
     def import_libraries() -> None:
-        pass  # torch is there already
+        import torch  # noqa: F401
 
-    @torch.no_grad()  # not inference_mode: freezing, in the compiled form, refuses it
-    def __call__(self, images: Tensor) -> dict[str, Tensor]:
-        answers: dict[str, Tensor] = self._run(images.to(self._device))
-        return answers
+    def __call__(self, images: UInt8Array) -> dict[str, Maps]:
+        import torch
+
+        with torch.no_grad():  # not inference_mode: freezing, in the compiled form, refuses it
+            answers: dict[str, Tensor] = self._run(torch.from_numpy(images).to(self._device))
+        if self._device.type != 'cpu':
+            return dict(answers)
+        return {name: answer.numpy() for name, answer in answers.items()}
+
+
+class _TorchThreads:
+    """Number of threads that torch had before it was changed here, and the number set here."""
+
+    original, ours = 0, 0
+
+
+def use_threads(n_threads: int) -> None:
+    """Set torch's number of threads, for this process.
+
+    Args:
+        n_threads: Number of threads; 0 = the number that torch had at first, or one per usable core if that
+            is less.
+    """
+    import torch
+
+    current = torch.get_num_threads()
+    if current != _TorchThreads.ours:
+        _TorchThreads.original = current
+    wanted = min(n_threads or _TorchThreads.original, n_cores())
+    if wanted != current:
+        torch.set_num_threads(wanted)
+        _TorchThreads.ours = wanted

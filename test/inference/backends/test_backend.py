@@ -5,14 +5,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from seg_ros.arrays import Maps, UInt8Array
 from seg_ros.errors import BackendError, ImageError
 from seg_ros.inference.backends import backend as backends
 from seg_ros.inference.backends.backend import GuardedBackend, bounded_threads, reason_of
 
-IMAGES = torch.zeros(1, 4, 4, 3, dtype=torch.uint8)
+IMAGES = np.zeros((1, 4, 4, 3), np.uint8)
 
 
 @pytest.mark.parametrize(
@@ -27,12 +29,12 @@ IMAGES = torch.zeros(1, 4, 4, 3, dtype=torch.uint8)
     ],
 )
 def test_any_error_becomes_ours_and_the_next_call_works(error: Exception, expected: str) -> None:
-    errors = [error]
+    errors, answer = [error], np.zeros((1, 2, 4, 4), np.float32)
 
-    def run(images: torch.Tensor) -> dict[str, torch.Tensor]:
+    def run(images: UInt8Array) -> dict[str, Maps]:
         if errors:
             raise errors.pop()
-        return {'scores': images}
+        return {'scores': answer}
 
     guarded = GuardedBackend('x', run)
     with pytest.raises(BackendError) as caught:
@@ -40,11 +42,11 @@ def test_any_error_becomes_ours_and_the_next_call_works(error: Exception, expect
     assert expected in str(caught.value)
     assert '\n' not in str(caught.value)
     assert len(str(caught.value)) < 500
-    assert guarded(IMAGES)['scores'] is IMAGES
+    assert guarded(IMAGES)['scores'] is answer
 
 
 def test_errors_of_ours_stay_as_they_are() -> None:
-    def run(images: torch.Tensor) -> dict[str, torch.Tensor]:
+    def run(images: UInt8Array) -> dict[str, Maps]:
         raise ImageError('4x4')
 
     with pytest.raises(ImageError, match='4x4'):
@@ -57,7 +59,7 @@ def test_the_line_of_a_compiler_that_names_the_error_is_the_reason() -> None:
 
 
 def test_real_lack_of_memory_is_named() -> None:
-    def run(images: torch.Tensor) -> dict[str, torch.Tensor]:
+    def run(images: UInt8Array) -> dict[str, Maps]:
         return {'scores': torch.empty(1 << 50)}
 
     with pytest.raises(BackendError, match='allocate'):
@@ -72,7 +74,7 @@ def test_threads_are_bounded_by_cores(monkeypatch: pytest.MonkeyPatch, asked: in
 
 THREADS = """
 import sys, threading, torch
-from seg_ros.inference.backends.backend import use_threads
+from seg_ros.inference.backends.torch_eager import use_threads
 from seg_ros._numba import n_cores
 first = torch.get_num_threads()
 seen = []

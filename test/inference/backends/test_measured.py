@@ -8,17 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from seg_ros.arrays import Maps, UInt8Array
 from seg_ros.errors import BackendError, UnavailableError
 from seg_ros.inference.backends import machine, measured, select, timing
 from seg_ros.inference.backends.measured import MeasuredModel, MeasuredTimes, recall, remember
 from seg_ros.inference.backends.registry import BACKENDS
 from seg_ros.inference.backends.timing import BackendTimes, fastest, is_in_doubt, time_in_turns
-from seg_ros.modelfile.file import load_model
+from seg_ros.inference.served_model import ModelSource
+from seg_ros.inference.settings import Settings
 
+TRIED_ALONE = select._BESIDE
 SUBJECT = MeasuredModel('lite', 'abc', 'fp32', 4, 4, 'cpu', 0, False)
 
 
@@ -66,10 +68,10 @@ class Clock:
         monkeypatch.setattr(timing.time, 'perf_counter', lambda: self.now)
         self.order: list[str] = []
 
-    def backend(self, name: str, durations_ms: Callable[[int], float]) -> Callable[[torch.Tensor], dict]:
+    def backend(self, name: str, durations_ms: Callable[[int], float]) -> Callable[[UInt8Array], dict]:
         n_calls = 0
 
-        def run(images: torch.Tensor) -> dict[str, torch.Tensor]:
+        def run(images: UInt8Array) -> dict[str, Maps]:
             nonlocal n_calls
             self.now += durations_ms(n_calls) / 1e3
             n_calls += 1
@@ -187,10 +189,10 @@ class FakeBackend:
                 if name in cls.fails:
                     raise error or RuntimeError('g++: fatal error: cannot execute cc1plus')
 
-            why_not = staticmethod(lambda device, dtype: None)
+            why_not = staticmethod(lambda device, computes_in: None)
             import_libraries = staticmethod(lambda: None)
 
-            def __call__(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+            def __call__(self, images: UInt8Array) -> dict[str, Maps]:
                 return {}
 
         return Named
@@ -198,8 +200,9 @@ class FakeBackend:
 
 @pytest.fixture
 def choose(monkeypatch: pytest.MonkeyPatch, model_file: Path) -> Callable[..., str]:
-    """Chooses between fake backends, of which torch_compile is the fastest."""
-    model = load_model(model_file)
+    """Chooses between fake backends, of which torch_compile is the fastest; all of them are tried."""
+    monkeypatch.setattr(select, '_BESIDE', {})
+    source = ModelSource(Settings(model=str(model_file)))
     FakeBackend.built, FakeBackend.fails = [], set()
     for name in BACKENDS:
         monkeypatch.setitem(BACKENDS, name, FakeBackend.named(name))
@@ -210,12 +213,11 @@ def choose(monkeypatch: pytest.MonkeyPatch, model_file: Path) -> Callable[..., s
         return {name: measurable[name] for name in backends}, {}
 
     monkeypatch.setattr(select, 'time_in_turns', measure)
-    monkeypatch.setattr(select, 'frame_network', lambda *args, **options: None)
 
     def run(name: str = 'auto', **changes: tuple[float, float]) -> str:
         measurable.update(times(**changes))
         FakeBackend.built.clear()
-        return select.choose_backend(model, name, 'fp32', (96, 128), torch.device('cpu'), 0)[0]
+        return select.choose_backend(source, name, 'fp32', 'cpu', 0)[0]
 
     return run
 
@@ -232,6 +234,18 @@ def test_the_result_is_remembered_and_told(
     (line,) = caplog.messages
     for part in ('torch_compile 20.0 ms', 'onnxruntime 30.0 ms', 'seg_ros backends --forget'):
         assert part in line
+
+
+def test_compilers_are_not_tried_beside_openvino(
+    choose: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(select, '_BESIDE', TRIED_ALONE)
+    assert choose() == 'onnxruntime'
+    assert set(FakeBackend.built) == {'onnxruntime', 'openvino'}
+    assert choose('torch_compile') == 'torch_compile'
+    monkeypatch.setitem(BACKENDS, 'openvino', 'no_such_package:Backend')
+    assert choose() == 'torch_compile'
+    assert set(FakeBackend.built) == {'torch', 'torch_compile', 'onnxruntime'}
 
 
 @pytest.mark.parametrize('property_', ['processor', 'torch', 'cores', 'compiler', 'onnxruntime', 'seg_ros'])
@@ -305,7 +319,7 @@ def test_a_stop_between_stages_is_not_taken_for_a_failure(
     class StoppedError(Exception):
         pass
 
-    stages: list[str] = []
+    source, stages = ModelSource(Settings(model=str(model_file))), list[str]()
 
     def report(stage: str) -> None:
         stages.append(stage)
@@ -315,7 +329,5 @@ def test_a_stop_between_stages_is_not_taken_for_a_failure(
     for stop_at in (1, 4, 6):  # noqa: B007 - read by report
         stages.clear()
         with pytest.raises(StoppedError):
-            select.choose_backend(
-                load_model(model_file), 'auto', 'fp32', (96, 128), torch.device('cpu'), 0, report=report
-            )
+            select.choose_backend(source, 'auto', 'fp32', 'cpu', 0, report=report)
     assert len(stages) == 6

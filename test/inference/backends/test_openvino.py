@@ -11,26 +11,32 @@ import pytest
 import torch
 from torch import nn
 
+from seg_ros.arrays import Float32Array, UInt8Array
 from seg_ros.errors import BackendError, ImageError
 from seg_ros.images.resize import resize_image
 from seg_ros.inference.backends import graph_cache, onnx_export, openvino_engine
 from seg_ros.inference.backends import select as backends
+from seg_ros.inference.backends.network_source import NetworkSource
 from seg_ros.inference.backends.openvino_engine import OpenVinoBackend
 from seg_ros.inference.segmenter import Segmenter
+from seg_ros.inference.served_model import ModelSource
 from seg_ros.inference.settings import Settings
 from seg_ros.modelfile.file import load_model
-from seg_ros.modelfile.precision import frame_network, possible_levels
+from seg_ros.modelfile.levels import possible_levels
+from seg_ros.modelfile.precision import frame_network
 from seg_ros.modelfile.shipped import SHIPPED
 from seg_ros.networks.frame_network import FrameNetwork
-from seg_ros.networks.image_network import ImageNetwork, Normalisation
-from seg_ros.networks.onnx_graph import FREE_SIDES, OnnxGraph
+from seg_ros.networks.graph_names import FREE_SIDES
+from seg_ros.networks.image_network import ImageNetwork
+from seg_ros.networks.normalisation import Normalisation
+from seg_ros.networks.onnx_graph import OnnxGraph
 from seg_ros.quantization.int8_layers import QuantizedConv2d
 from seg_ros.resources import resource
 
 if missing := [name for name in ('openvino', 'onnx', 'onnxscript') if find_spec(name) is None]:
     pytest.skip(f'{", ".join(missing)} not installed', allow_module_level=True)
 
-CPU, SIZE = torch.device('cpu'), (16, 24)
+SIZE = (16, 24)
 
 
 def small() -> FrameNetwork:
@@ -38,27 +44,31 @@ def small() -> FrameNetwork:
     return FrameNetwork(ImageNetwork(nn.Conv2d(3, 5, 3, padding=1), Normalisation())).eval()
 
 
-def noise(size: tuple[int, int] = SIZE, seed: int = 0) -> torch.Tensor:
-    return torch.randint(0, 256, (1, *size, 3), dtype=torch.uint8, generator=torch.manual_seed(seed))
+def noise(size: tuple[int, int] = SIZE, seed: int = 0) -> UInt8Array:
+    return np.random.default_rng(seed).integers(0, 256, (1, *size, 3), np.uint8)
 
 
-def reference(network: FrameNetwork, images: torch.Tensor) -> dict[str, torch.Tensor]:
+def engine_of(network: FrameNetwork, size: tuple[int, int] = SIZE, n_threads: int = 1) -> OpenVinoBackend:
+    return OpenVinoBackend(NetworkSource.of(network), size, 'cpu', n_threads)
+
+
+def reference(network: FrameNetwork, images: UInt8Array) -> dict[str, Float32Array]:
     with torch.no_grad():
-        answers: dict[str, torch.Tensor] = network(images)
-    return answers
+        answers: dict[str, torch.Tensor] = network(torch.from_numpy(images))
+    return {name: answer.numpy() for name, answer in answers.items()}
 
 
 def test_scores_codes_and_embeddings_are_those_of_pytorch() -> None:
     model = load_model(resource('models/lite_camvid.safetensors'))
     size = model.metadata.input_size
     network = frame_network(model, 'fp32', with_embeddings=True)
-    images = torch.from_numpy(resize_image(model.golden.images[0], *size))[None]
+    images = resize_image(model.golden.images[0], *size)[None]
     want = reference(network, images)
-    got = OpenVinoBackend(network, size, CPU, 1)(images)
+    got = engine_of(network, size)(images)
     assert list(got) == list(want) == ['scores', 'embeddings', 'codes']
     for name, values in want.items():
-        assert got[name].dtype == torch.float32
-        torch.testing.assert_close(got[name], values, rtol=1e-3, atol=2e-3)
+        assert got[name].dtype == np.float32
+        np.testing.assert_allclose(got[name], values, rtol=1e-3, atol=2e-3)
 
 
 def test_every_quantised_convolution_computes_in_integers() -> None:
@@ -69,7 +79,7 @@ def test_every_quantised_convolution_computes_in_integers() -> None:
     n_quantised = sum(isinstance(module, QuantizedConv2d) for module in network.modules())
     images = noise(size)
     want = reference(network, images)['scores']
-    backend = OpenVinoBackend(network, size, CPU, 1)
+    backend = engine_of(network, size)
     graph = backend._request.get_compiled_model().get_runtime_model()
     facts = [node.get_rt_info() for node in graph.get_ops()]
     kernels = [
@@ -79,7 +89,7 @@ def test_every_quantised_convolution_computes_in_integers() -> None:
     ]
     assert sum(kernel.endswith('I8') for kernel in kernels) == n_quantised > 30
     got = backend(images)['scores']
-    assert (got.argmax(1) == want.argmax(1)).float().mean() > 0.97
+    assert (got.argmax(1) == want.argmax(1)).mean() > 0.97
 
 
 @pytest.mark.slow
@@ -87,20 +97,20 @@ def test_every_quantised_convolution_computes_in_integers() -> None:
 def test_every_shipped_model_passes_its_self_check_at_every_level(name: str) -> None:
     model = load_model(resource(f'models/{name}.safetensors'))
     for level in possible_levels(model):
-        if OpenVinoBackend.why_not(CPU, backends.QUANTIZATIONS[level].dtype) is None:
+        if OpenVinoBackend.why_not('cpu', backends.QUANTIZATIONS[level].computes_in) is None:
             settings = Settings(model=name, backend='openvino', quantization=level, device='cpu')
             assert Segmenter.load(settings).agreement > 0.9
 
 
-@pytest.mark.parametrize('precision', [torch.bfloat16, torch.float16])
-def test_halves_are_computed_where_the_processor_has_them(precision: torch.dtype) -> None:
-    if reason := OpenVinoBackend.why_not(CPU, precision):
+@pytest.mark.parametrize('precision', ['bfloat16', 'float16'])
+def test_halves_are_computed_where_the_processor_has_them(precision: str) -> None:
+    if reason := OpenVinoBackend.why_not('cpu', precision):
         pytest.skip(f'OpenVINO {reason}')
     inner, images = nn.Conv2d(3, 5, 3, padding=1), noise()
     whole = reference(FrameNetwork(ImageNetwork(inner, Normalisation())), images)['scores']
-    network = FrameNetwork(ImageNetwork(inner, Normalisation(), precision)).eval()
-    got = OpenVinoBackend(network, SIZE, CPU, 1)(images)['scores']
-    error = (got - whole).abs().max() / whole.abs().max()
+    network = FrameNetwork(ImageNetwork(inner, Normalisation(), getattr(torch, precision))).eval()
+    got = engine_of(network)(images)['scores']
+    error = np.abs(got - whole).max() / np.abs(whole).max()
     assert 1e-5 < error < 0.03  # coarser than float32, and near it
 
 
@@ -108,21 +118,21 @@ def test_frames_do_not_share_memory() -> None:
     """Results stay when the next frame is computed, and nothing is written into the images."""
     network = small()
     first, second = noise(seed=1), noise(seed=2)
-    copies = first.clone(), second.clone()
+    copies = first.copy(), second.copy()
     want = [reference(network, images)['scores'] for images in copies]
-    backend = OpenVinoBackend(network, SIZE, CPU, 1)
+    backend = engine_of(network)
     got = [backend(images)['scores'] for images in (first, second, first)]
     for scores, index in zip(got, (0, 1, 0), strict=True):
-        torch.testing.assert_close(scores, want[index], rtol=1e-4, atol=1e-4)
-    assert torch.equal(first, copies[0])
-    assert torch.equal(second, copies[1])
-    assert got[0].data_ptr() != got[2].data_ptr()
+        np.testing.assert_allclose(scores, want[index], rtol=1e-4, atol=1e-4)
+    assert np.array_equal(first, copies[0])
+    assert np.array_equal(second, copies[1])
+    assert not np.shares_memory(got[0], got[2])
 
 
 def test_other_images_are_refused() -> None:
-    backend = OpenVinoBackend(small(), SIZE, CPU, 1)
-    for images in (noise((24, 16)), noise().float(), noise((24, 16)).transpose(1, 2)):
-        with pytest.raises(ImageError, match=r'expected \(1, 16, 24, 3\), torch.uint8, contiguous'):
+    backend = engine_of(small())
+    for images in (noise((24, 16)), noise().astype(np.float32), noise((24, 16)).transpose(0, 2, 1, 3)):
+        with pytest.raises(ImageError, match=r'expected \(1, 16, 24, 3\), uint8, contiguous'):
             backend(images)
 
 
@@ -137,23 +147,23 @@ def test_a_graph_is_kept_and_damage_is_noticed(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(onnx_export, 'export_onnx', count)
 
-    def scores(n_threads: int = 1) -> torch.Tensor:
+    def scores(n_threads: int = 1) -> Float32Array:
         network = small()
         network.identity = 'small'
-        return OpenVinoBackend(network, SIZE, CPU, n_threads)(noise())['scores']
+        return np.asarray(engine_of(network, SIZE, n_threads)(noise())['scores'])
 
     first = scores()
     folder = tmp_path / 'seg_ros' / 'graphs'
     assert len(list(folder.iterdir())) == 2  # for ONNX engines, and for OpenVINO
-    assert torch.equal(scores(), first)
-    assert torch.allclose(scores(2), first, atol=1e-5)  # another graph of OpenVINO, of the same export
+    assert np.array_equal(scores(), first)
+    assert np.allclose(scores(2), first, atol=1e-5)  # another graph of OpenVINO, of the same export
     assert len(list(folder.iterdir())) == 3
     assert exports == [1]
     for path in folder.iterdir():
         content = bytearray(path.read_bytes())
         content[-9] ^= 1
         path.write_bytes(content)
-    assert torch.equal(scores(), first)
+    assert np.array_equal(scores(), first)
     assert exports == [1, 1]
 
 
@@ -165,8 +175,8 @@ def test_a_kept_graph_of_another_kind_is_made_anew(
     network = small()
     network.identity = 'small'
     want = reference(network, noise())['scores']
-    got = OpenVinoBackend(network, SIZE, CPU, 1)(noise())['scores']
-    torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-4)
+    got = engine_of(network)(noise())['scores']
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
     assert 'is made anew' in caplog.text
 
 
@@ -184,30 +194,28 @@ def test_an_imported_graph_of_free_size_runs() -> None:
     graph = h.make_graph(nodes, 'g', [takes], [gives])
     content = h.make_model(graph, opset_imports=[h.make_opsetid('', 17)], ir_version=8).SerializeToString()
     network = FrameNetwork(ImageNetwork(OnnxGraph(content), Normalisation())).eval()
-    assert OpenVinoBackend.why_not_graph(CPU) is None
+    assert OpenVinoBackend.why_not_graph('cpu') is None
     for size in (SIZE, (20, 12)):
-        got = OpenVinoBackend(network, size, CPU, 1)(noise(size))['scores']
-        np.testing.assert_array_equal(got.numpy(), noise(size).permute(0, 3, 1, 2).float().numpy())
+        got = engine_of(network, size)(noise(size))['scores']
+        np.testing.assert_array_equal(got, noise(size).transpose(0, 3, 1, 2).astype(np.float32))
 
 
 def test_a_graph_that_the_engine_refuses_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openvino_engine, 'onnx_of', lambda network, size: b'\x08\x08:\x00')
+    monkeypatch.setattr(openvino_engine, 'onnx_of', lambda source, size, **options: b'\x08\x08:\x00')
     monkeypatch.setattr(openvino_engine, 'recall_graph', lambda key: None)
     with pytest.raises(BackendError, match='backend openvino cannot be built: ') as caught:
-        backends.choose_backend(
-            load_model(resource('models/segments.safetensors')), 'openvino', 'fp32', SIZE, CPU, 1
-        )
+        backends.choose_backend(ModelSource(Settings(model='segments')), 'openvino', 'fp32', 'cpu', 1)
     assert '\n' not in str(caught.value)
     assert 'Exception from' not in str(caught.value)
 
 
 def test_reasons_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert OpenVinoBackend.why_not(torch.device('cuda:0'), torch.float32) == 'runs on CPUs only'
+    assert OpenVinoBackend.why_not('cuda:0', 'float32') == 'runs on CPUs only'
     monkeypatch.setattr(openvino_engine, '_capabilities', lambda: ('FP32', 'INT8'))
-    assert OpenVinoBackend.why_not(CPU, torch.int8) is None
-    assert 'bf16' in (OpenVinoBackend.why_not(CPU, torch.bfloat16) or '')
+    assert OpenVinoBackend.why_not('cpu', 'int8') is None
+    assert 'bf16' in (OpenVinoBackend.why_not('cpu', 'bfloat16') or '')
     monkeypatch.setattr(openvino_engine, '_ENGINE', 'no_such_package')
-    for reason in (OpenVinoBackend.why_not(CPU, torch.float32), OpenVinoBackend.why_not_graph(CPU)):
+    for reason in (OpenVinoBackend.why_not('cpu', 'float32'), OpenVinoBackend.why_not_graph('cpu')):
         assert reason == "needs no_such_package: pip install 'seg_ros[openvino]'"
 
 

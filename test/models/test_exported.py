@@ -1,0 +1,55 @@
+"""Exports that come with shipped models."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from seg_ros.modelfile.description import open_model
+from seg_ros.modelfile.shipped import EXPORTED, SHIPPED
+
+FOLDER = Path(__file__).parents[2] / 'models/exported'
+
+FIRST_START = """
+import sys
+from seg_ros.inference.segmenter import Segmenter
+from seg_ros.inference.settings import Settings
+
+segmenter = Segmenter.load(Settings(model=sys.argv[1], device='cpu'))
+assert segmenter.agreement > 0.97, segmenter.agreement
+assert segmenter.model.digest == sys.argv[2]
+print(segmenter.backend_name, 'torch' in sys.modules, segmenter.model.n_parameters, segmenter.codebook)
+"""
+
+
+def test_every_export_is_that_of_its_model() -> None:
+    assert {path.stem for path in FOLDER.glob('*.safetensors')} == set(EXPORTED)
+    for name, digest in EXPORTED.items():
+        path = FOLDER / f'{name}.safetensors'
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == digest
+        parent = open_model(path).metadata.parent
+        assert parent is not None
+        assert parent['digest'] == SHIPPED[name]
+
+
+@pytest.mark.parametrize('name', EXPORTED)
+def test_the_first_start_needs_no_torch(name: str, tmp_path: Path) -> None:
+    pytest.importorskip('openvino')
+    environment = {**os.environ, 'XDG_CACHE_HOME': str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, '-c', FIRST_START, name, SHIPPED[name]],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        env=environment,
+    )
+    backend, has_torch, n_parameters, codebook = done.stdout.split()
+    assert (backend, has_torch) == ('openvino', 'False')
+    from seg_ros.modelfile.file import load_model
+
+    model = load_model(name)
+    assert int(n_parameters) == model.n_parameters
+    assert codebook == model.codebook(model.metadata.input_size)
