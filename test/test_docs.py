@@ -48,6 +48,7 @@ NOT_RUN = {
     'SEG_ROS_SLOW=1 ./scripts/test': 'it runs this test',
     './scripts/demo': 'test/cli/test_demo.py runs the command behind it; the script sets up an environment',
     './scripts/fuzz': 'test/test_fuzz.py runs the program behind it',
+    './scripts/bench': 'the page runs the command behind it; the stream of frames takes minutes',
     './scripts/docs': 'test_the_documents_build runs the command behind it',
     'mkdir': 'part of a ROS workspace; test/test_package.py builds with colcon',
     'git clone': 'needs the address of the repository',
@@ -107,6 +108,10 @@ SMALL: dict[str, list[str]] = {
     'seg_ros evaluate-bag': FAST,
     'seg_ros evaluate-bag labelled.mcap --labels-topic /camera/labels --models': ['--backend', 'onnxruntime'],
     'seg_ros evaluate-segments': ['--limit', '1', '--methods', 'slic', 'codes'],
+    'seg_ros bench': [
+        *('--quick', '--threads', '1', '--sizes', '1', '--backend', 'onnxruntime'),
+        'small.safetensors',
+    ],
     'seg_ros match': FAST,
     'seg_ros replay': [*FAST, '--every-frame', '--timeout', '60', '--limit', '2'],
     'seg_ros replay soccer.mcap': ['--backend', 'onnxruntime', '--timeout', '60', '--limit', '2'],
@@ -399,7 +404,7 @@ def nothing_compiled(monkeypatch: pytest.MonkeyPatch, sandbox: Path) -> None:
     """Let 'auto' take a backend that needs no compilation."""
 
     def uncompiled(candidates: Any) -> tuple[str, Any]:
-        name = 'torch' if 'torch' in candidates._builders else 'onnxruntime'
+        name = 'torch' if 'torch' in candidates._builders else next(iter(candidates._builders))
         return name, candidates._build(name)
 
     monkeypatch.setattr('seg_ros.inference.backends.select._Candidates.choose', uncompiled)

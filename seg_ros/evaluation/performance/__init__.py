@@ -1,0 +1,1 @@
+"""Speed of a model, measured as ratios: contestants take turns in one run, each in a process of its own."""
