@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
+from seg_ros.arrays import moved_to_memory
 from seg_ros.errors import ParameterError
 from seg_ros.evaluation.embedding_pictures import (
     EmbeddingColours,
@@ -91,7 +91,7 @@ def test_the_masks_of_all_pixels_are_the_filter(model: EmbeddedModel, views: lis
     """One pass of the filter is the mean of the probabilities under each pixel's mask."""
     embeddings, scores = views[0].embeddings, RNG.normal(size=(2, 24, 32)).astype(np.float32)
     once = replace(model.filter, iterations=1)
-    got = once(torch.from_numpy(scores), torch.from_numpy(embeddings)).exp().numpy()
+    got = np.exp(moved_to_memory(once(scores, embeddings)))
     probabilities = np.exp(scores) / np.exp(scores).sum(0)
     for row, column in ((0, 0), (11, 20), (23, 31), (5, 1)):
         mask = mask_at(embeddings, Spot(0, 0, row, column), model.filter.hardness, model.filter.window)

@@ -97,7 +97,9 @@ def test_command_writes_a_file_whose_confidence_is_divided(
     np.testing.assert_array_equal(before.labels, after.labels)
     scores = plain.score(plain.resize(image)).scores
     assert scores is not None
-    resized = torch.nn.functional.interpolate(scores[None].float(), image.shape[:2], mode='bilinear')[0]
+    resized = torch.nn.functional.interpolate(
+        torch.as_tensor(scores)[None], image.shape[:2], mode='bilinear'
+    )[0]
     expected = 255 * (resized / model.metadata.temperature).softmax(0).max(0).values
     assert after.confidence is not None
     np.testing.assert_allclose(after.confidence, expected.numpy(), atol=1.1)

@@ -12,7 +12,8 @@ import pytest
 
 from seg_ros.inference.segmenter import Segmenter
 from seg_ros.inference.settings import Settings
-from seg_ros.inference.warm_up import warm_up
+from seg_ros.inference.warm_up import warm_up, warm_up_segments
+from seg_ros.segments.code_pooling import CodePooling
 from seg_ros.segments.regions import region_shapes
 from seg_ros.segments.registry import MERGES, SUPERPIXELS
 from seg_ros.segments.tracking import Tracker
@@ -97,4 +98,6 @@ def test_it_can_be_stopped_at_each_stage() -> None:
         raise StoppedError(stage)
 
     with pytest.raises(StoppedError, match='labels'):
-        warm_up(code_pooling=None, with_filter=False, report=report)
+        warm_up(with_filter=False, report=report)
+    with pytest.raises(StoppedError, match='segments'):
+        warm_up_segments(CodePooling(8, None), report)
