@@ -27,6 +27,8 @@ from seg_ros.segments.code_pooling import CodePooling
 from seg_ros.segments.rules import SegmentRules
 from seg_ros.segments.segments import Segments, find_segments
 
+_WITHOUT_CODES = frozenset(['scores', 'embeddings'])
+
 
 class Scored(NamedTuple):
     """Everything that decides about an image's labels, at the network's size.
@@ -224,7 +226,8 @@ class Segmenter:
         )
 
     def _score(self, resized: UInt8Array, options: FrameOptions, stopwatch: Stopwatch) -> Scored:
-        outputs = self.backend(resized[None])
+        needs_codes = options.segments or options.refinement > 0
+        outputs = self.backend(resized[None], None if needs_codes else _WITHOUT_CODES)
         scores = outputs['scores'][0] if 'scores' in outputs else None
         stopwatch.lap('network_ms')
         if self.embedding_filter is not None and options.filter and scores is not None:
@@ -236,7 +239,7 @@ class Segmenter:
                 hardness=options.filter_hardness or None,
             )
             stopwatch.lap('filter_ms')
-        if not options.segments and not options.refinement > 0:
+        if not needs_codes:
             return Scored(scores, None)
         segments = self._find_segments(resized, outputs, scores, options)
         if options.refinement > 0 and scores is not None:

@@ -171,22 +171,7 @@ class ModelSource:
     @cached_property
     def exported(self) -> ModelFile | None:
         """The export that comes with a shipped model, for starts without torch; None if there is none."""
-        name, identity = self._file.path.stem, self._file.identity
-        path = resource('models') / 'exported' / self._file.path.name
-        if SHIPPED.get(name) != identity.digest or name not in EXPORTED or not path.exists():
-            return None
-        try:
-            file = open_model(path)
-        except ModelFileError as err:
-            log.warning('%s is not used, and the model is exported anew: %s', path, err)
-            return None
-        is_right = file.identity.digest == EXPORTED[name]
-        is_of_this = (file.metadata.parent or {}).get('digest') == identity.digest
-        if not is_right or not is_of_this:
-            log.warning('%s is not the export that was shipped, and is not used', path)
-            return None
-        graph_facts(file.container, file.metadata)
-        return file
+        return _export_of(self._file)
 
     def ready_graph(self, level: str) -> bytes | None:
         """ONNX graph with all outputs that comes with the model, for its own size; None if there is none."""
@@ -238,7 +223,9 @@ def likely_needs_torch(settings: Settings) -> bool:
         file = open_model(settings.model)
         if file.metadata.is_graph:
             return False
-        size = _input_size(file, settings, None)
+        size, export = _input_size(file, settings, None), _export_of(file)
+        if settings.backend in ('auto', 'openvino') and settings.quantization == 'auto' and export:
+            return size != export.metadata.input_size or importlib.util.find_spec('openvino') is None
         if recall_graph(graph_key('facts', file.identity.digest, size)) is None:
             return True
     except SegRosError:  # loading will say what is wrong
@@ -246,6 +233,25 @@ def likely_needs_torch(settings: Settings) -> bool:
     if settings.backend != 'auto':
         return False
     return measured_backend(file.identity.digest) not in ('onnxruntime', 'openvino')
+
+
+def _export_of(model: ModelFile) -> ModelFile | None:
+    """The export that comes with a shipped model; None if there is none."""
+    name = model.path.stem
+    path = resource('models') / 'exported' / model.path.name
+    if SHIPPED.get(name) != model.identity.digest or name not in EXPORTED or not path.exists():
+        return None
+    try:
+        file = open_model(path)
+        graph_facts(file.container, file.metadata)
+    except ModelFileError as err:
+        log.warning('%s is not used, and the model is exported anew: %s', path, err)
+        return None
+    is_of_model = (file.metadata.parent or {}).get('digest') == model.identity.digest
+    if file.identity.digest != EXPORTED[name] or not is_of_model:
+        log.warning('%s is not the export that was shipped, and is not used', path)
+        return None
+    return file
 
 
 def _facts_of(model: Model, size: tuple[int, int]) -> _Facts:

@@ -13,6 +13,9 @@ ONNX = 'onnx'
 
 GRAPH_INPUT, GRAPH_OUTPUT = 'images', 'scores'
 
+CODES = 'codes'
+"""Output of the logits of codes, which not every frame needs."""
+
 GRAPH_TENSOR = 'graph'
 """Name of the tensor that has the bytes of the graph."""
 

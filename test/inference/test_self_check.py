@@ -80,7 +80,7 @@ def test_an_altered_record_is_refused_at_a_derived_level(tmp_path: Path, fractio
 def test_a_backend_that_shifts_scores_is_refused_at_a_derived_level() -> None:
     segmenter = load('lite_camvid', 'bf16')
 
-    def shifted(images: UInt8Array) -> dict[str, Maps]:
+    def shifted(images: UInt8Array, wanted: object = None) -> dict[str, Maps]:
         answers = segmenter.backend(images)
         return answers | {'scores': np.roll(answers['scores'], 9, axis=-1)}
 
@@ -91,7 +91,7 @@ def test_a_backend_that_shifts_scores_is_refused_at_a_derived_level() -> None:
 def test_a_backend_that_changes_some_bits_of_codes_is_refused_at_a_derived_level() -> None:
     segmenter = load('segments', 'bf16')
 
-    def inverted(images: UInt8Array) -> dict[str, Maps]:
+    def inverted(images: UInt8Array, wanted: object = None) -> dict[str, Maps]:
         answers = segmenter.backend(images)
         codes = np.array(answers['codes'])
         codes[..., :20] *= -1

@@ -13,7 +13,7 @@ from seg_ros._numba import n_cores
 from seg_ros.errors import BackendError, ImageError, SegRosError, UnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from seg_ros.arrays import Maps, UInt8Array
     from seg_ros.inference.backends.network_source import NetworkSource
@@ -35,11 +35,12 @@ _GPU_FILES = ('/dev/nvidiactl', '/dev/dxg', '/dev/kfd', '/dev/nvhost-gpu', '/dev
 class NetworkRunner(Protocol):
     """Runs one network at one input size, or reports why it cannot."""
 
-    def __call__(self, images: UInt8Array) -> dict[str, Maps]:
+    def __call__(self, images: UInt8Array, wanted: Collection[str] | None = None) -> dict[str, Maps]:
         """Run the network.
 
         Args:
             images: (1, height, width, 3) uint8 RGB, contiguous, writeable.
+            wanted: Names of the outputs that are needed, of which there may be more; None = all of them.
 
         Returns:
             Maps by name as ``FrameNetwork.forward`` returns them: arrays, or tensors on a GPU. They are not
@@ -139,7 +140,7 @@ class GuardedBackend:
     def __init__(self, name: str, backend: NetworkRunner) -> None:
         self.name, self.backend = name, backend
 
-    def __call__(self, images: UInt8Array) -> dict[str, Maps]:
+    def __call__(self, images: UInt8Array, wanted: Collection[str] | None = None) -> dict[str, Maps]:
         """Run the network; see :class:`NetworkRunner`.
 
         Raises:
@@ -147,7 +148,7 @@ class GuardedBackend:
             ImageError: The images do not fit the network.
         """
         try:
-            return self.backend(images)
+            return self.backend(images, wanted)
         except SegRosError:
             raise
         except Exception as err:

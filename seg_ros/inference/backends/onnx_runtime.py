@@ -11,6 +11,8 @@ from seg_ros.inference.backends.onnx_export import EXPORT_PACKAGES, onnx_of
 from seg_ros.networks.graph_names import FREE_SIDES, GRAPH_INPUT
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from seg_ros.arrays import Maps, UInt8Array
     from seg_ros.inference.backends.network_source import NetworkSource
 
@@ -59,7 +61,7 @@ class OnnxRuntimeBackend:
     def import_libraries() -> None:
         import_onnxruntime()
 
-    def __call__(self, images: UInt8Array) -> dict[str, Maps]:
+    def __call__(self, images: UInt8Array, wanted: Collection[str] | None = None) -> dict[str, Maps]:
         """Run the network; see seg_ros.inference.backends.backend.Backend."""
         return dict(zip(self._names, self._session.run(self._names, {GRAPH_INPUT: images}), strict=True))
 

@@ -19,10 +19,10 @@ from seg_ros._numba import n_cores
 from seg_ros.inference.backends.backend import check_images, missing_packages
 from seg_ros.inference.backends.graph_cache import graph_key, recall_graph, remember_graph
 from seg_ros.inference.backends.onnx_export import EXPORT_PACKAGES, onnx_of
-from seg_ros.networks.graph_names import GRAPH_INPUT, GRAPH_OUTPUT
+from seg_ros.networks.graph_names import CODES, GRAPH_INPUT, GRAPH_OUTPUT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from seg_ros.arrays import Maps, UInt8Array
     from seg_ros.inference.backends.network_source import NetworkSource
@@ -51,12 +51,16 @@ class OpenVinoBackend:
             'INFERENCE_PRECISION_HINT': _precision(source),  # its own choice depends on the processor
             'ENABLE_CPU_PINNING': 'NO',  # other programs of a robot need the cores too
         }
-        compiled = _compiled(openvino, source, input_size, options)
         self._shape = (1, *input_size, 3)
-        self._shapes = {name: tuple(compiled.output(name).shape) for name in source.outputs}
-        self._by_pixel = len(self._shapes.get(GRAPH_OUTPUT, ())) == _N_MAP_AXES
-        self._request, self._tensor = compiled.create_infer_request(), openvino.Tensor
-        self._bound: tuple[object, ...] = ()
+
+        def runner(outputs: tuple[str, ...]) -> _CompiledGraph:
+            compiled = _compiled(openvino, source, outputs, input_size, options)
+            return _CompiledGraph(openvino, compiled, outputs)
+
+        # Codes take a fifth of the time, and most robots do not ask for segments.
+        fewer = tuple(name for name in source.outputs if name != CODES)
+        self._all = runner(source.outputs)
+        self._without_codes = runner(fewer) if fewer and fewer != source.outputs else self._all
 
     @staticmethod
     def why_not(device: str, computes_in: str) -> str | None:
@@ -76,7 +80,7 @@ class OpenVinoBackend:
     def import_libraries() -> None:
         import_openvino()
 
-    def __call__(self, images: UInt8Array) -> dict[str, Maps]:
+    def __call__(self, images: UInt8Array, wanted: Collection[str] | None = None) -> dict[str, Maps]:
         """Run the network; see seg_ros.inference.backends.backend.Backend.
 
         The engine reads the images where they are, and writes into arrays that are new for each call.
@@ -85,6 +89,26 @@ class OpenVinoBackend:
             ImageError: The images differ in shape or type from those that the network was built for.
         """
         check_images(images, self._shape)
+        return (self._all if wanted is None or CODES in wanted else self._without_codes)(images)
+
+
+class _CompiledGraph:
+    """Runs one compiled graph.
+
+    Args:
+        openvino: The package.
+        compiled: The graph.
+        outputs: Names of its outputs.
+    """
+
+    def __init__(self, openvino: Any, compiled: Any, outputs: tuple[str, ...]) -> None:
+        self._shapes = {name: tuple(compiled.output(name).shape) for name in outputs}
+        self._by_pixel = len(self._shapes.get(GRAPH_OUTPUT, ())) == _N_MAP_AXES
+        self._request, self._tensor = compiled.create_infer_request(), openvino.Tensor
+        self._bound: tuple[object, ...] = ()
+
+    def __call__(self, images: UInt8Array) -> dict[str, Maps]:
+        """Outputs of the graph by name."""
         answers = {name: np.empty(shape, np.float32) for name, shape in self._shapes.items()}
         for name, array in ((GRAPH_INPUT, images), *answers.items()):
             self._request.set_tensor(name, self._tensor(array, shared_memory=True))
@@ -143,37 +167,43 @@ def _precision(source: NetworkSource) -> str:
 
 
 def _compiled(
-    openvino: Any, source: NetworkSource, input_size: tuple[int, int], options: dict[str, str]
+    openvino: Any,
+    source: NetworkSource,
+    outputs: tuple[str, ...],
+    input_size: tuple[int, int],
+    options: dict[str, str],
 ) -> Any:
-    """The engine's graph of a network: kept on disk, or made now."""
+    """The engine's graph of some outputs of a network: kept on disk, or made now."""
     core = openvino.Core()
     facts = core.get_property('CPU', 'FULL_DEVICE_NAME'), _capabilities(), openvino.get_version()
-    key = graph_key('openvino', source.identity, input_size, sorted(options.items()), facts)
+    key = graph_key('openvino', source.identity, outputs, input_size, sorted(options.items()), facts)
     known = recall_graph(key) if source.identity else None
     if known is not None:
         try:
             return core.import_model(io.BytesIO(known), 'CPU', options)
         except RuntimeError as err:
             log.warning('a kept graph of OpenVINO cannot be used, and is made anew: %s', err)
-    compiled = core.compile_model(_model(openvino, core, source, input_size), 'CPU', options)
+    compiled = core.compile_model(_model(openvino, core, source, outputs, input_size), 'CPU', options)
     if source.identity:
         content = compiled.export_model()
         remember_graph(key, content if isinstance(content, bytes) else content.getvalue())
     return compiled
 
 
-def _model(openvino: Any, core: Any, source: NetworkSource, input_size: tuple[int, int]) -> Any:
+def _model(
+    openvino: Any, core: Any, source: NetworkSource, outputs: tuple[str, ...], input_size: tuple[int, int]
+) -> Any:
     """OpenVINO's model of a network, whose scores lie pixel by pixel in memory, as the engine has them.
 
     Its weights are rounded, but in float32: the engine rounds values itself.
     """
     model = core.read_model(onnx_of(source, input_size, in_float32=True, may_have_more=True))
-    if len(model.outputs) > len(source.outputs):  # an exported graph also has what is not asked for
-        wanted = [model.output(name) for name in source.outputs]
+    if len(model.outputs) > len(outputs):
+        wanted = [model.output(name) for name in outputs]
         model = openvino.Model(wanted, model.get_parameters())
     if model.input(GRAPH_INPUT).partial_shape.is_dynamic:  # an imported graph for images of any size
         model.reshape({GRAPH_INPUT: [1, *input_size, 3]})
-    if GRAPH_OUTPUT in source.outputs and len(model.output(GRAPH_OUTPUT).partial_shape) == _N_MAP_AXES:
+    if GRAPH_OUTPUT in outputs and len(model.output(GRAPH_OUTPUT).partial_shape) == _N_MAP_AXES:
         editor = openvino.preprocess.PrePostProcessor(model)
         scores = editor.output(GRAPH_OUTPUT)
         scores.model().set_layout(openvino.Layout('NCHW'))

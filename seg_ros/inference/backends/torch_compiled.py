@@ -24,6 +24,8 @@ from seg_ros.inference.backends.machine import is_x86
 from seg_ros.inference.backends.torch_eager import TorchBackend
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from torch import Tensor, dtype, nn
 
     from seg_ros.arrays import Maps, UInt8Array
@@ -69,14 +71,14 @@ class CompiledBackend(TorchBackend):
             self._run = torch.compile(run, dynamic=False, options=_without_guards())
             self(np.zeros(self._shape, np.uint8))
 
-    def __call__(self, images: UInt8Array) -> dict[str, Maps]:
+    def __call__(self, images: UInt8Array, wanted: Collection[str] | None = None) -> dict[str, Maps]:
         """Run the network; see seg_ros.inference.backends.backend.Backend.
 
         Raises:
             ImageError: The images differ in shape or type from those that the network was compiled for.
         """
         check_images(images, self._shape)
-        return super().__call__(images)
+        return super().__call__(images, wanted)
 
     @staticmethod
     def why_not(device: str, computes_in: str) -> str | None:

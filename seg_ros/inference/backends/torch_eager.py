@@ -11,6 +11,8 @@ from seg_ros._numba import n_cores
 from seg_ros.inference.backends.backend import missing_packages
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from torch import Tensor
 
     from seg_ros.arrays import Maps, UInt8Array
@@ -44,7 +46,7 @@ class TorchBackend:
     def import_libraries() -> None:
         import torch  # noqa: F401
 
-    def __call__(self, images: UInt8Array) -> dict[str, Maps]:
+    def __call__(self, images: UInt8Array, wanted: Collection[str] | None = None) -> dict[str, Maps]:
         import torch
 
         with torch.no_grad():  # not inference_mode: freezing, in the compiled form, refuses it

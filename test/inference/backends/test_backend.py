@@ -31,7 +31,7 @@ IMAGES = np.zeros((1, 4, 4, 3), np.uint8)
 def test_any_error_becomes_ours_and_the_next_call_works(error: Exception, expected: str) -> None:
     errors, answer = [error], np.zeros((1, 2, 4, 4), np.float32)
 
-    def run(images: UInt8Array) -> dict[str, Maps]:
+    def run(images: UInt8Array, wanted: object = None) -> dict[str, Maps]:
         if errors:
             raise errors.pop()
         return {'scores': answer}
@@ -46,7 +46,7 @@ def test_any_error_becomes_ours_and_the_next_call_works(error: Exception, expect
 
 
 def test_errors_of_ours_stay_as_they_are() -> None:
-    def run(images: UInt8Array) -> dict[str, Maps]:
+    def run(images: UInt8Array, wanted: object = None) -> dict[str, Maps]:
         raise ImageError('4x4')
 
     with pytest.raises(ImageError, match='4x4'):
@@ -59,7 +59,7 @@ def test_the_line_of_a_compiler_that_names_the_error_is_the_reason() -> None:
 
 
 def test_real_lack_of_memory_is_named() -> None:
-    def run(images: UInt8Array) -> dict[str, Maps]:
+    def run(images: UInt8Array, wanted: object = None) -> dict[str, Maps]:
         return {'scores': torch.empty(1 << 50)}
 
     with pytest.raises(BackendError, match='allocate'):

@@ -80,7 +80,7 @@ def test_every_quantised_convolution_computes_in_integers() -> None:
     images = noise(size)
     want = reference(network, images)['scores']
     backend = engine_of(network, size)
-    graph = backend._request.get_compiled_model().get_runtime_model()
+    graph = backend._all._request.get_compiled_model().get_runtime_model()
     facts = [node.get_rt_info() for node in graph.get_ops()]
     kernels = [
         fact['primitiveType'].astype(str)
