@@ -33,6 +33,26 @@ for variable, name in (('NUMBA_CACHE_DIR', 'numba'), ('TORCHINDUCTOR_CACHE_DIR',
         os.environ[variable] = str(folder)
 
 
+ABSENT = """
+import importlib.util
+import sys
+
+ABSENT = ('torch', 'safetensors', 'onnx', 'onnxscript')
+find_spec = importlib.util.find_spec
+
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition('.')[0] in ABSENT:
+            raise ModuleNotFoundError(f'No module named {name}', name=name)
+
+
+sys.meta_path.insert(0, Absent())
+importlib.util.find_spec = lambda name, *rest: None if name in ABSENT else find_spec(name, *rest)
+"""
+"""A module sitecustomize that makes packages seem missing."""
+
+
 def pytest_unconfigure() -> None:
     reservation.close()
 
@@ -134,3 +154,12 @@ def data_folder() -> Path:
             'needs real data: set SEG_ROS_DATA to the folder that holds camvid/, bags/, ford_dashcam/'
         )
     return Path(os.environ['SEG_ROS_DATA'])
+
+
+@pytest.fixture
+def without_torch(tmp_path: Path) -> dict[str, str]:
+    """Variables of processes in which torch is not installed, and no cache is filled."""
+    folder = tmp_path / 'without_torch'
+    folder.mkdir()
+    (folder / 'sitecustomize.py').write_text(ABSENT)
+    return {**os.environ, 'PYTHONPATH': str(folder), 'XDG_CACHE_HOME': str(tmp_path / 'cache')}

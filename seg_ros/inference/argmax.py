@@ -132,10 +132,10 @@ def flattened(scores: Float32Array) -> tuple[Float32Array, tuple[int, int, int]]
     Returns:
         (K * h * w,) float32, without gaps, copied only if needed; steps along classes, rows and columns.
     """
-    array = scores.transpose(1, 2, 0) if is_by_pixel(scores) else np.ascontiguousarray(scores)
-    _, h, w = scores.shape
-    n_classes = len(scores)
-    return array.reshape(-1), (1, w * n_classes, n_classes) if is_by_pixel(scores) else (h * w, w, 1)
+    n_classes, h, w = scores.shape
+    if is_by_pixel(scores):
+        return scores.transpose(1, 2, 0).reshape(-1), (1, w * n_classes, n_classes)
+    return np.ascontiguousarray(scores).reshape(-1), (h * w, w, 1)
 
 
 def is_by_pixel(scores: Float32Array) -> bool:

@@ -1,4 +1,4 @@
-"""What running a model needs of its file, without torch where an engine runs a kept graph.
+"""The part of a model file that running it needs, read without torch where an engine runs a kept graph.
 
 torch reads the weights, builds the network and proves that both belong together; that takes seconds and
 hundreds of megabytes. The few facts that remain of it are kept on disk under the digest of the whole file, so
@@ -7,12 +7,13 @@ that the next start reads the metadata, the golden record and those facts alone.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import logging
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -81,6 +82,7 @@ class ServedModel:
         code_pooling: Pools codes over segments; None for a model without codes.
         hardness: Hardness of the embedding filter; None for a model without embeddings.
         has_upsampling: Whether the network has transposed convolutions, which stay in float at int8.
+        ready_level: Level of the ONNX graph that comes with the model for this size; '' if there is none.
     """
 
     metadata: ModelMetadata
@@ -94,6 +96,7 @@ class ServedModel:
     code_pooling: CodePooling | None = None
     hardness: float | None = None
     has_upsampling: bool = False
+    ready_level: str = ''
 
 
 class ModelSource:
@@ -121,7 +124,7 @@ class ModelSource:
 
         Raises:
             ModelFileError: The file cannot be used, or is another one by now.
-        UnavailableError: torch is not installed.
+            UnavailableError: torch is not installed.
         """
         if importlib.util.find_spec('torch') is None:
             raise UnavailableError(
@@ -142,14 +145,11 @@ class ModelSource:
 
     def _described(self, settings: Settings) -> ServedModel:
         file, identity, metadata = self._file, self._file.identity, self._file.metadata
-        fixed = None
-        if metadata.is_graph:
-            found = graph_facts(file.container, metadata)
-            facts, fixed = self._facts_beside_graph(file, found.n_weights), found.input_size
-            size = _input_size(file, settings, fixed)
-        else:
-            size = _input_size(file, settings, fixed)
-            facts = self._facts(size)
+        graph = graph_facts(file.container, metadata) if metadata.is_graph else None
+        size = _input_size(file, settings, graph.input_size if graph else None)
+        facts = self._facts_beside_graph(file, graph.n_weights) if graph else self._facts(size)
+        export = self._exported
+        has_export = export is not None and size == export.metadata.input_size
         pooling = None
         if metadata.codes is not None:
             colour = None if facts.colour is None else np.array(facts.colour, np.float32)
@@ -166,47 +166,43 @@ class ModelSource:
             pooling,
             facts.hardness,
             facts.has_upsampling,
+            str(_parent_of(export)['level']) if export and has_export else '',
         )
 
     @cached_property
-    def exported(self) -> ModelFile | None:
+    def _exported(self) -> ModelFile | None:
         """The export that comes with a shipped model, for starts without torch; None if there is none."""
         return _export_of(self._file)
 
     def ready_graph(self, level: str) -> bytes | None:
         """ONNX graph with all outputs that comes with the model, for its own size; None if there is none."""
-        exported = self.exported
-        if exported is None or self.served.input_size != exported.metadata.input_size:
-            return None
-        if (exported.metadata.parent or {}).get('level') != level:
-            return None
-        return exported.container.bytes_of(GRAPH_TENSOR)
+        export = self._exported
+        is_ready = export is not None and self.served.ready_level == level
+        return export.container.bytes_of(GRAPH_TENSOR) if export and is_ready else None
 
-    def _facts_beside_graph(self, file: ModelFile, n_weights: int) -> _Facts:
+    @staticmethod
+    def _facts_beside_graph(file: ModelFile, n_parameters: int) -> _Facts:
         """Facts that an imported or exported graph has beside it."""
         container = file.container
         has = container.entries.keys()
         return _Facts(
-            n_weights,
+            n_parameters,
             container.bytes_of(CODES_CODEBOOK).hex() if CODES_CODEBOOK in has else '',
             container.floats_as_array(CODES_COLOUR).tolist() if CODES_COLOUR in has else None,
             float(container.floats_as_array(EMBEDDINGS_HARDNESS)[0]) if EMBEDDINGS_HARDNESS in has else None,
-            bool((file.metadata.parent or {}).get('has_upsampling')),
+            bool(_parent_of(file).get('has_upsampling')),
         )
 
     def _facts(self, size: tuple[int, int]) -> _Facts:
         """Facts about the weights: kept on disk, or told by the loaded model."""
-        exported = self.exported
-        if exported is not None and size == exported.metadata.input_size:
-            found = self._facts_beside_graph(exported, 0)
-            return replace(found, n_parameters=int((exported.metadata.parent or {})['n_parameters']))
+        export = self._exported
+        if export is not None and size == export.metadata.input_size:
+            return self._facts_beside_graph(export, int(_parent_of(export)['n_parameters']))
         key = graph_key('facts', self._file.identity.digest, size)
         kept = recall_graph(key)
         if kept is not None:
-            try:
+            with contextlib.suppress(ValueError, BackendError):  # of a version with other facts
                 return build(_Facts, json.loads(kept), 'facts', BackendError)
-            except (ValueError, BackendError):
-                pass  # of a version with other facts
         facts = _facts_of(self.model, size)
         remember_graph(key, json.dumps(asdict(facts)).encode())
         return facts
@@ -217,6 +213,8 @@ def likely_needs_torch(settings: Settings) -> bool:
 
     The import takes seconds in which no other thread runs.
     """
+    if importlib.util.find_spec('torch') is None:
+        return False
     if settings.backend in ('torch', 'torch_compile') or settings.device.startswith('cuda'):
         return True
     try:
@@ -247,11 +245,16 @@ def _export_of(model: ModelFile) -> ModelFile | None:
     except ModelFileError as err:
         log.warning('%s is not used, and the model is exported anew: %s', path, err)
         return None
-    is_of_model = (file.metadata.parent or {}).get('digest') == model.identity.digest
+    is_of_model = _parent_of(file).get('digest') == model.identity.digest
     if file.identity.digest != EXPORTED[name] or not is_of_model:
         log.warning('%s is not the export that was shipped, and is not used', path)
         return None
     return file
+
+
+def _parent_of(export: ModelFile) -> dict[str, Any]:
+    """Record of the model that an export was made from."""
+    return export.metadata.parent or {}
 
 
 def _facts_of(model: Model, size: tuple[int, int]) -> _Facts:

@@ -56,7 +56,10 @@ class Settings:
     backend: Annotated[
         str,
         Choices(('auto', *BACKENDS)),
-        Meta(description='Inference backend; auto times the available backends and uses the fastest.'),
+        Meta(
+            description='Inference backend; auto = openvino on x86 if it is installed, else the fastest of '
+            'those available, by timing them.'
+        ),
         RELOAD,
         MODEL,
     ] = 'auto'

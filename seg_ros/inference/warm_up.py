@@ -96,19 +96,13 @@ class AheadOfTime:
             )
 
     def wait(self, report: Callable[[str], None]) -> None:
-        """Wait for the other process; an exception that ``report`` raises ends it."""
-        if self._process is None:
-            return
-        try:
-            while self._process.poll() is None:
-                report('warm-up: segments')
-                time.sleep(_LOOK_PERIOD_S)
-        finally:
-            self._process.kill()
-            self._process.wait()
+        """Wait for the other process; ``report`` may raise to stop."""
+        while self._process is not None and self._process.poll() is None:
+            report('warm-up: segments')
+            time.sleep(_LOOK_PERIOD_S)
 
     def stop(self) -> None:
-        """End the other process."""
+        """End the other process, if it runs."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()

@@ -1,4 +1,4 @@
-"""What a model file says about its network: metadata and golden record. Nothing here needs torch."""
+"""Metadata and golden record of a model file. Nothing here needs torch."""
 
 import logging
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""What the embedding filter averages, the sizes that it accepts, and the pairs of pixels in its window."""
+"""Rules of the embedding filter: values that it averages, sizes that it accepts, pairs in its window."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal

@@ -1,4 +1,4 @@
-"""How 8-bit images become the input of a network."""
+"""Normalisation: 8-bit images become the input of a network."""
 
 import math
 from dataclasses import asdict, dataclass

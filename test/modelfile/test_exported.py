@@ -18,7 +18,8 @@ import sys
 from seg_ros.inference.segmenter import Segmenter
 from seg_ros.inference.settings import Settings
 
-segmenter = Segmenter.load(Settings(model=sys.argv[1], device='cpu'))
+backend = sys.argv[3] if len(sys.argv) > 3 else 'auto'
+segmenter = Segmenter.load(Settings(model=sys.argv[1], backend=backend, device='cpu'))
 assert segmenter.agreement > 0.97, segmenter.agreement
 assert segmenter.model.digest == sys.argv[2]
 print(segmenter.backend_name, 'torch' in sys.modules, segmenter.model.n_parameters, segmenter.codebook)
@@ -53,3 +54,28 @@ def test_the_first_start_needs_no_torch(name: str, tmp_path: Path) -> None:
     model = load_model(name)
     assert int(n_parameters) == model.n_parameters
     assert codebook == model.codebook(model.metadata.input_size)
+
+
+@pytest.mark.parametrize('backend', ['auto', 'openvino', 'onnxruntime'])
+@pytest.mark.parametrize('name', EXPORTED)
+def test_it_runs_where_torch_is_not_installed(name: str, backend: str, without_torch: dict[str, str]) -> None:
+    pytest.importorskip('onnxruntime' if backend == 'auto' else backend)
+    done = subprocess.run(
+        [sys.executable, '-c', FIRST_START, name, SHIPPED[name], backend],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        env=without_torch,
+    )
+    assert done.stdout.split()[1] == 'False'
+
+
+def test_what_needs_torch_says_so(without_torch: dict[str, str]) -> None:
+    done = subprocess.run(
+        [sys.executable, '-c', FIRST_START, 'lite_camvid', SHIPPED['lite_camvid']],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=without_torch,
+    )
+    assert done.returncode
+    assert "pip install 'seg_ros[torch]', or let seg_ros export" in done.stderr

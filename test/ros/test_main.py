@@ -298,3 +298,18 @@ def test_a_node_that_nothing_can_reach_any_more_ends(start: Callable[..., Proces
     assert node.process.wait(10) == 1, node.log
     assert f'shared memory port {own}' in node.log
     assert 'Traceback' not in node.log
+
+
+def test_without_torch_the_default_segments_and_other_models_say_what_they_need(
+    start: Callable[..., Process], without_torch: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip('onnxruntime')
+    for name in ('PYTHONPATH', 'XDG_CACHE_HOME'):
+        monkeypatch.setenv(name, without_torch[name])
+    node = start(autostart=True, device='cpu')
+    node.wait_for('segmenting')
+    assert node.stop(signal.SIGINT) == 0
+    node = start(autostart=True, model='lite_camvid')
+    node.wait_for('The node waits in state unconfigured')
+    assert "pip install 'seg_ros[torch]'" in node.log
+    assert node.stop(signal.SIGINT) == 0

@@ -6,6 +6,7 @@ import logging
 import warnings
 from typing import TYPE_CHECKING
 
+from seg_ros.inference.backends.backend import missing_packages
 from seg_ros.inference.backends.graph_cache import graph_key, recall_graph, remember_graph
 from seg_ros.inference.backends.machine import version_of
 
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
 
 EXPORT_PACKAGES = ('torch', 'onnx', 'onnxscript')
 """Packages that an export needs besides torch."""
+
+
+def can_export() -> bool:
+    """Whether the packages are installed that make graphs of networks."""
+    return missing_packages(EXPORT_PACKAGES, 'onnx') is None
 
 
 def answer_names(network: FrameNetwork) -> list[str]:
@@ -51,7 +57,7 @@ def onnx_of(
     versions = [version_of(name) for name in EXPORT_PACKAGES]
     key = graph_key('onnx', source.identity, source.computes_in, in_float32, input_size, versions)
     content = recall_graph(key) if source.identity else None
-    if content is None and may_have_more:
+    if content is None and (may_have_more or not can_export()):
         content = source.ready()
     if content is None:
         network = source.build()

@@ -19,9 +19,10 @@ from seg_ros.inference.backends.backend import (
 from seg_ros.inference.backends.machine import describe_machine, is_x86
 from seg_ros.inference.backends.measured import FORGET, MeasuredModel, MeasuredTimes, forget, recall, remember
 from seg_ros.inference.backends.network_source import NetworkSource
+from seg_ros.inference.backends.onnx_export import can_export
 from seg_ros.inference.backends.registry import BACKENDS
 from seg_ros.inference.backends.timing import time_in_turns
-from seg_ros.inference.served_model import ModelSource
+from seg_ros.inference.served_model import ModelSource, ServedModel
 from seg_ros.modelfile.levels import Described, choose_quantization, is_derivable
 from seg_ros.quantization.levels import QUANTIZATIONS
 
@@ -82,8 +83,9 @@ def choose_backend(
 ) -> tuple[str, NetworkRunner]:
     """Build the backend of a name, or for 'auto' the fastest one available on this computer.
 
-    Timing builds each backend, so the result is remembered on disk, see ``measured.py``. They are measured
-    again when model, settings, processor or versions change, and when other programs disturbed the times.
+    Backends in _BESIDE are left out where a faster one runs. Timing builds each of the others, so the result
+    is remembered on disk, see ``measured.py``. They are measured again when model, settings, processor or
+    versions change, and when other programs disturbed the times.
 
     Args:
         source: Model file; its input has the size that the network gets.
@@ -104,7 +106,6 @@ def choose_backend(
     """
     provide_folders()
     model, n_threads = source.served, bounded_threads(n_threads)
-    computes_in = QUANTIZATIONS[level].computes_in
 
     def build(key: str) -> NetworkRunner:
         return _build(source, key, level, device, n_threads, with_embeddings=with_embeddings)
@@ -112,10 +113,8 @@ def choose_backend(
     if name != 'auto':
         if name not in BACKENDS:
             raise UnknownNameError('backend', name, sorted(BACKENDS))
-        if obstacle := _obstacle(name, device, computes_in, model):
-            others = [
-                key for key in BACKENDS if key != name and not _obstacle(key, device, computes_in, model)
-            ]
+        if obstacle := _obstacle(name, device, level, model):
+            others = [key for key in BACKENDS if key != name and not _obstacle(key, device, level, model)]
             possible = ', '.join(['auto', *others])
             raise UnavailableError(
                 f"backend '{name}' with {level} on {device}: {obstacle}; available: {possible}"
@@ -123,7 +122,7 @@ def choose_backend(
         _import_libraries([name], report)
         report(f'{BACKEND_STAGE} {name}')
         return name, build(name)
-    obstacles = {key: _obstacle(key, device, computes_in, model) for key in BACKENDS}
+    obstacles = {key: _obstacle(key, device, level, model) for key in BACKENDS}
     available = [key for key, obstacle in obstacles.items() if obstacle is None]
     if not available:
         raise UnavailableError(_no_backend(model, level, device, obstacles))
@@ -132,22 +131,21 @@ def choose_backend(
     )
     needless = {other for key in available for other in _BESIDE.get(key, ())}
     builders: dict[str, Callable[[], NetworkRunner]] = {key: partial(build, key) for key in available}
-    tried = {key: builders[key] for key in available if key not in needless}
+    tried = {key: build_it for key, build_it in builders.items() if key not in needless}
+    spare = {key: build_it for key, build_it in builders.items() if key in needless}
     try:
         return _Candidates(tried, subject, report).choose()
     except UnavailableError as err:
-        if not needless & builders.keys():
+        if not spare:
             raise
-        log.warning('%s; %s are tried', err, ', '.join(key for key in available if key in needless))
-        return _Candidates(
-            {key: builders[key] for key in needless & builders.keys()}, subject, report
-        ).choose()
+        log.warning('%s; %s are tried', err, ', '.join(spare))
+        return _Candidates(spare, subject, report).choose()
 
 
 def _runs(model: Described, level: str, backend: str, device: str) -> bool:
     """Whether a backend, or for 'auto' any of them, runs a level of a model."""
     names = BACKENDS if backend == 'auto' else {backend} & BACKENDS.keys()
-    return any(_obstacle(name, device, QUANTIZATIONS[level].computes_in, model) is None for name in names)
+    return any(_obstacle(name, device, level, model) is None for name in names)
 
 
 def _import_libraries(names: list[str], report: Report) -> None:
@@ -159,14 +157,24 @@ def _import_libraries(names: list[str], report: Report) -> None:
     import_kernels(*KERNELS)
 
 
-def _obstacle(name: str, device: str, computes_in: str, model: Described) -> str | None:
+def _obstacle(name: str, device: str, level: str, model: Described) -> str | None:
     """Reason why this computer cannot run a model on a backend, in words; None if it can."""
     try:
         backend = BACKENDS[name]
-        is_graph = model.metadata.is_graph
-        return backend.why_not_graph(device) if is_graph else backend.why_not(device, computes_in)
+        if model.metadata.is_graph:
+            return backend.why_not_graph(device)
+        reason = backend.why_not(device, QUANTIZATIONS[level].computes_in)
+        if reason and _comes_with_graph(model, level) and backend.why_not_graph(device) is None:
+            return None
+        return reason
     except Exception as err:  # noqa: BLE001 - a broken package must not stop the other backends
         return f'cannot be loaded: {reason_of(err)}'
+
+
+def _comes_with_graph(model: Described, level: str) -> bool:
+    """Whether a model comes with the graph that this computer could not export."""
+    has_graph = isinstance(model, ServedModel) and model.ready_level == level
+    return has_graph and not can_export()
 
 
 def _build(
@@ -200,7 +208,7 @@ def _no_backend(model: Described, level: str, device: str, obstacles: dict[str, 
         for other in QUANTIZATIONS
         if other != level
         and is_derivable(model, other)
-        and any(_obstacle(key, device, QUANTIZATIONS[other].computes_in, model) is None for key in BACKENDS)
+        and any(_obstacle(key, device, other, model) is None for key in BACKENDS)
     ]
     reasons = '; '.join(f'{key} {obstacle}' for key, obstacle in obstacles.items())
     possible = f'. Possible here: {", ".join(others)}' if others else ''
