@@ -64,8 +64,8 @@ def main(words: Sequence[str] | None = None) -> int:
     keep_freed_memory()
     logging.basicConfig(level=logging.INFO, format='%(levelname)s %(name)s: %(message)s')
     words = list(sys.argv[1:] if words is None else words)
-    arguments = _parser(words).parse_args(words)
     try:
+        arguments = _parser(words).parse_args(words)
         return int(arguments.run(arguments))
     except SegRosError as err:
         print(f'seg_ros: {err}', file=sys.stderr)

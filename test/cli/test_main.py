@@ -65,3 +65,15 @@ def test_a_reader_that_has_read_enough_is_no_error() -> None:
         process.stdout.close()
         assert process.stderr.read() == ''
         assert process.wait() == 0
+
+
+def test_without_torch_each_command_helps_or_says_what_it_needs(without_torch: dict[str, str]) -> None:
+    for words in (*([name, '--help'] for name in COMMANDS), ['info', 'lite_camvid'], ['train', 'camvid']):
+        done = subprocess.run(
+            [sys.executable, '-m', 'seg_ros.cli', *words], capture_output=True, text=True, env=without_torch
+        )
+        assert 'Traceback' not in done.stderr, words
+        if done.returncode:
+            assert done.stderr == (
+                "seg_ros: this needs torch, which is missing: pip install 'seg_ros[torch]'\n"
+            )
