@@ -5,13 +5,11 @@ stop the others, and models do not share the cache of torch.compile.
 """
 
 import logging
-import multiprocessing
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +17,8 @@ import torch
 from tqdm import tqdm
 
 from seg_ros.arrays import UInt8Array
-from seg_ros.errors import SegRosError, UnavailableError
+from seg_ros.errors import SegRosError
+from seg_ros.evaluation.turn_process import REST_S, TurnProcess
 from seg_ros.images.resize import resize_image
 from seg_ros.inference.segmenter import Segmenter
 from seg_ros.inference.settings import Settings
@@ -28,8 +27,6 @@ from seg_ros.networks.graph.measure import process_memory
 log = logging.getLogger(__name__)
 
 N_ROUNDS, N_FRAMES = 7, 10
-_REST_S = 0.02
-"""Pause between turns, in which waiting threads of the last model fall asleep."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,7 @@ def time_in_turns(
         For each model its timing, or the error that prevented it.
     """
     with ExitStack() as stack:
-        runners = [stack.enter_context(_Runner(each)) for each in settings]
+        runners = [_Runner(stack.enter_context(TurnProcess(_serve, each))) for each in settings]
         taken: list[list[list[float]]] = [[] for _ in runners]
         failures: dict[int, SegRosError] = {}
         for number in tqdm(range(n_rounds + 1), desc='timing', unit='round', disable=None):
@@ -86,33 +83,18 @@ def time_in_turns(
 
 
 class _Runner:
-    """A process that runs one model on request.
+    """One model in its process.
 
     Args:
-        settings: Settings of the model.
+        process: The process.
 
     Attributes:
         peak_memory_bytes: Maximum resident memory of the process, after its first turn.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        context = multiprocessing.get_context('spawn')  # a fork would inherit the memory of this process
-        self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, settings), daemon=True)
-        self._theirs = theirs
+    def __init__(self, process: TurnProcess) -> None:
+        self._process = process
         self.peak_memory_bytes = 0
-
-    def __enter__(self) -> '_Runner':
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._connection.close()  # then the process ends
-        if self._process.pid is not None:
-            self._process.join(10)
-            self._process.kill()
-            self._process.join()
 
     def turn(self, n_frames: int) -> list[float]:
         """Time some frames; the first call starts the process.
@@ -126,22 +108,11 @@ class _Runner:
         Raises:
             UnavailableError: The model cannot be run; the message has the reason.
         """
-        if self._process.pid is None:
-            self._process.start()
-            self._theirs.close()  # so that the end of the process is noticed
+        if self._process.is_started:
+            time.sleep(REST_S)
         else:
-            time.sleep(_REST_S)
-        try:
-            self._connection.send(n_frames)
-            answer = self._connection.recv()
-        except (EOFError, OSError) as err:
-            self._process.join(10)
-            raise UnavailableError(
-                f'its process ended with exit code {self._process.exitcode}; is there enough memory?'
-            ) from err
-        if isinstance(answer, str):
-            raise UnavailableError(answer)
-        times, self.peak_memory_bytes = answer
+            self._process.start()
+        times, self.peak_memory_bytes = self._process.ask(n_frames)
         return list(times)
 
 

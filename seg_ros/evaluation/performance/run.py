@@ -48,7 +48,7 @@ _INT8 = '_int8'
 
 @dataclass(frozen=True)
 class BenchPlan:
-    """What to measure, and how often.
+    """Plan of a measurement: its parts, and how often they run.
 
     Attributes:
         settings: Settings that name the model and the device; backend and threads are varied.

@@ -5,18 +5,17 @@ its own keeps threads, allocators and settings of one library away from the othe
 """
 
 import logging
-import multiprocessing
 import statistics
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
-from types import TracebackType
 from typing import Any, Protocol
 
 from seg_ros.arrays import UInt8Array
-from seg_ros.errors import SegRosError, UnavailableError
+from seg_ros.errors import SegRosError
+from seg_ros.evaluation.turn_process import REST_S, TurnProcess
 from seg_ros.inference.backends.timing import BackendTimes
 
 log = logging.getLogger(__name__)
@@ -24,8 +23,6 @@ log = logging.getLogger(__name__)
 TOTAL, NETWORK = 'total_ms', 'network_ms'
 """Names of the times of a whole call, and of its network."""
 
-_REST_S = 0.02
-"""Pause between turns, in which waiting threads of the last contestant fall asleep."""
 _SHORTEST_MS = 1e-3
 
 
@@ -113,7 +110,7 @@ def take_turns(
         lanes, left_out = dict[str, _Lane](), dict[str, str]()
         for name, contestant in contestants.items():
             log.info('%s is prepared', name)
-            lane = stack.enter_context(_Lane(contestant))
+            lane = _Lane(stack.enter_context(TurnProcess(_serve, contestant)))
             try:
                 lane.start()
                 lane.turn(1)  # warms up
@@ -122,7 +119,7 @@ def take_turns(
                 left_out[name] = str(err)
         for _ in range(n_rounds):
             for name in list(lanes):
-                time.sleep(_REST_S)
+                time.sleep(REST_S)
                 try:
                     lanes[name].turn(n_frames, counts=True)
                 except SegRosError as err:
@@ -132,31 +129,17 @@ def take_turns(
 
 
 class _Lane:
-    """The process of one contestant.
+    """One contestant in its process.
 
     Args:
-        contestant: Contestant that runs in it.
+        process: The process.
     """
 
-    def __init__(self, contestant: Contestant) -> None:
-        context = multiprocessing.get_context('spawn')  # a fork would inherit libraries and threads
-        self._connection, self._theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(self._theirs, contestant), daemon=True)
+    def __init__(self, process: TurnProcess) -> None:
+        self._process = process
         self._samples: list[dict[str, float]] = []
         self._labels: UInt8Array | None = None
         self._facts: dict[str, Any] = {}
-
-    def __enter__(self) -> '_Lane':
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._connection.close()  # then the process ends
-        if self._process.pid is not None:
-            self._process.join(10)
-            self._process.kill()
-            self._process.join()
 
     def start(self) -> None:
         """Start the process and wait until the contestant is prepared.
@@ -165,8 +148,7 @@ class _Lane:
             UnavailableError: The contestant cannot run; the message has the reason.
         """
         self._process.start()
-        self._theirs.close()  # so that the end of the process is noticed
-        self._labels, self._facts = self._answer()
+        self._labels, self._facts = self._process.answer()
 
     def turn(self, n_frames: int, *, counts: bool = False) -> None:
         """Run some frames, and keep their times if they count.
@@ -174,11 +156,7 @@ class _Lane:
         Raises:
             UnavailableError: The contestant failed; the message has the reason.
         """
-        try:
-            self._connection.send(n_frames)
-        except OSError as err:
-            raise self._ended() from err
-        samples = self._answer()
+        samples = self._process.ask(n_frames)
         if counts:
             self._samples += samples
 
@@ -188,21 +166,6 @@ class _Lane:
         columns = {name: [max(s[name], _SHORTEST_MS) for s in self._samples] for name in names}
         times = {name: BackendTimes(min(c), statistics.median(c), len(c)) for name, c in columns.items()}
         return Laps(times, self._labels, self._facts)
-
-    def _answer(self) -> Any:
-        try:
-            answer = self._connection.recv()
-        except (EOFError, OSError) as err:
-            raise self._ended() from err
-        if isinstance(answer, str):
-            raise UnavailableError(answer)
-        return answer
-
-    def _ended(self) -> UnavailableError:
-        self._process.join(10)
-        return UnavailableError(
-            f'its process ended with exit code {self._process.exitcode}; is there enough memory?'
-        )
 
 
 def _serve(connection: Connection, contestant: Contestant) -> None:
