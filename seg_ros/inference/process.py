@@ -18,14 +18,17 @@ from pathlib import Path
 from typing import NoReturn
 
 from seg_ros._caches import remove_temporary_folder
+from seg_ros._cores import usable_cores
 
 log = logging.getLogger(__name__)
 
 # Parameters of mallopt(3), from malloc.h of the GNU C library.
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -2, -3, -8
 _LARGEST = 1 << 30
 _LARGEST_BEFORE_2_35 = 32 << 20
 _AHEAD = 64 << 20
+_FEWEST_ARENAS = 4
+_ARENAS = 'MALLOC_ARENA_MAX'
 _SETTINGS = ('MALLOC_TRIM_THRESHOLD_', 'MALLOC_TOP_PAD_', 'MALLOC_MMAP_THRESHOLD_')
 
 
@@ -34,8 +37,10 @@ def keep_freed_memory() -> None:
 
     Feature maps and camera frames take megabytes. By default the C library requests each of them from the
     system and returns it, for every layer of every frame, and the system clears each page: half of the time
-    of an 8-bit ENet. The setting holds for the whole process. Nothing happens without a GNU C library, or if
-    the environment configures malloc already (``MALLOC_TRIM_THRESHOLD_``, ``GLIBC_TUNABLES`` and the like).
+    of an 8-bit ENet. Threads share as many pools of memory as there are cores, at least four: with the usual
+    eight for each core, the threads of models that are loaded and replaced would each keep their own. The
+    settings hold for the whole process. Nothing happens without a GNU C library, or if the environment
+    configures malloc already (``MALLOC_TRIM_THRESHOLD_``, ``GLIBC_TUNABLES`` and the like).
     """
     tunables = os.environ.get('GLIBC_TUNABLES', '')
     if 'glibc.malloc' in tunables or any(name in os.environ for name in _SETTINGS):
@@ -46,6 +51,8 @@ def keep_freed_memory() -> None:
         return
     done = mallopt(_TRIM_THRESHOLD, _LARGEST) and mallopt(_TOP_PAD, _AHEAD)
     done = done and (mallopt(_MMAP_THRESHOLD, _LARGEST) or mallopt(_MMAP_THRESHOLD, _LARGEST_BEFORE_2_35))
+    if _ARENAS not in os.environ:
+        mallopt(_ARENA_MAX, max(_FEWEST_ARENAS, usable_cores()))
     if not done:
         log.info('the C library does not keep freed memory; networks take longer')
 

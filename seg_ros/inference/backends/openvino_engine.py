@@ -10,6 +10,7 @@ import contextlib
 import io
 import logging
 import sys
+import threading
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from seg_ros._numba import n_cores
 from seg_ros.inference.backends.backend import check_images, missing_packages
 from seg_ros.inference.backends.graph_cache import graph_key, recall_graph, remember_graph
 from seg_ros.inference.backends.onnx_export import EXPORT_PACKAGES, onnx_of
+from seg_ros.inference.backends.signal_stack import kept_signal_stack
 from seg_ros.networks.graph_names import CODES, GRAPH_INPUT, GRAPH_OUTPUT
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ _ENGINE, _EXTRA = 'openvino', 'openvino'
 _TELEMETRY = 'openvino_telemetry'
 _N_MAP_AXES = 4  # labels have 3
 _PRECISIONS = {'float32': 'f32', 'bfloat16': 'bf16', 'float16': 'f16', 'int8': 'f32'}
+_MAKING = threading.Lock()
 _CAPABILITIES = {'bfloat16': 'BF16', 'float16': 'FP16'}
 """Dtypes that not every processor computes in -> OpenVINO's name of the capability."""
 
@@ -153,7 +156,21 @@ def _needs_cpu(device: str) -> str | None:
 @cache
 def _capabilities() -> tuple[str, ...]:
     """Kinds of numbers that OpenVINO computes in on this processor."""
-    return tuple(import_openvino().Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES'))
+    return tuple(_core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES'))
+
+
+def _core() -> Any:
+    """The engine, one for the process."""
+    with _MAKING:
+        return _made_core()
+
+
+@cache
+def _made_core() -> Any:
+    with kept_signal_stack():
+        core = import_openvino().Core()
+        core.get_property('CPU', 'FULL_DEVICE_NAME')  # loads what is for CPUs
+    return core
 
 
 def _precision(source: NetworkSource) -> str:
@@ -174,7 +191,7 @@ def _compiled(
     options: dict[str, str],
 ) -> Any:
     """The engine's graph of some outputs of a network: kept on disk, or made now."""
-    core = openvino.Core()
+    core = _core()
     facts = core.get_property('CPU', 'FULL_DEVICE_NAME'), _capabilities(), openvino.get_version()
     key = graph_key('openvino', source.identity, outputs, input_size, sorted(options.items()), facts)
     known = recall_graph(key) if source.identity else None

@@ -243,3 +243,27 @@ def test_the_oldest_graphs_are_removed(tmp_path: Path, monkeypatch: pytest.Monke
         os.utime(tmp_path / 'seg_ros' / 'graphs' / f'{key}.graph', (index, index))
     graph_cache.remember_graph('d', b'')
     assert [graph_cache.recall_graph(key) for key in 'abcd'] == [None, None, b'graph c', b'']
+
+
+SIGNALS = """
+import faulthandler, gc, os, signal, sys
+faulthandler.enable()  # sets a stack for signals; so does pytest
+from seg_ros.inference.segmenter import Segmenter
+from seg_ros.inference.settings import Settings
+for _ in range(2):
+    segmenters = [Segmenter.load(Settings(model=sys.argv[1], backend='openvino')) for _ in range(2)]
+    while segmenters:
+        del segmenters[0]  # the oldest first
+        gc.collect()
+came = []
+signal.signal(signal.SIGCHLD, lambda *arguments: came.append(1))
+os.kill(os.getpid(), signal.SIGCHLD)
+print(len(came))
+"""
+
+
+def test_signals_find_their_stack_when_models_are_gone(model_file: Path) -> None:
+    """Where it fails, the process is killed: the end of a worker of a loader, and Ctrl-C, found no stack."""
+    command = [sys.executable, '-c', SIGNALS, str(model_file)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, '1\n'), done.stderr
