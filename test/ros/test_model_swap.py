@@ -66,7 +66,7 @@ def test_everything_is_answered_while_the_node_configures(robot: Any, slow: Slow
     assert not robot.change_state('cleanup')
     assert robot.state() == 'configuring'
     slow.may_go_on.release()
-    robot.wait(lambda: robot.values()['state'] == 'active')
+    robot.wait(lambda: robot.values()['state'] == 'active', timeout_s=120)  # may have to compile loops
 
 
 def test_another_model_takes_over_while_frames_go_on(
