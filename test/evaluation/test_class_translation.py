@@ -12,6 +12,12 @@ CAMVID = ClassSet.from_yaml(resource('config/labels/camvid11.yaml'))
 IDD = ClassSet.from_yaml(resource('config/labels/idd7.yaml'))
 
 
+@pytest.mark.parametrize('path', sorted(resource('config/translations').glob('*.yaml')), ids=lambda p: p.stem)
+def test_shipped_translations_fit_the_classes_in_their_names(path: Path) -> None:
+    data, own = (ClassSet.from_yaml(resource(f'config/labels/{name}.yaml')) for name in path.stem.split('_'))
+    ClassTranslation.between(data, own, path.stem)
+
+
 def test_shipped_translation_pixel_by_pixel() -> None:
     translation = ClassTranslation.between(IDD, CAMVID, 'idd7_camvid11')
     right = {
