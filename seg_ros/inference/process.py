@@ -66,6 +66,36 @@ def return_freed_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
+class ImageSizes:
+    """Sizes of the images that come; returns the memory of a size that comes no longer.
+
+    :func:`keep_freed_memory` keeps what images of each size needed, for the next one of that size.
+
+    Args:
+        period_s: Time within which a size must come again, in seconds.
+    """
+
+    def __init__(self, period_s: float = 10.0) -> None:
+        self._period_s = period_s
+        self._now = self._before = frozenset[tuple[int, ...]]()
+        self._since_s = time.monotonic()
+
+    def add(self, size: tuple[int, ...]) -> None:
+        """Take note of the size of an image."""
+        if size not in self._now:
+            self._now |= {size}
+
+    def tidy(self) -> bool:
+        """To be called now and then, by any thread; returns whether memory was returned."""
+        if time.monotonic() - self._since_s < self._period_s or not self._now:
+            return False
+        gone = self._before - self._now
+        self._before, self._now, self._since_s = self._now, frozenset(), time.monotonic()
+        if gone:
+            return_freed_memory()
+        return bool(gone)
+
+
 def limit_thread_spinning() -> None:
     """Keep OpenMP threads from spinning for milliseconds after the network, when labels are computed.
 

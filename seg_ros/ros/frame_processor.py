@@ -14,6 +14,7 @@ from seg_ros.inference.latency_budget import LatencyBudget
 from seg_ros.inference.notes import Severity
 from seg_ros.inference.options import FrameOptions
 from seg_ros.inference.prediction import Prediction, Stopwatch
+from seg_ros.inference.process import ImageSizes
 from seg_ros.inference.segmenter import Segmenter
 from seg_ros.inference.settings import Settings
 from seg_ros.inference.stamps import Stamp
@@ -79,6 +80,7 @@ class FrameProcessor:
         segmenter: The segmenter.
         loaded_with: Values of the parameters that it was loaded with.
         history: Remembers the codes of segments; None for a model without codes.
+        sizes: Sizes of the images.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class FrameProcessor:
         self._report_error = context.report_error
         self._overlay = Overlay(segmenter.classes)
         self._reader: ImageReader = before._reader if before else ImageReader()
+        self.sizes: ImageSizes = before.sizes if before else ImageSizes()
         self._tracker, self._last_stamp_ns = Tracker(), 0
         self.history = _history(segmenter, loaded_with.segments_history)
         if before and before.history is not None and before.segmenter.codebook == segmenter.codebook:
@@ -143,6 +146,7 @@ class FrameProcessor:
             return Drop.TOO_OLD
         stopwatch = Stopwatch()
         image = self._read(message, settings)
+        self.sizes.add(image.shape)
         stopwatch.lap('convert_ms')
         prediction = self.segmenter(image, self._options(settings, wanted))
         stopwatch.lap('segment_ms')

@@ -378,6 +378,7 @@ class SegmentationNode(RawSubscriptions, BackgroundLifecycleNode):
             return
         if time.monotonic() - self._swapped_s > _ANNOUNCE_S:
             processor.announce_once()
+        processor.sizes.tidy()
         if not self._models.progress:
             self._keep_budget(processor)
 

@@ -103,3 +103,37 @@ assert gc.get_freeze_count() <= frozen, 'objects of models must be collected'
 
 def test_only_the_first_exemption_counts_and_settings_come_back() -> None:
     subprocess.run([sys.executable, '-c', COLLECTIONS], check=True, timeout=60)
+
+
+SIZES = """
+import numpy as np
+from seg_ros.inference.process import ImageSizes, keep_freed_memory
+keep_freed_memory()
+
+def resident_mb():
+    with open('/proc/self/statm') as file:
+        return int(file.read().split()[1]) * 4096 / 1e6
+
+def images(height, width):
+    kept = []
+    for _ in range(4):
+        image = np.ones((height, width, 3), np.float32)
+        kept.append(np.ones(1000))  # lies behind it, so the top of the heap stays where it is
+        sizes.add(image.shape)
+        del image
+    return sizes.tidy(), resident_mb(), kept
+
+sizes = ImageSizes(period_s=0)
+large = images(3000, 4000)
+again = images(3000, 4000)
+small = images(30, 40)
+later = images(30, 40)
+print(large[0], again[0], small[0], later[0], round(again[1] - small[1]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason="malloc_trim is the GNU C library's")
+def test_the_memory_of_a_size_that_comes_no_longer_is_returned() -> None:
+    *returned, freed_mb = subprocess.check_output([sys.executable, '-c', SIZES], text=True).split()
+    assert returned == ['False', 'False', 'True', 'False']
+    assert int(freed_mb) > 100  # of 144
