@@ -6,7 +6,7 @@ shipped model changes its line here.
 
 SHIPPED = {
     'enet_camvid': '8b5f28385fe92f3dba75ab1e6add25e04fb107a998f9042a767a10bb58a59f0d',
-    'enet_camvid_int8': 'cef25ed530c7a40b79f9bc4f76d30a3b62d1d10c5bc7220820f358f4f17b4011',
+    'enet_camvid_int8': '486705fd83fbb5cd87f86f8e1ca1ac7471c182c3337eb5d241e254dc1c3c7699',
     'lite_camvid': 'a53064e02c689d7309d4ecd244ff3ff92effa956200b0a05bd910fa6349bff49',
     'lite_camvid_int8': '07b1ede5d878dd2e07cacf04eec02435bf3d0bb7da4d3f527ed8cb31cfaf1adb',
     'segments': '49a07ca56b96627d262234933d6b2c6062614259b07b02a4c16e72b4fd7788c3',

@@ -34,13 +34,19 @@ log = logging.getLogger(__name__)
 DEFAULT_TAPS = {
     'enet': ('initial', 'stage1', 'stage2', 'stage3'),
     'efficientnet_lite_pyramid': ('encoder.stages.0', 'encoder.stages.1', 'encoder.stages.2', 'top'),
+    'espnetv2': ('base_net.level1.act', 'base_net.level2_0.act', 'base_net.level3', 'base_net.level4'),
+    'segnet': ('encoder.scales.0', 'encoder.scales.1', 'encoder.scales.2', 'encoder.scales.3'),
+    'segnet_basic': ('encoder.0', 'encoder.1', 'encoder.2', 'encoder.3'),
+    'segnet_small': ('encoder.0', 'encoder.1'),
+    'squeezenet_pyramid': ('encoder.features.1', 'encoder.features.4', 'encoder.features.7', 'top'),
     'squeezenet': ('features.1', 'features.4', 'features.7', 'features.10', 'features.12'),
     'alexnet': ('relu1', 'relu2', 'relu5', 'relu7'),
 }
 """Architecture -> sub-modules whose output the binary layer reads by default.
 
-Where the paper reads rectified maps, these do too. Files from before AlexNet had the modules relu1 to relu7
-read conv1, conv2, conv5 and fc7, whose values may be negative; they load, and ``seg_ros info`` tells it.
+FCN and hypercolumns have none, since their arguments choose the encoder. Where the paper reads rectified
+maps, these do too. Files from before AlexNet had the modules relu1 to relu7 read conv1, conv2, conv5 and fc7,
+whose values may be negative; they load, and ``seg_ros info`` tells it.
 """
 
 _CAFFE = Normalisation((104 / 255, 117 / 255, 123 / 255), (1 / 255, 1 / 255, 1 / 255), 'bgr')

@@ -16,11 +16,13 @@ from seg_ros.networks.binary_layer import BinaryLayer
 from seg_ros.networks.frame_network import FrameNetwork
 from seg_ros.networks.image_network import ImageNetwork
 from seg_ros.networks.normalisation import Normalisation
+from seg_ros.networks.registry import MODELS
 from seg_ros.networks.squeezenet import SqueezeNetFeatures
 from seg_ros.segments.code_pooling import CodePooling
 from seg_ros.segments.colour import lab_planes
 from seg_ros.segments.regions import connected_parts, find_borders, region_means
 from seg_ros.segments.slic import slic
+from seg_ros.training.coded_model import DEFAULT_TAPS
 from seg_ros.training.fit_codes import CodeTuner, FineTuning, _targets, fit_itq, pooling_matrix
 
 TAPS = {'features.1': 64, 'features.4': 128}
@@ -239,3 +241,12 @@ def test_itq_learns_from_a_folder_of_images_alone(
     assert main([*words, '--input-size', '64', '80', '-o', str(output)]) == 0
     assert main(['info', str(output)]) == 0
     assert '8 bits from features.0 (not rectified), features.1; slic' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('name', sorted(set(DEFAULT_TAPS) & set(MODELS)))
+def test_default_taps_give_maps_from_fine_to_coarse(name: str) -> None:
+    frames = FrameNetwork(ImageNetwork(MODELS[name](11), Normalisation()), taps=DEFAULT_TAPS[name]).eval()
+    with torch.no_grad():
+        heights = [maps.shape[-2] for maps in frames.maps(torch.zeros(1, 128, 128, 3, dtype=torch.uint8))]
+    assert heights == sorted(heights, reverse=True)
+    assert heights[0] >= 64
