@@ -10,7 +10,7 @@ SHIPPED = {
     'lite_camvid': 'a53064e02c689d7309d4ecd244ff3ff92effa956200b0a05bd910fa6349bff49',
     'lite_camvid_int8': '07b1ede5d878dd2e07cacf04eec02435bf3d0bb7da4d3f527ed8cb31cfaf1adb',
     'segments': '49a07ca56b96627d262234933d6b2c6062614259b07b02a4c16e72b4fd7788c3',
-    'segnet_camvid_int8': '3bb41e07ff75d3b5c6c59773c47ae8f37f23b0e04a9f27ca091d6e52dbfa9908',
+    'segnet_camvid_int8': 'd7cb1811d29443cf70bf3a7e109badd52137f697c840a84acab24b107dab2641',
 }
 """Name of a shipped model -> SHA-256 of its file, hexadecimal."""
 
