@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 import random
-import re
 import shutil
 import signal
 import sys
@@ -58,17 +57,23 @@ def main() -> int:
     parser.add_argument('minutes', type=float, nargs='?', default=5.0, help='duration in minutes, default 5')
     parser.add_argument('--seed', type=int, default=1, help='seed of the faults')
     parser.add_argument('--backend', default='auto', help='backend of the node')
-    parser.add_argument('--only', default='', help='faults whose names match this pattern')
+    parser.add_argument(
+        '--only', nargs='+', default=[''], help='faults whose names contain one of these texts'
+    )
     parser.add_argument('--json', type=Path, help='file for the results')
     parser.add_argument('--keep', type=Path, help='file for the log of the node')
     given = parser.parse_args()
-    if not any(re.search(given.only, fault.name) for fault in FAULTS):
+    if not _chosen(given.only):
         names = ', '.join(fault.name for fault in FAULTS)
-        parser.error(f"no fault has a name like '{given.only}'; there are {names}")
+        parser.error(f'--only {given.only}: no fault has such a name; there are {names}')
     os.environ.update(large_image_transport(os.environ))
     with tempfile.TemporaryDirectory(prefix='seg_ros_soak_') as name, reserved_domain() as domain:
         os.environ.update(local_domain(domain))
         return _soak(Path(name), given)
+
+
+def _chosen(texts: list[str]) -> list[Fault]:
+    return [fault for fault in FAULTS if any(text in fault.name for text in texts)]
 
 
 def _soak(folder: Path, given: argparse.Namespace) -> int:
@@ -88,7 +93,7 @@ def _soak_node(node: NodeUnderTest, folder: Path, given: argparse.Namespace) -> 
         return 1
     print(f'active after {time.monotonic() - started:.1f} s')
     faults = Faults(robot, node, folder, given.seed)
-    chosen = [fault for fault in FAULTS if re.search(given.only, fault.name)]
+    chosen = _chosen(given.only)
     order, outcomes, samples = random.Random(given.seed), list[Outcome](), list[Sample]()
     end = time.monotonic() + 60 * given.minutes
     queue: list[Fault] = []

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from seg_ros.classes import ClassSet
 from seg_ros.errors import DatasetError, UnknownNameError
@@ -15,7 +16,15 @@ IDD = ClassSet.from_yaml(resource('config/labels/idd7.yaml'))
 @pytest.mark.parametrize('path', sorted(resource('config/translations').glob('*.yaml')), ids=lambda p: p.stem)
 def test_shipped_translations_fit_the_classes_in_their_names(path: Path) -> None:
     data, own = (ClassSet.from_yaml(resource(f'config/labels/{name}.yaml')) for name in path.stem.split('_'))
-    ClassTranslation.between(data, own, path.stem)
+    right = {data_name: np.atleast_1d(names) for data_name, names in yaml.safe_load(path.read_text()).items()}
+    assert list(right) == list(data.names)
+    translation = ClassTranslation.between(data, own, path.stem)
+    for d, names in enumerate(right.values()):
+        for name in names:
+            truth = np.full((1, 1), d, np.uint8)
+            labels = np.full((1, 1), own.names.index(name), np.uint8)
+            assert translation.is_right(truth, labels).all(), f'{name} is right on {data.names[d]}'
+            assert translation.as_data(truth, labels)[0, 0] == d
 
 
 def test_shipped_translation_pixel_by_pixel() -> None:
