@@ -31,7 +31,7 @@ def main() -> None:
     if shapes[0] != shapes[1]:
         parser.error(f'{before.path} and {after.path} have different weights; expected one network')
     mean = {
-        name: torch.lerp(others[name], value, arguments.share) if value.is_floating_point() else value
+        name: torch.lerp(others[name].float(), value.float(), arguments.share) if value.is_floating_point() else value
         for name, value in after.network.state_dict().items()
     }
     after.network.load_state_dict(mean)

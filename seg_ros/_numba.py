@@ -5,7 +5,7 @@ import importlib
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from types import ModuleType
@@ -125,14 +125,34 @@ def _warn_once(text: str) -> None:
     _log.warning('%s', text)
 
 
-@cache
+_elsewhere: set[str] = set()
+
+
+def wait_for_kernels(modules: Iterable[str]) -> None:
+    """Have :func:`import_kernels` return None for these modules: another process compiles their loops."""
+    _elsewhere.update(modules)
+
+
+def use_kernels(modules: Iterable[str]) -> None:
+    """Have :func:`import_kernels` return these modules again."""
+    _elsewhere.difference_update(modules)
+
+
 def import_kernels(module: str, otherwise: str) -> ModuleType | None:
     """Module of compiled loops; None, with one warning, if Numba is missing.
+
+    It is None without a warning, too, while another process compiles the loops, see
+    :func:`wait_for_kernels`.
 
     Args:
         module: Name of the module.
         otherwise: Consequence of the missing module, for the warning.
     """
+    return None if module in _elsewhere else _import_kernels(module, otherwise)
+
+
+@cache
+def _import_kernels(module: str, otherwise: str) -> ModuleType | None:
     try:
         return importlib.import_module(module)
     except ImportError as err:

@@ -2,7 +2,8 @@
 
 Every kernel works on a range of rows and releases the GIL, so that callers can split an image over their own
 threads. Loops are written for SIMD: the innermost loop runs along contiguous rows, arithmetic stays float32,
-and indices are unsigned, which avoids the check for negative ones.
+and indices are unsigned, which avoids the check for negative ones. No array is assigned as a whole: it would
+take Numba seconds to compile the comparison of two shapes.
 """
 
 from typing import Any
@@ -38,7 +39,8 @@ def exp(x: np.float32) -> np.float32:
 def read_row(scores: Float32Array, start: int, step: int, row: Float32Array) -> None:
     """Fill ``row`` with every ``step``-th score from ``start``."""
     if step == 1:
-        row[:] = scores[start : start + row.size]
+        for x in range(row.size):
+            row[x] = scores[start + x]
     else:
         for x in range(row.size):
             row[x] = scores[start + x * step]
@@ -110,10 +112,8 @@ def widen_around(
 @compiled
 def _choose(values: Float32Array, best: Float32Array, winner: Int32Array, taint: Float32Array) -> None:
     """Largest of the (K, width) values, its first class, and NaN where a value is not finite."""
-    best[:] = values[0]
-    winner[:] = 0
     for x in range(best.size):
-        taint[x] = values[0, x] - values[0, x]
+        best[x], winner[x], taint[x] = values[0, x], 0, values[0, x] - values[0, x]
     for k in range(1, values.shape[0]):
         row, this = values[k], np.int32(k)
         for x in range(best.size):
@@ -129,7 +129,8 @@ def _largest_probability(
     values: Float32Array, best: Float32Array, factor: np.float32, probability: Float32Array
 ) -> None:
     """Softmax of the largest of the (K, width) values, all of them times ``factor``."""
-    probability[:] = _ZERO
+    for x in range(best.size):
+        probability[x] = _ZERO
     for k in range(values.shape[0]):
         row = values[k]
         for x in range(best.size):
@@ -178,10 +179,8 @@ def _winners_of_row(
             row = values[k]
             read_row(scores, begin, strides[2], row)
         if k == 0:
-            best[:] = row
-            winners[:] = this
             for x in range(best.size):
-                taint[x] = row[x] - row[x]
+                best[x], winners[x], taint[x] = row[x], this, row[x] - row[x]
         else:
             for x in range(best.size):
                 value, so_far = row[x], best[x]
@@ -331,4 +330,5 @@ def argmax_rows(
         else:
             for x in range(width):
                 winner[x] = winner[x] if taint[x] == _ZERO else _NO_CLASS
-        labels[y] = winner
+        for x in range(width):
+            labels[y, x] = winner[x]

@@ -28,7 +28,7 @@ _PAIRS_PER_THREAD = 50_000
 _VALUES_PER_THREAD = 200_000
 """Number of scores below which another thread costs more than it saves."""
 
-_KERNELS = (
+KERNELS = (
     'seg_ros.inference.filter_kernels',
     'the embedding filter runs in NumPy, which takes many times longer',
 )
@@ -101,7 +101,7 @@ class EmbeddingFilter:
         values = values if finer else _enlarged(values, size)
         if n_iterations == 0:
             return values
-        kernels, n_threads = import_kernels(*_KERNELS), n_threads or n_cores()
+        kernels, n_threads = import_kernels(*KERNELS), n_threads or n_cores()
         before = _means(kernels, values, size, n_threads)
         has_probabilities = self.averages == 'probabilities'
         before = _probabilities(before) if has_probabilities else before

@@ -26,11 +26,14 @@ def _fill_masks(embeddings: Float32Array, y: int, hardness: np.float32, masks: F
     radius = masks.shape[0] - 1
     width = masks.shape[2] - 2 * radius
     here = np.empty((n_numbers, width), np.float32)
-    here[:] = embeddings[:, y, radius : radius + width]
+    for d in range(n_numbers):
+        for x in range(width):
+            here[d, x] = embeddings[d, y, radius + x]
     for down in range(min(radius + 1, height - y)):
         for j in range(radius + 1 if down == 0 else 0, 2 * radius + 1):
             mask = masks[down, j, radius : radius + width]
-            mask[:] = _ZERO
+            for x in range(width):
+                mask[x] = _ZERO
             for d in range(0, n_numbers - 1, 2):
                 a, c = here[d], here[d + 1]
                 b, e = embeddings[d, y + down, j : j + width], embeddings[d + 1, y + down, j : j + width]
@@ -97,15 +100,19 @@ def _average_row(
     is_new = scale[0] == _ZERO
     total = np.zeros((1, width), np.float32)
     ones = np.zeros((1, source.shape[2]), np.float32)
-    ones[0, radius : radius + width] = _ONE
-    sums[:] = _ZERO
+    for x in range(width):
+        ones[0, radius + x] = _ONE
+    for k in range(sums.shape[0]):
+        for x in range(width):
+            sums[k, x] = _ZERO
     for v in range(max(y - radius, 0), min(y + radius + 1, height)):
         of_pairs = masks[min(v, y) % masks.shape[0]]
         _add_window_row(source[v % source.shape[0]], of_pairs, y - v, sums)
         if is_new:
             _add_window_row(ones, of_pairs, y - v, total)
     if is_new:
-        scale[:] = _ONE / total[0]
+        for x in range(width):
+            scale[x] = _ONE / total[0, x]
     for k in range(sums.shape[0]):
         of_class = sums[k]
         for x in range(width):
@@ -160,10 +167,11 @@ def average_rows(
                 _average_row(y, height, values, masks, scale, sums)
             else:
                 _average_row(y, height, between[i - 1], masks, scale, sums)
-            if i == n_iterations - 1:
-                averaged[:, y] = sums
-            else:
-                between[i, y % window, :, radius : radius + width] = sums
+            for k in range(n_values):
+                is_last, row = i == n_iterations - 1, sums[k]
+                out = averaged[k, y] if is_last else between[i, y % window, k, radius : radius + width]
+                for x in range(width):
+                    out[x] = row[x]
 
 
 @compiled
@@ -191,13 +199,15 @@ def mean_rows(
     sums = np.empty(shape[2], np.float32)
     for y in range(start, stop):
         for k in range(n_values):
-            sums[:] = _ZERO
+            for x in range(row.size):
+                sums[x] = _ZERO
             for v in range(y * tall, (y + 1) * tall):
                 read_row(scores, k * strides[0] + v * strides[1], strides[2], row)
                 for x in range(row.size):
                     sums[x] += row[x]
             out = means[k, y]
-            out[:] = _ZERO
+            for x in range(width):
+                out[x] = _ZERO
             for right in range(wide):
                 for x in range(width):
                     out[x] += sums[x * wide + right]
@@ -214,13 +224,15 @@ def mean_pixels(scores: Float32Array, start: int, stop: int, means: Float32Array
     sums = np.empty(scores.shape[1], np.float32)
     cell = np.empty(n_values, np.float32)
     for y in range(start, stop):
-        sums[:] = scores[y * tall]
+        for i in range(sums.size):
+            sums[i] = scores[y * tall, i]
         for v in range(y * tall + 1, (y + 1) * tall):
             row = scores[v]
             for i in range(sums.size):
                 sums[i] += row[i]
         for x in range(width):
-            cell[:] = _ZERO
+            for k in range(n_values):
+                cell[k] = _ZERO
             for pixel in range(x * wide, (x + 1) * wide):
                 for k in range(n_values):
                     cell[k] += sums[pixel * n_values + k]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from seg_ros.arrays import UInt8Array
+    from seg_ros.arrays import Maps, UInt8Array
+    from seg_ros.inference.options import FrameOptions
     from seg_ros.segments.segments import Segments
 
 
@@ -27,6 +28,44 @@ class Stopwatch:
         now = time.perf_counter()
         self.laps_ms[name] = self.laps_ms.get(name, 0.0) + 1e3 * (now - self._started)
         self._started = now
+
+    def skip(self) -> None:
+        """Leave the time since the last step out; the next one starts."""
+        self._started = time.perf_counter()
+
+
+class Scored(NamedTuple):
+    """Everything that decides about an image's labels, at the network's size.
+
+    Attributes:
+        scores: (K, h, w) float32, an array, or a tensor on a GPU; None for a model without classes.
+        segments: Segments; None unless labels depend on them.
+    """
+
+    scores: Maps | None
+    segments: Segments | None
+
+
+class LabelledImage(NamedTuple):
+    """An image with labels, whose segments have yet to be found.
+
+    Attributes:
+        labels: (H, W) uint8, class id of each pixel, 255 = unlabelled.
+        confidence: (H, W) uint8, round(255 * largest softmax probability); None unless asked for.
+        resized: (h, w, 3) uint8, the image at the network's size.
+        outputs: Outputs of the network, valid until it runs again.
+        scored: What has decided about the labels.
+        options: Options of the frame.
+        stopwatch: Times of the steps so far.
+    """
+
+    labels: UInt8Array
+    confidence: UInt8Array | None
+    resized: UInt8Array
+    outputs: dict[str, Maps]
+    scored: Scored
+    options: FrameOptions
+    stopwatch: Stopwatch
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -16,30 +16,19 @@ from seg_ros.inference.argmax import argmax_labels
 from seg_ros.inference.backends.backend import NetworkRunner, bounded_threads, choose_device
 from seg_ros.inference.backends.select import choose_backend, choose_level
 from seg_ros.inference.embedding_filter import EmbeddingFilter, load_filter
+from seg_ros.inference.loops_ahead import segments_ahead, wait_for
 from seg_ros.inference.options import FrameOptions
-from seg_ros.inference.prediction import Prediction, StageTimes, Stopwatch
+from seg_ros.inference.prediction import LabelledImage, Prediction, Scored, StageTimes, Stopwatch
 from seg_ros.inference.process import keep_freed_memory, return_freed_memory
 from seg_ros.inference.self_check import check_golden
 from seg_ros.inference.served_model import ModelSource, ServedModel
 from seg_ros.inference.settings import Settings
-from seg_ros.inference.warm_up import AheadOfTime, warm_up, warm_up_segments
+from seg_ros.inference.warm_up import warm_up, warm_up_segments
 from seg_ros.segments.code_pooling import CodePooling
 from seg_ros.segments.rules import SegmentRules
 from seg_ros.segments.segments import Segments, find_segments
 
 _WITHOUT_CODES = frozenset(['scores', 'embeddings'])
-
-
-class Scored(NamedTuple):
-    """Everything that decides about an image's labels, at the network's size.
-
-    Attributes:
-        scores: (K, h, w) float32, an array, or a tensor on a GPU; None for a model without classes.
-        segments: Segments; None unless they were needed.
-    """
-
-    scores: Maps | None
-    segments: Segments | None
 
 
 @dataclass(frozen=True)
@@ -102,7 +91,7 @@ class Segmenter:
         if settings.segments_refinement > 0 and model.code_pooling is None:
             raise UnavailableError(f'segments.refinement is set, but {_no_codes(model)}')
         chosen = load_filter(model, settings) if settings.embedding_filter_enabled else None
-        ahead = AheadOfTime() if model.code_pooling else None
+        ahead = segments_ahead() if model.code_pooling else None
         try:
             warm_up(with_filter=chosen is not None, report=report)
             name, backend = choose_backend(
@@ -117,6 +106,9 @@ class Segmenter:
             if ahead and model.code_pooling:
                 ahead.wait(report)
                 warm_up_segments(model.code_pooling, report)
+                ahead.note()
+            if settings.segments_refinement > 0:
+                wait_for('segments', report)
         finally:
             if ahead:
                 ahead.stop()
@@ -184,17 +176,44 @@ class Segmenter:
             UnavailableError: Segments or refinement are asked of a model without codes.
         """
         chosen = replace(options or self.options, **changes) if changes else options or self.options
-        stopwatch = Stopwatch()
+        return self.complete(self.label(image, chosen))
+
+    def label(self, image: UInt8Array, options: FrameOptions | None = None) -> LabelledImage:
+        """Labels of one image, before its segments: to be used at once, and then given to :meth:`complete`.
+
+        Args:
+            image: (H, W, 3) uint8 RGB of any size.
+            options: Options of this frame; None = those of the settings given at load.
+
+        Raises:
+            ParameterError: An option is out of its range.
+            UnavailableError: Segments or refinement are asked of a model without codes.
+        """
+        chosen, stopwatch = options or self.options, Stopwatch()
+        if chosen.segments and self.code_pooling is None:
+            raise UnavailableError(_no_codes(self.model))
         resized = self.resize(image)
         stopwatch.lap('resize_ms')
-        scores, segments = self._score(resized, chosen, stopwatch)
-        if chosen.segments and segments is not None:
-            segments = segments.resized(*image.shape[:2])
-            stopwatch.lap('segments_ms')
-        labels, confidence = self._argmax(scores, image.shape[0], image.shape[1], chosen)
+        outputs, scored = self._score(resized, chosen, stopwatch)
+        labels, confidence = self._argmax(scored.scores, image.shape[0], image.shape[1], chosen)
         stopwatch.lap('argmax_ms')
-        times = StageTimes(**stopwatch.laps_ms)
-        return Prediction(labels, confidence, segments if chosen.segments else None, times)
+        return LabelledImage(labels, confidence, resized, outputs, scored, chosen, stopwatch)
+
+    def complete(self, labelled: LabelledImage) -> Prediction:
+        """The prediction of an image whose labels are known: its segments are found if they are wanted.
+
+        Args:
+            labelled: What :meth:`label` returned. No other image may have been labelled meanwhile.
+        """
+        labels, stopwatch, segments = labelled.labels, labelled.stopwatch, None
+        if labelled.options.segments:
+            stopwatch.skip()
+            found = labelled.scored.segments or self._find_segments(
+                labelled.resized, labelled.outputs, labelled.scored.scores, labelled.options
+            )
+            segments = found.resized(*labels.shape)
+            stopwatch.lap('segments_ms')
+        return Prediction(labels, labelled.confidence, segments, StageTimes(**stopwatch.laps_ms))
 
     def resize(self, image: UInt8Array) -> UInt8Array:
         """An image (H, W, 3) uint8 at the network's input size, contiguous and writeable."""
@@ -209,7 +228,7 @@ class Segmenter:
             resized: (h, w, 3) uint8 RGB of the network's input size, as :meth:`resize` gives it.
             options: Options of this frame; None = those of the settings given at load.
         """
-        return self._score(resized, options or self.options, Stopwatch())
+        return self._score(resized, options or self.options, Stopwatch())[1]
 
     def segment_rules(self, options: FrameOptions | None = None) -> SegmentRules:
         """Rules by which segments are found: those in the model file, unless the options say otherwise."""
@@ -225,7 +244,10 @@ class Segmenter:
             border_share=own.border_share,
         )
 
-    def _score(self, resized: UInt8Array, options: FrameOptions, stopwatch: Stopwatch) -> Scored:
+    def _score(
+        self, resized: UInt8Array, options: FrameOptions, stopwatch: Stopwatch
+    ) -> tuple[dict[str, Maps], Scored]:
+        """Outputs of the network, and what decides about labels."""
         needs_codes = options.segments or options.refinement > 0
         outputs = self.backend(resized[None], None if needs_codes else _WITHOUT_CODES)
         scores = outputs['scores'][0] if 'scores' in outputs else None
@@ -239,13 +261,13 @@ class Segmenter:
                 hardness=options.filter_hardness or None,
             )
             stopwatch.lap('filter_ms')
-        if not needs_codes:
-            return Scored(scores, None)
+        if options.refinement <= 0:
+            return outputs, Scored(scores, None)
         segments = self._find_segments(resized, outputs, scores, options)
-        if options.refinement > 0 and scores is not None:
+        if scores is not None:
             scores = segments.refine(scores, options.refinement)
         stopwatch.lap('segments_ms')
-        return Scored(scores, segments)
+        return outputs, Scored(scores, segments)
 
     def _find_segments(
         self,

@@ -6,23 +6,14 @@ called once here, in all memory layouts that backends return.
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import platform
-import subprocess
-import sys
-import time
 from itertools import product
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from seg_ros._caches import cache_folder, is_kept
-from seg_ros._numba import import_kernels, n_cores
+from seg_ros._numba import import_kernels
 from seg_ros.arrays import moved_to_memory
 from seg_ros.inference.argmax import argmax_labels
-from seg_ros.inference.backends.machine import version_of
 from seg_ros.inference.embedding_filter import EmbeddingFilter
 from seg_ros.segments.code_pooling import CodePooling
 from seg_ros.segments.regions import KERNELS, region_shapes
@@ -36,8 +27,6 @@ if TYPE_CHECKING:
 
     from seg_ros.arrays import Float32Array, UInt8Array
 
-_LOOK_PERIOD_S = 0.05
-_N_BITS, _N_COLOURS = 8, 9
 _HEIGHT, _WIDTH, _GRAIN, _N_CLASSES = 96, 128, 4, 3
 _TWO_THREADS = 2
 
@@ -71,53 +60,6 @@ def warm_up_segments(code_pooling: CodePooling, report: Callable[[str], None] = 
     if import_kernels(*KERNELS) is None:
         return
     _segment(code_pooling, _planes(), report)
-    marker = _marker()
-    if marker is not None:
-        with contextlib.suppress(OSError):
-            marker.touch()
-
-
-class AheadOfTime:
-    """Compiles the loops of segments in another process, which takes the time that a core has to spare.
-
-    Nothing happens if they have been compiled on this computer before, or nothing can be kept. The other
-    process fills the cache on disk; whatever it does not do, this one does by :func:`warm_up_segments`.
-    """
-
-    def __init__(self) -> None:
-        marker = _marker()
-        self._process: subprocess.Popen[bytes] | None = None
-        if marker is None or marker.exists() or import_kernels(*KERNELS) is None or n_cores() < _TWO_THREADS:
-            return
-        nowhere = subprocess.DEVNULL
-        with contextlib.suppress(OSError):
-            self._process = subprocess.Popen(
-                [sys.executable, '-m', __name__], stdin=nowhere, stdout=nowhere, stderr=nowhere
-            )
-
-    def wait(self, report: Callable[[str], None]) -> None:
-        """Wait for the other process; ``report`` may raise to stop."""
-        while self._process is not None and self._process.poll() is None:
-            report('warm-up: segments')
-            time.sleep(_LOOK_PERIOD_S)
-
-    def stop(self) -> None:
-        """End the other process, if it runs."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-
-
-def _marker() -> Path | None:
-    """File that exists once these loops have been compiled by these versions; None if nothing is kept."""
-    folder = cache_folder('numba') if is_kept() else None
-    if folder is None:
-        return None
-    package = Path(__file__).parents[1]
-    sources = sorted(path for part in ('segments', 'inference') for path in (package / part).glob('*.py'))
-    facts = [f'{path.name} {path.stat().st_mtime_ns}' for path in (*sources, package / '_numba.py')]
-    facts += [platform.python_version(), platform.machine(), version_of('numba'), version_of('numpy')]
-    return folder / f'segments-{hashlib.sha256(repr(facts).encode()).hexdigest()[:16]}'
 
 
 def _planes() -> Float32Array:
@@ -159,7 +101,3 @@ def _noise() -> UInt8Array:
     shape = _HEIGHT // _GRAIN, _WIDTH // _GRAIN, 3
     coarse = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     return np.ascontiguousarray(coarse.repeat(_GRAIN, 0).repeat(_GRAIN, 1))
-
-
-if __name__ == '__main__':
-    warm_up_segments(CodePooling(_N_BITS, np.zeros((_N_COLOURS, _N_BITS), np.float32)))

@@ -11,6 +11,7 @@ from seg_ros.errors import ImageError, SegRosError
 from seg_ros.images.messages import ImageReader
 from seg_ros.inference.drops import Drop, Statistics
 from seg_ros.inference.latency_budget import LatencyBudget
+from seg_ros.inference.loops_ahead import waits_for
 from seg_ros.inference.notes import Severity
 from seg_ros.inference.options import FrameOptions
 from seg_ros.inference.prediction import Prediction, Stopwatch
@@ -138,7 +139,8 @@ class FrameProcessor:
     def _process(self, frame: Frame) -> Drop | None:
         """Convert, segment and publish; returns the reason if the frame was dropped."""
         message, settings, wanted = frame.message, self._settings(), self._outputs.wanted()
-        if not self._budget.step.segments:
+        self._tell_of_loops(wanted, settings)
+        if not self._can_segment():
             wanted -= OF_SEGMENTS
         if not wanted:
             return Drop.NOBODY
@@ -148,29 +150,47 @@ class FrameProcessor:
         image = self._read(message, settings)
         self.sizes.add(image.shape)
         stopwatch.lap('convert_ms')
-        prediction = self.segmenter(image, self._options(settings, wanted))
-        stopwatch.lap('segment_ms')
-        images, segment_list = self._results(image, prediction, settings, wanted, message.header, stopwatch)
+        labelled = self.segmenter.label(image, self._options(settings, wanted))
         if not self._is_active():
             return Drop.INACTIVE
         stamp = self._stamp(message.header)
         if _is_too_old(stamp, settings):
             return Drop.TOO_OLD
+        stopwatch.skip()
         self._tell_of_classes(wanted)
         self.announce_once()
-        self._outputs.publish(images, message.header)
-        if segment_list is not None:
-            self._outputs.publish_segments(segment_list)
+        of_classes = {'labels': labelled.labels, 'confidence': labelled.confidence}
+        self._publish(of_classes, wanted, message.header)
         stopwatch.lap('publish_ms')
-        # the segmenter's own, finer times stand for the whole of it
-        times = {k: v for k, v in stopwatch.laps_ms.items() if k != 'segment_ms'} | asdict(prediction.times)
+        if 'overlay' in wanted:
+            overlay = self._overlay(
+                image, labelled.labels, opacity=settings.overlay_opacity, legend=settings.overlay_legend
+            )
+            stopwatch.lap('overlay_ms')
+            self._publish({'overlay': overlay}, wanted, message.header)
+            stopwatch.lap('publish_ms')
+        prediction = self.segmenter.complete(labelled)
+        if prediction.segments is not None:
+            stopwatch.skip()
+            self._publish_segments(image, prediction, settings, wanted, message.header, stopwatch)
+        times = {**stopwatch.laps_ms, **asdict(prediction.times)}
         self._statistics.publish(stamp.age_ms, times)
-        self._budget.add(1e3 * (time.monotonic() - frame.arrived_s))
+        if not waits_for('labels'):  # NumPy is no measure of this computer
+            self._budget.add(1e3 * (time.monotonic() - frame.arrived_s))
         return None
+
+    def _can_segment(self) -> bool:
+        """Whether the latency budget leaves room for segments, and their loops have been compiled."""
+        return self._budget.step.segments and not waits_for('segments')
+
+    def _publish(self, images: dict[str, Any], wanted: set[str], header: Any) -> None:
+        """Publish those images, by topic name, that are wanted and there."""
+        chosen = {name: image for name, image in images.items() if name in wanted and image is not None}
+        self._outputs.publish(chosen, header)
 
     def _options(self, settings: Settings, wanted: set[str]) -> FrameOptions:
         """Options of this frame; without codes, or room for them, there are no segments and no refinement."""
-        has_codes = self.history is not None and self._budget.step.segments
+        has_codes = self.history is not None and self._can_segment()
         options = FrameOptions.from_settings(
             settings,
             confidence=bool(wanted & {'confidence', 'segments'}),
@@ -178,7 +198,7 @@ class FrameProcessor:
         )
         return options if has_codes else replace(options, refinement=0.0)
 
-    def _results(
+    def _publish_segments(
         self,
         image: UInt8Array,
         prediction: Prediction,
@@ -186,28 +206,22 @@ class FrameProcessor:
         wanted: set[str],
         header: Any,
         stopwatch: Stopwatch,
-    ) -> tuple[dict[str, Any], Any]:
-        """Images by topic name, and the list of segments or None, of the topics with subscribers."""
-        results: dict[str, Any] = {'labels': prediction.labels, 'confidence': prediction.confidence}
-        if 'overlay' in wanted:
-            results['overlay'] = self._overlay(
-                image,
-                prediction.labels,
-                opacity=settings.overlay_opacity,
-                legend=settings.overlay_legend,
-            )
-            stopwatch.lap('overlay_ms')
-        segments, segment_list = prediction.segments, None
-        if segments is not None:
-            if 'segment_ids' in wanted:
-                results['segment_ids'] = segment_ids(segments)
-            if 'segments_overlay' in wanted:
-                results['segments_overlay'] = draw_segments(image, segments, opacity=settings.overlay_opacity)
-            if 'segments' in wanted:
-                segment_list = self._list_segments(prediction, settings, header)
-            stopwatch.lap('list_ms')
-        images = {name: found for name, found in results.items() if name in wanted and found is not None}
-        return images, segment_list
+    ) -> None:
+        """Publish everything about the segments of a frame."""
+        segments, images = prediction.segments, {}
+        assert segments is not None
+        if 'segment_ids' in wanted:
+            images['segment_ids'] = segment_ids(segments)
+        if 'segments_overlay' in wanted:
+            images['segments_overlay'] = draw_segments(image, segments, opacity=settings.overlay_opacity)
+        segment_list = self._list_segments(prediction, settings, header) if 'segments' in wanted else None
+        stopwatch.lap('list_ms')
+        if not self._is_active():
+            return
+        self._publish(images, wanted, header)
+        if segment_list is not None:
+            self._outputs.publish_segments(segment_list)
+        stopwatch.lap('publish_ms')
 
     def _list_segments(self, prediction: Prediction, settings: Settings, header: Any) -> Any:
         """The message that lists segments; segments are tracked and their codes remembered on the way."""
@@ -251,6 +265,13 @@ class FrameProcessor:
         topics = ', '.join(f'~/{topic}' for topic in sorted(idle))
         text = topics and f'the model has no classes: every pixel is 255, unlabelled, on {topics}'
         self._statistics.notes.tell('classes', Severity.WARN, text)
+
+    def _tell_of_loops(self, wanted: set[str], settings: Settings) -> None:
+        """Tell if segments that are wanted wait for their loops."""
+        is_wanted = self.history is not None and (wanted & OF_SEGMENTS or settings.segments_refinement)
+        text = 'segments wait some seconds, until their loops are compiled, once on each computer'
+        waits = is_wanted and waits_for('segments')
+        self._statistics.notes.tell('loops', Severity.WARN, text if waits else '')
 
     def _tell_of_bounds(self, segments: Segments, n_listed: int, settings: Settings) -> None:
         """Tell if segments are coarser or fewer than asked for, because there would be too many."""

@@ -46,7 +46,9 @@ def assign(
     n_centres = centres.shape[0]
     nearest = np.empty(width, np.float32)
     winner = np.empty(width, np.int32)
-    columns = np.arange(width).astype(np.float32)
+    columns = np.empty(width, np.float32)
+    for x in range(width):
+        columns[x] = x
     near, n_near, band_end = np.empty(n_centres, np.int32), 0, start
     for y in range(start, stop, step):
         if y >= band_end:  # search the centres once for several rows
@@ -56,8 +58,8 @@ def assign(
                     near[n_near] = s
                     n_near += 1
         lightness, a, b = planes[0, y], planes[1, y], planes[2, y]
-        nearest[:] = _FAR
-        winner[:] = labels[y]
+        for x in range(width):
+            nearest[x], winner[x] = _FAR, labels[y, x]
         row = np.float32(y)
         for k in range(n_near):
             s = near[k]
@@ -80,7 +82,8 @@ def assign(
                 closer = distance < nearest[x]
                 nearest[x] = distance if closer else nearest[x]
                 winner[x] = s if closer else winner[x]
-        labels[y] = winner
+        for x in range(width):
+            labels[y, x] = winner[x]
         if sums.size:
             _add_row(lightness, a, b, row, winner, sums)
 
@@ -314,7 +317,8 @@ def pool_pixels(
             for k in range(_AT_ONCE):
                 for c in range(n_channels):
                     total[c] += room[k * n_channels + c]
-            room[:] = 0
+            for c in range(room.size):
+                room[c] = 0
         while at < end:
             part = values[at : at + n_channels]
             for c in range(n_channels):
@@ -336,8 +340,8 @@ def sum_shapes(
         sums: (n, 3) int64, zero before, written: number of pixels, sum of y, sum of x.
     """
     width = np.int64(starts[rows[1]])
-    boxes[:, :2] = starts[-1]
-    boxes[:, 2:] = 0
+    for box in boxes:
+        box[0], box[1], box[2], box[3] = starts[-1], starts[-1], 0, 0
     for y in range(rows.size - 1):
         for run in range(rows[y], rows[y + 1]):
             left, right = starts[run] - y * width, starts[run + 1] - y * width

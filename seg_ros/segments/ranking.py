@@ -54,7 +54,8 @@ def ranking_of(given: Float32Array) -> DistanceRanking:
     n_blocks = given.size // _BLOCK + 1
     n_tops = n_blocks // _BLOCK + 1
     distances = np.full(n_blocks * _BLOCK, UNREACHED, np.float32)
-    distances[: given.size] = given
+    for i in range(given.size):
+        distances[i] = given[i]
     minima, tops = np.full(n_tops * _BLOCK, _LAST, np.int32), np.full(n_tops, _LAST, np.int32)
     ranking = DistanceRanking(distances, distances.view(np.int32), minima, tops)
     for block in range(n_blocks):

@@ -120,11 +120,11 @@ class Robot:
         header.stamp.sec, header.stamp.nanosec = divmod(stamp_ns, 10**9)
         return message_from_image(image, encoding, header)
 
-    def wait(self, is_done: Callable[[], Any], timeout_s: float = 20.0) -> None:
-        """Serve the peer until something is so."""
+    def wait(self, is_done: Callable[[], Any], timeout_s: float = 60.0) -> None:
+        """Serve the peer until something is so; long enough for a machine that pauses or is shared."""
         end = time.monotonic() + timeout_s
         while not is_done():
-            assert time.monotonic() < end, 'waited in vain'
+            assert time.monotonic() < end, f'waited in vain; diagnostics: {self.values()}'
             self._executor.spin_once(timeout_sec=0.02)
 
     def spin_for(self, seconds: float) -> None:

@@ -256,11 +256,11 @@ def test_independent_dds_receives_the_labels(robot: Any, monkeypatch: pytest.Mon
     robot.start_active()
     camera = robot.camera()
     frames = [RenderedDrive(9, 3, 60, 80)[index][0] for index in range(3)]
+    ours = robot.listen(type(robot.message(frames[0])), '/seg_ros/labels')
     command = [sys.executable, str(LISTENER), os.environ['ROS_DOMAIN_ID'], '/seg_ros/labels', '3']
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as listener:
         assert listener.stdout is not None
         assert listener.stdout.readline() == 'matched\n'
-        ours = robot.listen(type(robot.message(frames[0])), '/seg_ros/labels')
         robot.wait(lambda: robot.values()['subscribers'] == '2')
         for number, frame in enumerate(frames, 1):
             camera.publish(robot.message(frame, number))

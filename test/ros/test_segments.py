@@ -1,5 +1,6 @@
 """Segments, their codes and the search for them, through DDS."""
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from sensor_msgs.msg import Image
 
 from seg_ros.drawing.overlay import draw_segments
+from seg_ros.inference import loops_ahead
 from seg_ros.inference.segmenter import Segmenter
 from seg_ros.inference.settings import Settings
 from seg_ros.msg import SegmentCodeArray
@@ -170,3 +172,39 @@ def test_ids_that_do_not_fit_are_no_segment(segmenter: Segmenter) -> None:
         header=Image().header,
     )
     assert (len(told.segments), told.n_omitted) == (10, n - 10)
+
+
+def test_labels_do_not_wait_for_segments(
+    robot: Any, coded_model_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    robot.start_active(model=str(coded_model_file))
+    labels, pictures = robot.listen(Image, '/seg_ros/labels'), robot.listen(Image, '/seg_ros/overlay')
+    arrays, camera = robot.listen(SegmentCodeArray, SEGMENTS), robot.camera()
+    complete, may_go_on = Segmenter.complete, threading.Event()
+
+    def held(self: Segmenter, labelled: Any) -> Any:
+        assert may_go_on.wait(60)
+        return complete(self, labelled)
+
+    monkeypatch.setattr(Segmenter, 'complete', held)
+    camera.publish(robot.message(IMAGES[0], SECOND))
+    robot.wait(lambda: labels and pictures)
+    assert not arrays
+    may_go_on.set()
+    robot.wait(lambda: arrays)
+    assert arrays[0].header == labels[0].header == pictures[0].header
+
+
+def test_segments_wait_for_their_loops(
+    robot: Any, coded_model_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loops_ahead, '_awaited', {'segments'})
+    robot.start_active(model=str(coded_model_file))
+    labels, arrays = robot.listen(Image, '/seg_ros/labels'), robot.listen(SegmentCodeArray, SEGMENTS)
+    camera = robot.camera()
+    camera.publish(robot.message(IMAGES[0], SECOND))
+    robot.wait(lambda: labels and robot.says('segments wait'))
+    loops_ahead._awaited.clear()
+    camera.publish(robot.message(IMAGES[1], 2 * SECOND))
+    robot.wait(lambda: arrays and not robot.says('segments wait'))
+    assert [array.header.stamp.sec for array in arrays] == [2]
