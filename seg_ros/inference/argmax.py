@@ -12,10 +12,20 @@ import cv2
 import numpy as np
 
 from seg_ros._numba import import_kernels, n_cores, run_in_parts
-from seg_ros.arrays import UNLABELLED, Float32Array, Maps, UInt8Array, in_memory
+from seg_ros.arrays import (
+    UNLABELLED,
+    Float32Array,
+    Maps,
+    UInt8Array,
+    in_memory,
+    is_folded,
+    map_shape,
+    unfolded,
+)
 from seg_ros.errors import ImageError, ParameterError
 from seg_ros.images.interpolation import neighbours_1d
 
+_N_AXES = 3
 _VALUES_PER_THREAD = 200_000
 """Number of interpolated scores below which another thread costs more than it saves."""
 
@@ -50,7 +60,8 @@ def argmax_labels(
     """Labels of one image at the image's size, with confidence on demand.
 
     Args:
-        scores: (K, h, w) floating point, K in 1..255, in any order in memory, on any device.
+        scores: (K, h, w) floating point, K in 1..255, in any order in memory, on any device; or folded, see
+            :func:`seg_ros.arrays.unfolded`.
         height: Height of the result in pixels, 1 or more.
         width: Width of the result in pixels, 1 or more.
         with_confidence: Whether to compute the confidence too.
@@ -83,11 +94,11 @@ def argmax_labels(
     kernels = import_kernels(*KERNELS)
     if kernels is None:
         labels, confidence = _without_kernels(
-            array, (height, width), confidence_threshold, temperature, needed
+            unfolded(array), (height, width), confidence_threshold, temperature, needed
         )
         return Labelled(labels, confidence if with_confidence else None)
     flat, strides = flattened(array)
-    n_classes, h, w = array.shape
+    n_classes, h, w = map_shape(array)
     rows, columns = neighbours_1d(h, height), neighbours_1d(w, width)
     labels = np.empty((height, width), np.uint8)
     confidence = np.empty((height, width) if needed else (0, 0), np.uint8)
@@ -111,7 +122,8 @@ def check_request(
     scores: Maps, height: int, width: int, threshold: float, temperature: float, n_threads: int = 0
 ) -> None:
     """Check the arguments of :func:`argmax_labels`, which names the errors."""
-    if scores.ndim != 3 or not 1 <= scores.shape[0] <= UNLABELLED or 0 in scores.shape:
+    is_map = scores.ndim == _N_AXES or is_folded(scores)
+    if not is_map or not 1 <= scores.shape[0] <= UNLABELLED or 0 in scores.shape:
         raise ImageError(
             f'scores have shape {tuple(scores.shape)}; expected (K, h, w) with 1 to {UNLABELLED} classes, '
             'one image at a time'
@@ -126,16 +138,27 @@ def check_request(
         raise ParameterError(f'n_threads is {n_threads}; expected 1 or more, or 0 for one per core')
 
 
-def flattened(scores: Float32Array) -> tuple[Float32Array, tuple[int, int, int]]:
-    """Scores (K, h, w) in the order that they have in memory, and the steps from one to the next.
+def flattened(scores: Float32Array) -> tuple[Float32Array, tuple[int, int, int, int, int]]:
+    """Scores in the order that they have in memory, and the steps from one to the next.
+
+    Args:
+        scores: (K, h, w), or folded, see :func:`seg_ros.arrays.unfolded`.
 
     Returns:
-        (K * h * w,) float32, without gaps, copied only if needed; steps along classes, rows and columns.
+        (K * h * w,) float32, without gaps, copied only if needed; steps, see
+        ``seg_ros.inference.argmax_kernels.Strides``.
     """
-    n_classes, h, w = scores.shape
+    n_classes, h, w = map_shape(scores)
+    if is_folded(scores):
+        in_blocks = scores.transpose(1, 3, 2, 4, 0)
+        if in_blocks.flags.c_contiguous:
+            steps = 1, 2 * w * n_classes, 2 * n_classes, 4 * n_classes, n_classes
+            return in_blocks.reshape(-1), steps
+        scores = unfolded(scores)
     if is_by_pixel(scores):
-        return scores.transpose(1, 2, 0).reshape(-1), (1, w * n_classes, n_classes)
-    return np.ascontiguousarray(scores).reshape(-1), (h * w, w, 1)
+        by_pixel = scores.transpose(1, 2, 0).reshape(-1)
+        return by_pixel, (1, 2 * w * n_classes, w * n_classes, 2 * n_classes, n_classes)
+    return np.ascontiguousarray(scores).reshape(-1), (h * w, 2 * w, w, 2, 1)
 
 
 def is_by_pixel(scores: Float32Array) -> bool:

@@ -6,7 +6,7 @@ and indices are unsigned, which avoids the check for negative ones. No array is 
 take Numba seconds to compile the comparison of two shapes.
 """
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -19,6 +19,10 @@ _FLOOR, _STEP = np.float32(-20), np.float32(1 / 32)
 _WHITE = np.float32(255)
 _NO_CLASS = np.int32(UNLABELLED)
 _NEXT = np.uint32(1)
+Strides: TypeAlias = tuple[int, int, int, int, int]
+"""Numbers of elements from a score to others: of the next class, of the next row of blocks of 2x2 pixels, of
+the next row within a block, and the same for columns."""
+
 _DISAGREED = np.uint8(UNLABELLED - 1)
 """Marks pixels between different classes; class 254, if there are so many, is found by interpolation."""
 
@@ -36,20 +40,30 @@ def exp(x: np.float32) -> np.float32:
 
 
 @compiled
-def read_row(scores: Float32Array, start: int, step: int, row: Float32Array) -> None:
-    """Fill ``row`` with every ``step``-th score from ``start``."""
-    if step == 1:
+def row_start(strides: Strides, k: int, y: int) -> int:
+    """Place of the first score of a class in a row."""
+    return k * strides[0] + (y >> 1) * strides[1] + (y & 1) * strides[2]
+
+
+@compiled
+def read_row(scores: Float32Array, strides: Strides, k: int, y: int, row: Float32Array) -> None:
+    """Fill ``row`` with the scores of a class in a row."""
+    start, pair, step = row_start(strides, k, y), strides[3], strides[4]
+    if step == 1 and pair == 2:
         for x in range(row.size):
             row[x] = scores[start + x]
     else:
-        for x in range(row.size):
-            row[x] = scores[start + x * step]
+        for x in range(row.size // 2):
+            row[2 * x] = scores[start + x * pair]
+            row[2 * x + 1] = scores[start + x * pair + step]
+        if row.size % 2:
+            row[row.size - 1] = scores[start + row.size // 2 * pair]
 
 
 @compiled
 def widen(
     scores: Float32Array,
-    strides: tuple[int, int, int],
+    strides: Strides,
     y: int,
     left: UInt32Array,
     weight: Float32Array,
@@ -59,7 +73,7 @@ def widen(
     """Fill ``rows`` (K, width) with row ``y`` of scores, interpolated along x; ``padded`` is scratch."""
     row = padded[:-1]
     for k in range(rows.shape[0]):
-        read_row(scores, k * strides[0] + y * strides[1], strides[2], row)
+        read_row(scores, strides, k, y, row)
         padded[row.size] = row[row.size - 1]
         out = rows[k]
         for x in range(out.size):
@@ -79,7 +93,7 @@ def blend(upper: Float32Array, lower: Float32Array, weight: np.float32, values: 
 @compiled
 def widen_around(
     scores: Float32Array,
-    strides: tuple[int, int, int],
+    strides: Strides,
     above: tuple[int, int],
     left: UInt32Array,
     weight: Float32Array,
@@ -158,7 +172,7 @@ def _drop_uncertain(
 @compiled
 def _winners_of_row(
     scores: Float32Array,
-    strides: tuple[int, int, int],
+    strides: Strides,
     y: int,
     values: Float32Array,
     best: Float32Array,
@@ -169,15 +183,17 @@ def _winners_of_row(
 
     ``values`` (K, w), ``best`` (w,) and ``taint`` (w,) are scratch.
     """
-    first, n_classes = y * strides[1], values.shape[0]
-    is_by_class = strides[2] == 1
-    for k in range(n_classes):
-        begin, this = first + k * strides[0], np.uint8(k)
-        if is_by_class:
+    if strides[0] == 1:
+        _winners_by_pixel(scores, row_start(strides, 0, y), strides[3], values.shape[0], winners)
+        return
+    for k in range(values.shape[0]):
+        this = np.uint8(k)
+        if strides[4] == 1 and strides[3] == 2:
+            begin = row_start(strides, k, y)
             row = scores[begin : begin + winners.size]
         else:
             row = values[k]
-            read_row(scores, begin, strides[2], row)
+            read_row(scores, strides, k, y, row)
         if k == 0:
             for x in range(best.size):
                 best[x], winners[x], taint[x] = row[x], this, row[x] - row[x]
@@ -193,35 +209,125 @@ def _winners_of_row(
 
 
 @compiled
-def _interpolated_winner(
+def _winners_by_pixel(
+    scores: Float32Array, start: int, pair: int, n_classes: int, winners: UInt8Array
+) -> None:
+    """The same where the scores of a pixel lie side by side, before those of the other pixel of its pair.
+
+    Both pixels of a pair are compared in turns, since each comparison has to wait for the one before.
+    """
+    n, left, last = np.uint32(n_classes), np.uint32(start), np.uint32(winners.size - 1)
+    for x in range(np.uint32(0), np.uint32(winners.size), np.uint32(2)):
+        right = left + n if x < last else left
+        best, other_best = scores[left], scores[right]
+        taint, other_taint = best * _ZERO, other_best * _ZERO
+        winner, other = np.uint32(0), np.uint32(0)
+        for k in range(_NEXT, n):
+            value, other_value = scores[left + k], scores[right + k]
+            above, other_above = value > best, other_value > other_best
+            best, winner = value if above else best, k if above else winner
+            other_best, other = other_value if other_above else other_best, k if other_above else other
+            taint += value * _ZERO
+            other_taint += other_value * _ZERO
+        winners[min(x + _NEXT, last)] = other if other_taint == _ZERO else np.uint32(_NO_CLASS)
+        winners[x] = winner if taint == _ZERO else np.uint32(_NO_CLASS)
+        left += np.uint32(pair)
+
+
+@compiled
+def _find_borders(
+    upper: UInt8Array,
+    lower: UInt8Array,
+    strides: Strides,
+    left: UInt32Array,
+    weight: Float32Array,
+    agreed: UInt8Array,
+    columns: UInt32Array,
+    places: UInt32Array,
+    others: UInt32Array,
+    weights: Float32Array,
+) -> int:
+    """Find the columns of an image that lie between pixels of different classes.
+
+    Args:
+        upper, lower: (w,) uint8, classes of two rows of pixels.
+        strides: Steps from one score to the next.
+        left: (W,) column of the pixel to the left of each column of the image, rising.
+        weight: (W,) weight of the pixel to its right.
+        agreed: (w,) uint8, written: class of a pixel, the one to its right and both below; 254 = they differ.
+        columns: (W + 1,) written: the columns found.
+        places: (W + 1,) written: places of the scores of the pixel to their left.
+        others: (W + 1,) written: places of the scores of the pixel to their right.
+        weights: (W + 1,) written: their ``weight``.
+
+    Returns:
+        Number of columns found.
+    """
+    w, pair, step = upper.size, strides[3], strides[4]
+    for x in range(w - 1):
+        same = upper[x] == lower[x] and upper[x] == upper[x + 1] and upper[x] == lower[x + 1]
+        agreed[x] = upper[x] if same else _DISAGREED
+    agreed[w - 1] = upper[w - 1] if upper[w - 1] == lower[w - 1] else _DISAGREED
+    n = 0
+    for column in range(left.size):
+        columns[n] = column
+        n += agreed[left[column]] == _DISAGREED
+    for i in range(n):
+        x = np.int64(left[columns[i]])
+        right = min(x + 1, w - 1)
+        places[i], others[i] = (x >> 1) * pair + (x & 1) * step, (right >> 1) * pair + (right & 1) * step
+        weights[i] = weight[columns[i]]
+    return n
+
+
+@compiled
+def _interpolate_borders(
     scores: Float32Array,
-    strides: tuple[int, int, int],
+    strides: Strides,
     n_classes: int,
-    place: int,
-    to_right: int,
-    to_below: int,
-    weights: tuple[np.float32, np.float32],
-) -> np.uint8:
-    """Class of the largest score between four pixels, the first of which is at ``place``."""
-    right, below = weights
-    largest, spoilt, winner = _ZERO, _ZERO, 0
-    for k in range(n_classes):
-        here = place + k * strides[0]
-        upper = scores[here] + right * (scores[here + to_right] - scores[here])
-        under = here + to_below
-        lower = scores[under] + right * (scores[under + to_right] - scores[under])
-        value = upper + below * (lower - upper)
-        above = k == 0 or value > largest
-        largest = value if above else largest
-        winner = k if above else winner
-        spoilt += value - value
-    return np.uint8(winner) if spoilt == _ZERO else np.uint8(_NO_CLASS)
+    rows: tuple[int, int],
+    weight_below: np.float32,
+    found: tuple[int, UInt32Array, UInt32Array, UInt32Array, Float32Array],
+    best: Float32Array,
+    taint: Float32Array,
+    winner: UInt32Array,
+    labels: UInt8Array,
+) -> None:
+    """Label some columns of a row of an image by the interpolated scores of all classes.
+
+    Args:
+        scores, strides: As for :func:`argmax_rows`.
+        n_classes: Number of classes, K.
+        rows: Rows of pixels above and below.
+        weight_below: Weight of the row below.
+        found: Number of columns, and the columns with places and weights, see :func:`_find_borders`.
+        best, taint, winner: (W,) scratch.
+        labels: (W,) uint8, written at these columns.
+    """
+    n, columns, places, others, weights = found
+    begin, under = np.uint32(row_start(strides, 0, rows[0])), np.uint32(row_start(strides, 0, rows[1]))
+    step = np.uint32(strides[0])
+    for i in range(n):
+        weight, largest, spoilt, winner = weights[i], _ZERO, _ZERO, np.uint32(0)
+        upper, lower, right = begin + places[i], under + places[i], np.int64(others[i]) - np.int64(places[i])
+        to_right = np.uint32(right)
+        for k in range(np.uint32(n_classes)):
+            above = scores[upper] + weight * (scores[upper + to_right] - scores[upper])
+            below = scores[lower] + weight * (scores[lower + to_right] - scores[lower])
+            value = above + weight_below * (below - above)
+            is_above = k == 0 or value > largest
+            largest = value if is_above else largest
+            winner = k if is_above else winner
+            spoilt += value - value
+            upper += step
+            lower += step
+        labels[columns[i]] = winner if spoilt == _ZERO else np.uint32(_NO_CLASS)
 
 
 @compiled
 def label_rows(
     scores: Float32Array,
-    strides: tuple[int, int, int],
+    strides: Strides,
     shape: tuple[int, int, int],
     rows: tuple[UInt32Array, Float32Array],
     columns: tuple[UInt32Array, Float32Array],
@@ -237,14 +343,18 @@ def label_rows(
     n_classes, h, w = shape
     above, weight_below = rows
     left, weight_right = columns
-    best = np.empty(w, np.float32)
+    width = labels.shape[1]
+    best = np.empty(max(w, width), np.float32)
     taint, values = np.empty_like(best), np.empty((n_classes, w), np.float32)
     if labels.shape == shape[1:]:
         for y in range(start, stop):
-            _winners_of_row(scores, strides, y, values, best, taint, labels[y])
+            _winners_of_row(scores, strides, y, values, best[:w], taint, labels[y])
         return
     upper, lower, agreed = np.empty(w, np.uint8), np.empty(w, np.uint8), np.empty(w, np.uint8)
-    in_upper, in_lower = np.int64(-1), np.int64(-1)
+    winner, columns_found = np.empty(width, np.uint32), np.empty(width + 1, np.uint32)
+    places, others = np.empty_like(columns_found), np.empty_like(columns_found)
+    weights = np.empty(width + 1, np.float32)
+    in_upper, in_lower, n_found = np.int64(-1), np.int64(-1), 0
     for y in range(start, stop):
         first: Any = np.int64(above[y])
         second: Any = min(first + 1, h - 1)
@@ -252,29 +362,25 @@ def label_rows(
             if first == in_lower:
                 upper, lower = lower, upper
             elif first != in_upper:
-                _winners_of_row(scores, strides, first, values, best, taint, upper)
-            _winners_of_row(scores, strides, second, values, best, taint, lower)
+                _winners_of_row(scores, strides, first, values, best[:w], taint, upper)
+            _winners_of_row(scores, strides, second, values, best[:w], taint, lower)
             in_upper, in_lower = first, second
-            for x in range(w - 1):
-                same = upper[x] == lower[x] and upper[x] == upper[x + 1] and upper[x] == lower[x + 1]
-                agreed[x] = upper[x] if same else _DISAGREED
-            agreed[w - 1] = upper[w - 1] if upper[w - 1] == lower[w - 1] else _DISAGREED
+            n_found = _find_borders(
+                upper, lower, strides, left, weight_right, agreed, columns_found, places, others, weights
+            )
         row = labels[y]
         for x in range(row.size):
             row[x] = agreed[left[x]]
-        to_below = (second - first) * strides[1]
-        for x in range(row.size):
-            if row[x] == _DISAGREED:
-                place = first * strides[1] + left[x] * strides[2]
-                to_right = strides[2] if left[x] + _NEXT < w else 0
-                weights = weight_right[x], weight_below[y]
-                row[x] = _interpolated_winner(scores, strides, n_classes, place, to_right, to_below, weights)
+        found = n_found, columns_found, places, others, weights
+        _interpolate_borders(
+            scores, strides, n_classes, (first, second), weight_below[y], found, best, taint, winner, row
+        )
 
 
 @compiled
 def argmax_rows(
     scores: Float32Array,
-    strides: tuple[int, int, int],
+    strides: Strides,
     shape: tuple[int, int, int],
     rows: tuple[UInt32Array, Float32Array],
     columns: tuple[UInt32Array, Float32Array],
@@ -288,7 +394,7 @@ def argmax_rows(
 
     Args:
         scores: (K * h * w,) float32 in any order.
-        strides: Number of elements from one class, row and column to the next.
+        strides: Steps from one element to the next, see ``Strides``.
         shape: K, h, w.
         rows: (H,) index of the score row above each row of the image, and weight of the next score row.
         columns: (W,) the same along x.
@@ -322,7 +428,7 @@ def argmax_rows(
             blend(upper, lower, weight_below[y], values)
         else:
             for k in range(n_classes):
-                read_row(scores, k * strides[0] + y * strides[1], strides[2], values[k])
+                read_row(scores, strides, k, y, values[k])
         _choose(values, best, winner, taint)
         if confidence.size:
             _largest_probability(values, best, factor, probability)

@@ -6,7 +6,7 @@ import numpy as np
 
 from seg_ros._numba import compiled
 from seg_ros.arrays import Float32Array, UInt32Array
-from seg_ros.inference.argmax_kernels import blend, exp, read_row, widen_around
+from seg_ros.inference.argmax_kernels import Strides, blend, exp, read_row, widen_around
 
 _ZERO, _ONE = np.float32(0), np.float32(1)
 
@@ -177,7 +177,7 @@ def average_rows(
 @compiled
 def mean_rows(
     scores: Float32Array,
-    strides: tuple[int, int, int],
+    strides: Strides,
     shape: tuple[int, int, int],
     start: int,
     stop: int,
@@ -187,7 +187,7 @@ def mean_rows(
 
     Args:
         scores: (K * H * W,) float32 in any order.
-        strides: Number of elements from one class, row and column to the next.
+        strides: Steps from one element to the next, see ``Strides``.
         shape: K, H, W; H and W are multiples of h and w.
         start, stop: First row of the means, and the row after the last one.
         means: (K, h, w), written.
@@ -202,7 +202,7 @@ def mean_rows(
             for x in range(row.size):
                 sums[x] = _ZERO
             for v in range(y * tall, (y + 1) * tall):
-                read_row(scores, k * strides[0] + v * strides[1], strides[2], row)
+                read_row(scores, strides, k, v, row)
                 for x in range(row.size):
                     sums[x] += row[x]
             out = means[k, y]
@@ -243,7 +243,7 @@ def mean_pixels(scores: Float32Array, start: int, stop: int, means: Float32Array
 @compiled
 def add_rows(
     scores: Float32Array,
-    strides: tuple[int, int, int],
+    strides: Strides,
     change: Float32Array,
     rows: tuple[UInt32Array, Float32Array],
     columns: tuple[UInt32Array, Float32Array],
@@ -255,7 +255,7 @@ def add_rows(
 
     Args:
         scores: (K * H * W,) float32 in any order.
-        strides: Number of elements from one class, row and column to the next.
+        strides: Steps from one element to the next, see ``Strides``.
         change: (K, h, w).
         rows: (H,) index of the row of the change above each row of the scores, and weight of the next row.
         columns: (W,) the same along x.
@@ -265,7 +265,7 @@ def add_rows(
     above, weight_below = rows
     left, weight_right = columns
     n_values, h, w = change.shape
-    flat, apart = change.ravel(), (h * w, w, 1)
+    flat, apart = change.ravel(), (h * w, 2 * w, w, 2, 1)
     padded = np.empty(w + 1, np.float32)
     row = np.empty(changed.shape[2], np.float32)
     upper = np.empty((n_values, row.size), np.float32)
@@ -278,7 +278,7 @@ def add_rows(
         have = needed
         blend(upper, lower, weight_below[y], added)
         for k in range(n_values):
-            read_row(scores, k * strides[0] + y * strides[1], strides[2], row)
+            read_row(scores, strides, k, y, row)
             out, more = changed[k, y], added[k]
             for x in range(row.size):
                 out[x] = row[x] + more[x]

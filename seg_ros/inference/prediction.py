@@ -38,7 +38,8 @@ class Scored(NamedTuple):
     """Everything that decides about an image's labels, at the network's size.
 
     Attributes:
-        scores: (K, h, w) float32, an array, or a tensor on a GPU; None for a model without classes.
+        scores: (K, h, w) float32, an array, or a tensor on a GPU; None for a model without classes. In a
+            :class:`LabelledImage` they may be folded, see :func:`seg_ros.arrays.unfolded`.
         segments: Segments; None unless labels depend on them.
     """
 

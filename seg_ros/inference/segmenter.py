@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from seg_ros._caches import provide_folders
-from seg_ros.arrays import UNLABELLED, Maps, UInt8Array
+from seg_ros.arrays import UNLABELLED, Maps, UInt8Array, unfolded
 from seg_ros.classes import ClassSet
 from seg_ros.errors import UnavailableError
 from seg_ros.images.resize import resize_image
@@ -228,7 +228,8 @@ class Segmenter:
             resized: (h, w, 3) uint8 RGB of the network's input size, as :meth:`resize` gives it.
             options: Options of this frame; None = those of the settings given at load.
         """
-        return self._score(resized, options or self.options, Stopwatch())[1]
+        scored = self._score(resized, options or self.options, Stopwatch())[1]
+        return scored if scored.scores is None else scored._replace(scores=unfolded(scored.scores))
 
     def segment_rules(self, options: FrameOptions | None = None) -> SegmentRules:
         """Rules by which segments are found: those in the model file, unless the options say otherwise."""

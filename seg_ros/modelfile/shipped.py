@@ -15,7 +15,7 @@ SHIPPED = {
 """Name of a shipped model -> SHA-256 of its file, hexadecimal."""
 
 EXPORTED = {
-    'lite_camvid_int8': '992708a893cf7f7f4e12cf9f679047b95e4b9e815b044aace4c5823780d7018b',
+    'lite_camvid_int8': '4f4ed9509450cf12c6eeba6617e7b3dc5730e54154b1e315920d6b0c007e4b91',
 }
 """Name of a shipped model -> SHA-256 of its export in ``models/exported``, made by ``seg_ros export``.
 

@@ -105,6 +105,8 @@ def pad_to_multiple(x: Tensor, multiple: int, least: int = 0) -> Tensor:
         (B, C, H', W') with H' >= H and W' >= W; ``x`` itself if nothing is missing.
     """
     below, right = (max(-n % multiple, least - n) for n in x.shape[-2:])
+    if onnx_forms.is_exporting() and onnx_forms.is_image(x):
+        return onnx_forms.padded(x, below, right)
     return F.pad(x, (0, right, 0, below), mode='replicate') if below or right else x
 
 
@@ -130,6 +132,13 @@ def unfold_pixels(x: Tensor) -> Tensor:
     batch, channels, height, width = x.shape
     rows = channels_last(x).reshape(batch, height, width, 2, channels // 2).permute(0, 1, 3, 2, 4)
     return channels_first(rows.reshape(batch, 2 * height, 2 * width, channels // 4))
+
+
+def mean_grid(x: Tensor, grid: int) -> Tensor:
+    """(B, C, H, W) to (B, C, grid, grid), means of cells, which overlap if ``grid`` is no divisor."""
+    if onnx_forms.is_exporting():
+        return onnx_forms.mean_grid(x, grid)
+    return F.adaptive_avg_pool2d(x, grid)
 
 
 class Float32Conv2d(nn.Conv2d):

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seg_ros.networks.layers import doubled, pad_to_multiple, unfold_pixels
+from seg_ros.networks.layers import doubled, mean_grid, pad_to_multiple, unfold_pixels
 from seg_ros.networks.onnx_forms import is_exporting
 from seg_ros.networks.pretrained import Pretrained
 
@@ -86,7 +86,7 @@ class Pyramid(nn.Module):
         *shallow, deepest = self.encoder(pad_to_multiple(x, self.stride))
         size = deepest.shape[-2:]
         context = [
-            F.interpolate(layer(F.adaptive_avg_pool2d(deepest, grid)), size, mode='bilinear')
+            F.interpolate(layer(mean_grid(deepest, grid)), size, mode='bilinear')
             for grid, layer in zip(self.grids, self.context, strict=True)
         ]
         x = self.top(torch.cat([deepest, *context], dim=1))

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seg_ros.errors import UnavailableError
+from seg_ros.networks import onnx_forms
 
 with suppress(ImportError):  # other versions of torch may have it elsewhere
     import torch.ao.quantization.fx._decomposed  # registers the operations below
@@ -59,6 +60,11 @@ class Rounding(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Float of any shape to float of the same shape."""
+        if onnx_forms.is_exporting() and onnx_forms.is_image(x):
+            return onnx_forms.by_pixel(x, self._rounded)
+        return self._rounded(x)
+
+    def _rounded(self, x: Tensor) -> Tensor:
         integers, settings = integer_operations(), (self.scale, self.zero_point, 0, _LAST_STEP, torch.uint8)
         steps = integers.quantize_per_tensor.default(x, *settings)
         result: Tensor = integers.dequantize_per_tensor.default(steps, *settings)

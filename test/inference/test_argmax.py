@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from seg_ros.arrays import unfolded
 from seg_ros.errors import ImageError, ParameterError
 from seg_ros.inference import argmax
 from seg_ros.inference.argmax import Labelled, argmax_labels
@@ -71,6 +72,23 @@ def test_sizes(size: tuple[int, int], image_size: tuple[int, int], channels_last
     ours = argmax_labels(scores[0], *image_size, with_confidence=True)
     assert_agree(ours, scores[0], image_size)
     np.testing.assert_array_equal(ours.labels, argmax_labels(scores[0], *image_size).labels)
+
+
+@both_ways
+@pytest.mark.parametrize('image_size', [(12, 16), (25, 37), (5, 9), (48, 64)])
+def test_folded_scores(image_size: tuple[int, int]) -> None:
+    """Blocks of 2x2 pixels side by side in memory, and in another order."""
+    scores = random_scores(5, (12, 16))
+    scores[3, 7, 9] = torch.nan
+    expected = argmax_labels(scores, *image_size, with_confidence=True)
+    in_blocks = scores.numpy().reshape(5, 6, 2, 8, 2).transpose(1, 3, 2, 4, 0).copy()
+    for folded in (in_blocks.transpose(4, 0, 2, 1, 3), scores.numpy().reshape(5, 6, 2, 8, 2)):
+        assert folded.shape == (5, 6, 2, 8, 2)
+        np.testing.assert_array_equal(unfolded(folded), scores.numpy())
+        ours = argmax_labels(folded, *image_size, with_confidence=True)
+        np.testing.assert_array_equal(ours.labels, expected.labels)
+        np.testing.assert_array_equal(ours.confidence, expected.confidence)
+        np.testing.assert_array_equal(argmax_labels(folded, *image_size).labels, expected.labels)
 
 
 @both_ways

@@ -12,10 +12,12 @@ from seg_ros.networks.layers import (
     doubled,
     max_pool,
     max_unpool,
+    mean_grid,
     pad_to_multiple,
     unfold_pixels,
 )
 from seg_ros.networks.onnx_forms import exporting, is_exporting
+from seg_ros.quantization.int8_layers import Rounding
 from seg_ros.training.workarounds import find_gradient_faults
 
 SHAPES = [(1, 1, 2, 2), (2, 3, 6, 10), (1, 16, 8, 4)]
@@ -115,7 +117,7 @@ def test_exported_layers_are_single_operations_with_the_same_values() -> None:
     reference = pytest.importorskip('onnx.reference')
     if not hasattr(torch.onnx, 'ops'):
         pytest.skip('this torch cannot write operations of ONNX')
-    x = torch.randint(0, 3, (1, 3, 6, 12), generator=torch.manual_seed(0)).float()
+    x = torch.randint(0, 3, (1, 5, 6, 12), generator=torch.manual_seed(0)).float()
     network = Shuffled().eval()
     with exporting(), warnings.catch_warnings():
         warnings.simplefilter('ignore')  # about torch's own code
@@ -127,6 +129,38 @@ def test_exported_layers_are_single_operations_with_the_same_values() -> None:
     assert not kinds & {'Transpose', 'Expand', 'Slice', 'Gather'}
     (got,) = reference.ReferenceEvaluator(model).run(None, {model.graph.input[0].name: x.numpy()})
     np.testing.assert_array_equal(got, network(x).numpy())
+
+
+class Averaged(nn.Module):
+    """An image that is padded, rounded and averaged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rounding = Rounding(-1.0, 2.0)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        x = self.rounding(pad_to_multiple(images.permute(0, 3, 1, 2), 4))
+        return [x, *(mean_grid(x, grid) for grid in (1, 2, 3, 5))]
+
+
+@pytest.mark.filterwarnings('ignore')  # of torch about itself
+def test_exported_images_are_turned_last() -> None:
+    pytest.importorskip('onnxscript')
+    reference = pytest.importorskip('onnx.reference')
+    images = torch.rand(1, 6, 9, 3, generator=torch.manual_seed(0)) * 4 - 1.5
+    network = Averaged().eval()
+    with exporting(), warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # about torch's own code
+        program = torch.onnx.export(network, (images,), dynamo=True, verbose=False)
+    assert program is not None
+    model = program.model_proto
+    kinds = [node.op_type for node in model.graph.node]
+    assert kinds.count('Transpose') == 1
+    assert kinds.index('Pad') < kinds.index('DequantizeLinear') < kinds.index('Transpose')
+    assert 'Gather' not in kinds
+    got = reference.ReferenceEvaluator(model).run(None, {model.graph.input[0].name: images.numpy()})
+    for ours, want in zip(got, network(images), strict=True):
+        np.testing.assert_allclose(ours, want.numpy(), rtol=1e-5, atol=1e-6)
 
 
 def test_only_the_thread_that_exports_gets_operations_of_onnx() -> None:

@@ -44,7 +44,7 @@ class NetworkRunner(Protocol):
 
         Returns:
             Maps by name as ``FrameNetwork.forward`` returns them: arrays, or tensors on a GPU. They are not
-            written to later.
+            written to later. Scores may be folded if they are the only output, see ``arrays.unfolded``.
         """
         ...
 

@@ -11,9 +11,10 @@ import pytest
 import torch
 from torch import nn
 
-from seg_ros.arrays import Float32Array, UInt8Array
+from seg_ros.arrays import Float32Array, UInt8Array, is_folded, unfolded
 from seg_ros.errors import BackendError, ImageError
 from seg_ros.images.resize import resize_image
+from seg_ros.inference.argmax import argmax_labels
 from seg_ros.inference.backends import graph_cache, onnx_export, openvino_engine
 from seg_ros.inference.backends import select as backends
 from seg_ros.inference.backends.network_source import NetworkSource
@@ -69,6 +70,21 @@ def test_scores_codes_and_embeddings_are_those_of_pytorch() -> None:
     for name, values in want.items():
         assert got[name].dtype == np.float32
         np.testing.assert_allclose(got[name], values, rtol=1e-3, atol=2e-3)
+
+
+def test_scores_alone_are_folded() -> None:
+    """As the last layer computes them; beside other outputs they are not."""
+    model = load_model(resource('models/lite_camvid.safetensors'))
+    size = model.metadata.input_size
+    images = resize_image(model.golden.images[0], *size)[None]
+    backend = engine_of(frame_network(model, 'fp32'), size)
+    folded, plain = backend(images, {'scores'})['scores'][0], backend(images)['scores'][0]
+    assert is_folded(folded)
+    assert plain.shape == (11, *size)
+    np.testing.assert_allclose(unfolded(folded), plain, rtol=1e-4, atol=1e-4)
+    assert np.array_equal(
+        argmax_labels(folded, 480, 640).labels, argmax_labels(unfolded(folded), 480, 640).labels
+    )
 
 
 def test_every_quantised_convolution_computes_in_integers() -> None:
