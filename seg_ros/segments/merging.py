@@ -4,6 +4,8 @@ To add a rule, write a function with the same signature and enter it in ``regist
 accepts its name as the parameter ``segments.merge``.
 """
 
+import math
+
 import numpy as np
 
 from seg_ros.arrays import Float32Array, Int32Array
@@ -17,7 +19,7 @@ from seg_ros.segments.union_find import connected_components
 def merge_alike(superpixels: Regions, means: Float32Array, rules: SegmentRules) -> tuple[Int32Array, int]:
     """Merge the two most similar adjacent segments, again and again; see ``greedy_merging``."""
     borders = find_borders(superpixels)
-    fractions = (superpixels.sizes / superpixels.ids.size).astype(np.float32)
+    fractions = (superpixels.sizes / math.prod(superpixels.shape)).astype(np.float32)
     return merge_most_similar(
         borders.pairs,
         borders.lengths,

@@ -1,5 +1,6 @@
 """Overlaps of two partitions of an image: sparse, so that their number is bounded by the image."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,9 +34,9 @@ def find_overlaps(one: Regions, other: Regions) -> Overlaps:
     Raises:
         ImageError: The images differ in size.
     """
-    if one.ids.shape != other.ids.shape:
-        raise ImageError(f'regions have shapes {one.ids.shape} and {other.ids.shape}; expected equal ones')
-    if one.n * other.n <= one.ids.size:
+    if one.shape != other.shape:
+        raise ImageError(f'regions have shapes {one.shape} and {other.shape}; expected equal ones')
+    if one.n * other.n <= math.prod(one.shape):
         return _overlaps_in_table(one, other)
     starts = np.union1d(one.runs.starts, other.runs.starts)
     firsts, lengths = starts[:-1], np.diff(starts)

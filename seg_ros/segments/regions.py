@@ -1,6 +1,6 @@
 """Region geometry and pooling: borders, areas, boxes and centroids of regions, and mean values over them."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -27,24 +27,29 @@ class Regions:
     """Partition of an image into regions.
 
     Attributes:
-        ids: (H, W) int32, 0 .. n - 1, region of each pixel. Each region is connected.
+        partition: (H, W) int32, 0 .. n - 1, region of each pixel, or the runs of such an image. Each region is
+            connected.
         n: Number of regions.
-        known_runs: Runs of the ids if they are known already; None = computed when needed.
     """
 
-    ids: Int32Array
+    partition: Int32Array | Runs
     n: int
-    known_runs: Runs | None = field(default=None, repr=False, compare=False)
 
-    @classmethod
-    def of(cls, runs: Runs, n: int) -> 'Regions':
-        """Regions with given runs."""
-        return cls(runs.spread(runs.ids), n, runs)
+    @cached_property
+    def ids(self) -> Int32Array:
+        """(H, W) int32, region of each pixel."""
+        given = self.partition
+        return given.spread(given.ids) if isinstance(given, Runs) else given
 
     @cached_property
     def runs(self) -> Runs:
         """Runs of the ids."""
-        return Runs.of(self.ids) if self.known_runs is None else self.known_runs
+        return self.partition if isinstance(self.partition, Runs) else Runs.of(self.partition)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width) of the image in pixels."""
+        return self.runs.shape
 
     @cached_property
     def sizes(self) -> npt.NDArray[np.int64]:
@@ -58,7 +63,7 @@ class Regions:
             of_region: (n,) int32, new region of each region.
             n: Number of new regions.
         """
-        return Regions.of(self.runs.renamed(of_region[self.runs.ids]), n)
+        return Regions(self.runs.renamed(of_region[self.runs.ids]), n)
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,7 @@ def connected_parts(labels: Int32Array) -> Regions:
     runs = Runs.of(labels)
     alike, _, _ = touching_runs(runs.rows, runs.starts, runs.ids)
     of_run, n = connected_components(len(runs.ids), alike)
-    return Regions.of(runs.renamed(of_run), n)
+    return Regions(runs.renamed(of_run), n)
 
 
 def find_borders(regions: Regions) -> Borders:
@@ -149,7 +154,7 @@ def region_means(values: Float32Array, regions: Regions, n_threads: int = 0) -> 
         raise ImageError(
             f'values have shape {values.shape} and type {values.dtype}; expected (h, w, C) float32'
         )
-    runs, (height, width), n_channels = regions.runs, regions.ids.shape, values.shape[2]
+    runs, (height, width), n_channels = regions.runs, regions.shape, values.shape[2]
     rows, columns = neighbours_1d(values.shape[0], height), neighbours_1d(values.shape[1], width)
     values, kernels = np.ascontiguousarray(values), import_kernels(*KERNELS)
 
@@ -157,7 +162,7 @@ def region_means(values: Float32Array, regions: Regions, n_threads: int = 0) -> 
         sums = np.zeros((regions.n, n_channels), np.float32)
         if kernels is None:
             _pool_rows(values, regions.ids, rows, columns, start, stop, sums)
-        elif values.shape[:2] == regions.ids.shape:
+        elif values.shape[:2] == regions.shape:
             first, last = runs.rows[start], runs.rows[stop]
             kernels.pool_pixels(values.ravel(), runs.starts, runs.ids, n_channels, first, last, sums)
         else:

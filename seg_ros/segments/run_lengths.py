@@ -40,6 +40,28 @@ class Runs:
         return cls(rows.astype(np.int32), np.append(starts, image.size).astype(np.int32), ids)
 
     @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width) of the image in pixels."""
+        height = len(self.rows) - 1
+        return height, int(self.starts[-1]) // height
+
+    def resized(self, height: int, width: int) -> 'Runs':
+        """Runs of the nearest pixels, at a size of (height, width); neighbours may have equal ids."""
+        (h, w), counts = self.shape, np.diff(self.rows)
+        rows, columns = nearest_1d(h, height), nearest_1d(w, width)
+        before = np.arange(h).repeat(counts) * w
+        n_columns = np.searchsorted(columns, np.arange(w + 1))  # to the left of each border of pixels
+        lengths = n_columns[self.starts[1:] - before] - n_columns[self.starts[:-1] - before]
+        counts = counts[rows]
+        ends = counts.cumsum()
+        runs = np.arange(ends[-1]) + (self.rows[rows] - ends + counts).repeat(counts)
+        kept = lengths[runs] > 0
+        counts = np.bincount(np.arange(height).repeat(counts)[kept], minlength=height)
+        runs = runs[kept]
+        starts, firsts = np.append(0, lengths[runs].cumsum()), np.append(0, counts.cumsum())
+        return Runs(firsts.astype(np.int32), starts.astype(np.int32), self.ids[runs])
+
+    @property
     def lengths(self) -> Int32Array:
         """Number of pixels of each run, (R,) int32."""
         lengths: Int32Array = np.diff(self.starts)
@@ -57,6 +79,12 @@ class Runs:
     def spread(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Image, (H, W), in which each pixel has the value of its run, (R,)."""
         return np.repeat(values, self.lengths).reshape(len(self.rows) - 1, -1)
+
+
+def nearest_1d(n: int, n_wanted: int) -> npt.NDArray[np.int64]:
+    """Nearest of ``n`` pixels in a row to each of ``n_wanted`` pixels of another size."""
+    nearest: npt.NDArray[np.int64] = (np.arange(n_wanted) * 2 + 1) * n // (2 * n_wanted)
+    return nearest
 
 
 @compiled_where_possible

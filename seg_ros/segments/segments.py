@@ -12,6 +12,7 @@ from seg_ros.segments.hamming import pack
 from seg_ros.segments.regions import Regions, region_means
 from seg_ros.segments.registry import MERGES, SUPERPIXELS
 from seg_ros.segments.rules import SegmentRules
+from seg_ros.segments.run_lengths import nearest_1d
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,10 @@ class Segments:
 
     def resized(self, height: int, width: int) -> 'Segments':
         """The segments at a size of (height, width) pixels, without those that lose all pixels."""
-        if self.regions.ids.shape == (height, width):
+        if self.regions.shape == (height, width):
             return self
-        ids = self._ids_of_size(height, width)
-        sizes = np.bincount(ids.ravel(), minlength=self.n)
-        return _in_order(replace(self, regions=Regions(ids, self.n)), sizes)
+        regions = Regions(self.regions.runs.resized(height, width), self.n)
+        return _in_order(replace(self, regions=regions), regions.sizes)
 
     def refine(self, scores: Maps, weight: float) -> Maps:
         """Scores of the pixels plus the weighted mean scores of their segments.
@@ -76,8 +76,7 @@ class Segments:
         ids = self.regions.ids
         if ids.shape == (height, width):
             return ids
-        rows = (np.arange(height) * 2 + 1) * ids.shape[0] // (2 * height)
-        columns = (np.arange(width) * 2 + 1) * ids.shape[1] // (2 * width)
+        rows, columns = nearest_1d(ids.shape[0], height), nearest_1d(ids.shape[1], width)
         return np.ascontiguousarray(ids[rows[:, None], columns])
 
 

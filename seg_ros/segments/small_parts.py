@@ -35,7 +35,7 @@ def clean_parts(labels: Int32Array, planes: Float32Array, min_size: int) -> Regi
     sum_planes = kernels.sum_planes if kernels else _sum_planes
     sum_planes(planes.reshape(3, -1), runs.starts, of_run, sums, sizes)
     of_part, n = absorb_small(unlike, of_run, sizes, sums, min_size)
-    return Regions.of(runs.renamed(of_part[of_run]), n)
+    return Regions(runs.renamed(of_part[of_run]), n)
 
 
 @compiled_where_possible

@@ -43,7 +43,7 @@ class Tracker:
             (S,) uint64, 1 or more; unique within the frame and never used for another thing.
         """
         numbers = np.zeros(segments.n, np.uint64)
-        if self._last is not None and self._last[0].ids.shape == segments.ids.shape:
+        if self._last is not None and self._last[0].shape == segments.shape:
             before, codes_before, numbers_before = self._last
             if codes_before.shape[1] == codes.shape[1]:
                 for new, old in self._pairs(before, codes_before, segments, codes):

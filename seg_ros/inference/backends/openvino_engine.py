@@ -11,16 +11,18 @@ import io
 import logging
 import sys
 import threading
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from seg_ros._caches import is_kept
 from seg_ros._numba import n_cores
 from seg_ros.inference.backends.backend import check_images, missing_packages
 from seg_ros.inference.backends.graph_cache import graph_key, recall_graph, remember_graph
 from seg_ros.inference.backends.onnx_export import EXPORT_PACKAGES, onnx_of
 from seg_ros.inference.backends.signal_stack import kept_signal_stack
+from seg_ros.inference.process import return_freed_memory
 from seg_ros.networks.graph_names import CODES, GRAPH_INPUT, GRAPH_OUTPUT
 
 if TYPE_CHECKING:
@@ -37,6 +39,9 @@ _N_MAP_AXES = 4  # labels have 3
 _PRECISIONS = {'float32': 'f32', 'bfloat16': 'bf16', 'float16': 'f16', 'int8': 'f32'}
 _FOLDED = 'folded'
 """Second name of scores that are folded, see seg_ros.arrays.unfolded."""
+
+_N_TO_FREE = 100
+"""Number of frames without codes after which the graph with codes is freed."""
 
 _MAKING = threading.Lock()
 _CAPABILITIES = {'bfloat16': 'BF16', 'float16': 'FP16'}
@@ -59,14 +64,16 @@ class OpenVinoBackend:
         }
         self._shape = (1, *input_size, 3)
 
-        def runner(outputs: tuple[str, ...]) -> _CompiledGraph:
+        def made(outputs: tuple[str, ...]) -> _CompiledGraph:
             compiled = _compiled(openvino, source, outputs, input_size, options)
             return _CompiledGraph(openvino, compiled, outputs)
 
         # Codes take a fifth of the time, and most robots do not ask for segments.
         fewer = tuple(name for name in source.outputs if name != CODES)
-        self._all = runner(source.outputs)
-        self._without_codes = runner(fewer) if fewer and fewer != source.outputs else self._all
+        self._make_all = partial(made, source.outputs)
+        self._all: _CompiledGraph | None = self._make_all()
+        self._without_codes = made(fewer) if fewer and fewer != source.outputs else self._all
+        self._is_kept, self._n_without_codes = bool(source.identity) and is_kept(), 0
 
     @staticmethod
     def why_not(device: str, computes_in: str) -> str | None:
@@ -95,7 +102,20 @@ class OpenVinoBackend:
             ImageError: The images differ in shape or type from those that the network was built for.
         """
         check_images(images, self._shape)
-        return (self._all if wanted is None or CODES in wanted else self._without_codes)(images)
+        if wanted is not None and CODES not in wanted:
+            self._n_without_codes += 1
+            if self._n_without_codes == _N_TO_FREE and self._is_kept:
+                self._free_rest()
+            return self._without_codes(images)
+        self._n_without_codes = 0
+        self._all = self._all or self._make_all()
+        return self._all(images)
+
+    def _free_rest(self) -> None:
+        """Free the graph with codes, 40 MB, which is made again from disk in a tenth of a second."""
+        if self._all is not self._without_codes:
+            self._all = None
+            return_freed_memory()
 
 
 class _CompiledGraph:

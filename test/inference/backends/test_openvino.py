@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from seg_ros._caches import is_kept
 from seg_ros.arrays import Float32Array, UInt8Array, is_folded, unfolded
 from seg_ros.errors import BackendError, ImageError
 from seg_ros.images.resize import resize_image
@@ -87,6 +88,19 @@ def test_scores_alone_are_folded() -> None:
     )
 
 
+@pytest.mark.skipif(not is_kept(), reason='caches are not kept here')
+def test_codes_that_nobody_wants_take_no_memory() -> None:
+    segmenter = Segmenter.load(Settings(backend='openvino', device='cpu'))
+    engine = getattr(segmenter.backend, 'backend')  # noqa: B009 - of the guard
+    images = noise(segmenter.input_size)
+    before = segmenter.backend(images)['codes']
+    for _ in range(openvino_engine._N_TO_FREE):
+        assert engine._all is not None
+        segmenter.backend(images, {'scores'})
+    assert engine._all is None
+    assert np.array_equal(segmenter.backend(images)['codes'], before)
+
+
 def test_every_quantised_convolution_computes_in_integers() -> None:
     """OpenVINO gives a name to each kernel, of which the end is the type that it computes in."""
     model = load_model(resource('models/lite_camvid_int8.safetensors'))
@@ -96,6 +110,7 @@ def test_every_quantised_convolution_computes_in_integers() -> None:
     images = noise(size)
     want = reference(network, images)['scores']
     backend = engine_of(network, size)
+    assert backend._all is not None
     graph = backend._all._request.get_compiled_model().get_runtime_model()
     facts = [node.get_rt_info() for node in graph.get_ops()]
     kernels = [
