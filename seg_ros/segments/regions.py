@@ -27,7 +27,7 @@ class Regions:
     """Partition of an image into regions.
 
     Attributes:
-        partition: (H, W) int32, 0 .. n - 1, region of each pixel, or the runs of such an image. Each region is
+        partition: (H, W) int32, 0 .. n - 1, region of each pixel, or the runs of such an image. Regions are
             connected.
         n: Number of regions.
     """
