@@ -64,15 +64,36 @@ class CompressionContext:
         datasets = [open_source(source, self.data) for source in self.train]
         for source, dataset in zip(self.train, datasets, strict=True):
             _check_classes(source, dataset, metadata)
-        images = [(dataset, index) for dataset in datasets for index in range(len(dataset))]
-        n_samples = min(len(images), n_images)
-        if n_samples < MINIMUM_IMAGES:
-            raise CalibrationError(f'{n_samples} images to measure on; expected {MINIMUM_IMAGES} or more')
-        chosen = [images[k * len(images) // n_images] for k in range(n_samples)]
-        found = [item for _, item in walk(_Chosen(chosen))]
-        if len(found) < MINIMUM_IMAGES:
-            raise CalibrationError(f'{len(found)} readable images; expected {MINIMUM_IMAGES} or more')
-        return [_sample(*pair, size or metadata.input_size) for pair in found]
+        return _drawn(datasets, n_images, size or metadata.input_size)
+
+    def images(self, n_images: int, metadata: ModelMetadata) -> list[Tensor]:
+        """Draw images evenly from all training data, whatever their labels.
+
+        Args:
+            n_images: Maximum number of images.
+            metadata: Metadata of the model that the images are for.
+
+        Returns:
+            (1, H, W, 3) uint8 RGB for each image.
+
+        Raises:
+            CalibrationError: The data or ``n_images`` give fewer than four images.
+        """
+        datasets = [open_source(source, self.data) for source in self.train]
+        return [image for image, _ in _drawn(datasets, n_images, metadata.input_size)]
+
+
+def _drawn(datasets: list[Dataset], n_images: int, size: tuple[int, int]) -> list[tuple[Tensor, Tensor]]:
+    """Images, drawn evenly, and their labels; see :meth:`CompressionContext.samples`."""
+    images = [(dataset, index) for dataset in datasets for index in range(len(dataset))]
+    n_samples = min(len(images), n_images)
+    if n_samples < MINIMUM_IMAGES:
+        raise CalibrationError(f'{n_samples} images to measure on; expected {MINIMUM_IMAGES} or more')
+    chosen = [images[k * len(images) // n_samples] for k in range(n_samples)]
+    found = [item for _, item in walk(_Chosen(chosen))]
+    if len(found) < MINIMUM_IMAGES:
+        raise CalibrationError(f'{len(found)} readable images; expected {MINIMUM_IMAGES} or more')
+    return [_sample(*pair, size) for pair in found]
 
 
 class _Chosen:

@@ -259,7 +259,7 @@ class Quantize:
         network = float_copy(model)
         metadata = _derived(model, keeps_embeddings=True, keeps_codes=not self.learning)
         if QUANTIZATIONS[self.level].dtype == torch.int8:
-            images = [image for image, _ in context.samples(self.images, metadata)]
+            images = context.images(self.images, metadata)
             run = ImageNetwork(network, metadata.normalisation).eval()
             ranges = calibrate(network, images, run, method=self.method)
             sources = ' + '.join(f'{source.dataset} {source.split}' for source in context.train)

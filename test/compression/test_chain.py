@@ -32,6 +32,7 @@ from seg_ros.networks.image_network import ImageNetwork
 from seg_ros.training.distributed import Processes
 from seg_ros.training.export import export_model
 from seg_ros.training.recipe import Source
+from seg_ros.training.sources import open_source
 
 ALONE = Processes(0, 1, torch.device('cpu'))
 TRAIN = {'dataset': 'squares', 'split': 'train', 'options': {'n_images': 8}}
@@ -232,12 +233,23 @@ def test_too_few_images_are_told(tmp_path: Path, parent: Path) -> None:
         take(Quantize(images=3), load_model(parent), tmp_path / 'out.safetensors', place)
 
 
+def test_few_images_are_all_different(tmp_path: Path, parent: Path) -> None:
+    place = CompressionContext((Source(**TRAIN),), None, None, ALONE, {}, parent)
+    n = len(open_source(place.train[0], None))
+    for n_images in (4, n, 4 * n):
+        images = place.images(n_images, load_model(parent).metadata)
+        assert len({image.numpy().tobytes() for image in images}) == len(images) == min(n, n_images)
+
+
 def test_data_of_other_classes_are_told(tmp_path: Path, parent: Path) -> None:
     place = CompressionContext(
         (Source('rendered', options={'n_drives': 4, 'n_frames': 1}),), None, None, ALONE, {}, parent
     )
+    model, out = load_model(parent), tmp_path / 'out.safetensors'
     with pytest.raises(RecipeError, match='expected those of the model'):
-        take(Quantize(images=4), load_model(parent), tmp_path / 'out.safetensors', place)
+        take(Prune(CostTarget(share=0.9), 'taylor', images=4), model, out, place)
+    take(Quantize(images=4), model, out, place)
+    assert load_model(out).metadata.calibration is not None, 'it needs images alone'
 
 
 def test_a_full_disk_leaves_the_old_file(tmp_path: Path, parent: Path) -> None:

@@ -49,7 +49,8 @@ def measure_starts(
 
     start('kept graphs', job, os.environ, 2)  # the first one may have to make them
     if with_empty_cache:
-        with tempfile.TemporaryDirectory(prefix='seg_ros-bench-') as folder:
+        # A process that compiles loops may still write for a moment.
+        with tempfile.TemporaryDirectory(prefix='seg_ros-bench-', ignore_cleanup_errors=True) as folder:
             empty = {name: value for name, value in os.environ.items() if name not in _CACHES}
             start('empty cache', job, {**empty, 'XDG_CACHE_HOME': folder}, 1)
     start('plain ENet', plain, os.environ, 2)
