@@ -1,6 +1,6 @@
 """NumPy array types, maps of numbers, and the value that marks an unlabelled pixel."""
 
-from typing import TYPE_CHECKING, TypeAlias, TypeVar, Union
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, Union, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -73,4 +73,5 @@ def unfolded(maps: AnyMaps) -> AnyMaps:
         return maps
     assert isinstance(maps, np.ndarray)
     by_pixel = maps.transpose(1, 2, 3, 4, 0)
-    return by_pixel.reshape(by_pixel.shape[0] * 2, -1, maps.shape[0]).transpose(2, 0, 1)
+    in_rows = by_pixel.reshape(by_pixel.shape[0] * 2, -1, maps.shape[0])
+    return cast('AnyMaps', in_rows.transpose(2, 0, 1))

@@ -222,6 +222,7 @@ def _winners_by_pixel(
         best, other_best = scores[left], scores[right]
         taint, other_taint = best * _ZERO, other_best * _ZERO
         winner, other = np.uint32(0), np.uint32(0)
+        k: Any
         for k in range(_NEXT, n):
             value, other_value = scores[left + k], scores[right + k]
             above, other_above = value > best, other_value > other_best
@@ -268,16 +269,16 @@ def _find_borders(
         same = upper[x] == lower[x] and upper[x] == upper[x + 1] and upper[x] == lower[x + 1]
         agreed[x] = upper[x] if same else _DISAGREED
     agreed[w - 1] = upper[w - 1] if upper[w - 1] == lower[w - 1] else _DISAGREED
-    n = 0
+    n: Any = 0
     for column in range(left.size):
         columns[n] = column
         n += agreed[left[column]] == _DISAGREED
     for i in range(n):
-        x = np.int64(left[columns[i]])
-        right = min(x + 1, w - 1)
-        places[i], others[i] = (x >> 1) * pair + (x & 1) * step, (right >> 1) * pair + (right & 1) * step
+        one: Any = np.int64(left[columns[i]])
+        other: Any = min(one + 1, w - 1)
+        places[i], others[i] = (one >> 1) * pair + (one & 1) * step, (other >> 1) * pair + (other & 1) * step
         weights[i] = weight[columns[i]]
-    return n
+    return int(n)
 
 
 @compiled
@@ -288,9 +289,6 @@ def _interpolate_borders(
     rows: tuple[int, int],
     weight_below: np.float32,
     found: tuple[int, UInt32Array, UInt32Array, UInt32Array, Float32Array],
-    best: Float32Array,
-    taint: Float32Array,
-    winner: UInt32Array,
     labels: UInt8Array,
 ) -> None:
     """Label some columns of a row of an image by the interpolated scores of all classes.
@@ -301,7 +299,6 @@ def _interpolate_borders(
         rows: Rows of pixels above and below.
         weight_below: Weight of the row below.
         found: Number of columns, and the columns with places and weights, see :func:`_find_borders`.
-        best, taint, winner: (W,) scratch.
         labels: (W,) uint8, written at these columns.
     """
     n, columns, places, others, weights = found
@@ -309,8 +306,8 @@ def _interpolate_borders(
     step = np.uint32(strides[0])
     for i in range(n):
         weight, largest, spoilt, winner = weights[i], _ZERO, _ZERO, np.uint32(0)
-        upper, lower, right = begin + places[i], under + places[i], np.int64(others[i]) - np.int64(places[i])
-        to_right = np.uint32(right)
+        upper, lower, to_right = begin + places[i], under + places[i], np.uint32(others[i] - places[i])
+        k: Any
         for k in range(np.uint32(n_classes)):
             above = scores[upper] + weight * (scores[upper + to_right] - scores[upper])
             below = scores[lower] + weight * (scores[lower + to_right] - scores[lower])
@@ -344,14 +341,14 @@ def label_rows(
     above, weight_below = rows
     left, weight_right = columns
     width = labels.shape[1]
-    best = np.empty(max(w, width), np.float32)
+    best = np.empty(w, np.float32)
     taint, values = np.empty_like(best), np.empty((n_classes, w), np.float32)
     if labels.shape == shape[1:]:
         for y in range(start, stop):
-            _winners_of_row(scores, strides, y, values, best[:w], taint, labels[y])
+            _winners_of_row(scores, strides, y, values, best, taint, labels[y])
         return
     upper, lower, agreed = np.empty(w, np.uint8), np.empty(w, np.uint8), np.empty(w, np.uint8)
-    winner, columns_found = np.empty(width, np.uint32), np.empty(width + 1, np.uint32)
+    columns_found = np.empty(width + 1, np.uint32)
     places, others = np.empty_like(columns_found), np.empty_like(columns_found)
     weights = np.empty(width + 1, np.float32)
     in_upper, in_lower, n_found = np.int64(-1), np.int64(-1), 0
@@ -362,8 +359,8 @@ def label_rows(
             if first == in_lower:
                 upper, lower = lower, upper
             elif first != in_upper:
-                _winners_of_row(scores, strides, first, values, best[:w], taint, upper)
-            _winners_of_row(scores, strides, second, values, best[:w], taint, lower)
+                _winners_of_row(scores, strides, first, values, best, taint, upper)
+            _winners_of_row(scores, strides, second, values, best, taint, lower)
             in_upper, in_lower = first, second
             n_found = _find_borders(
                 upper, lower, strides, left, weight_right, agreed, columns_found, places, others, weights
@@ -372,9 +369,7 @@ def label_rows(
         for x in range(row.size):
             row[x] = agreed[left[x]]
         found = n_found, columns_found, places, others, weights
-        _interpolate_borders(
-            scores, strides, n_classes, (first, second), weight_below[y], found, best, taint, winner, row
-        )
+        _interpolate_borders(scores, strides, n_classes, (first, second), weight_below[y], found, row)
 
 
 @compiled

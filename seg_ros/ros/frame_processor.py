@@ -208,7 +208,7 @@ class FrameProcessor:
         stopwatch: Stopwatch,
     ) -> None:
         """Publish everything about the segments of a frame."""
-        segments, images = prediction.segments, {}
+        segments, images = prediction.segments, dict[str, Any]()
         assert segments is not None
         if 'segment_ids' in wanted:
             images['segment_ids'] = segment_ids(segments)
