@@ -30,10 +30,10 @@ def main() -> None:
     shapes = [{k: v.shape for k, v in m.network.state_dict().items()} for m in (before, after)]
     if shapes[0] != shapes[1]:
         parser.error(f'{before.path} and {after.path} have different weights; expected one network')
-    mean = {
-        name: torch.lerp(others[name].float(), value.float(), arguments.share) if value.is_floating_point() else value
-        for name, value in after.network.state_dict().items()
-    }
+    mean = {}
+    for name, value in after.network.state_dict().items():
+        is_weight = value.is_floating_point()
+        mean[name] = torch.lerp(others[name].float(), value.float(), arguments.share) if is_weight else value
     after.network.load_state_dict(mean)
     training = {**after.metadata.training, 'mean_with': before.digest}
     export_model(arguments.output, after.network, replace(after.metadata, training=training))

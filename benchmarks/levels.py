@@ -4,7 +4,7 @@ Each level is made from the float form without codes, since levels have no codes
 int8 alone has its rounded weights as float form. Each level and each shipped file is compared with the float
 form, and all are timed in turn.
 
-    python benchmarks/levels.py --data DIR --split val --markdown docs/smaller_models.md --json levels.json
+    python benchmarks/levels.py --data DIR --markdown docs/smaller_models.md --plot docs/tradeoff.png
 """
 
 import argparse
@@ -24,6 +24,7 @@ from seg_ros.evaluation.figures import write_json
 from seg_ros.inference.settings import Settings
 from seg_ros.modelfile.file import Model, load_model
 from seg_ros.reports.compare_tables import as_text, check_markdown, write_markdown
+from seg_ros.reports.fronts import save_fronts
 from seg_ros.training.distributed import Processes
 from seg_ros.training.recipe import Source
 
@@ -57,9 +58,10 @@ def main() -> None:
     parser.add_argument('--split', default='val')
     parser.add_argument('--limit', type=int, default=101, help='number of images to measure on')
     parser.add_argument('--networks', nargs='+', default=list(NETWORKS), choices=list(NETWORKS))
-    parser.add_argument('--backend', default='torch_compile')
+    parser.add_argument('--backend', default='auto')
     parser.add_argument('--folder', type=Path, default=Path('runs/levels'), help='folder for the files')
     parser.add_argument('--json', type=Path)
+    parser.add_argument('--plot', type=Path, help='picture of mean IoU against each cost')
     parser.add_argument('--markdown', type=Path, help='file in which the table is put between its markers')
     arguments = parser.parse_args()
     if arguments.markdown:
@@ -77,6 +79,8 @@ def main() -> None:
     write_json(arguments.json, {'dataset': 'camvid', 'split': arguments.split, **together.as_json()})
     if arguments.markdown:
         write_markdown(arguments.markdown, together)
+    if arguments.plot:
+        save_fronts(arguments.plot, together.rows)
 
 
 def at_levels(name: str, arguments: argparse.Namespace) -> list[Path]:
