@@ -1,6 +1,6 @@
 """Compare all levels of quantization of the shipped networks, for the table of docs/smaller_models.md.
 
-Each level is made from the float form without codes, since levels have no codes. A network that is shipped as
+Each level is made from the float form, with codes and embeddings if it has them. A network that is shipped as
 int8 alone has its rounded weights as float form. Each level and each shipped file is compared with the float
 form, and all are timed in turn.
 

@@ -116,10 +116,20 @@ def _draw_front(axes: Any, axis: Axis, rows: Sequence[Row]) -> dict[str, Any]:
             linestyle='',
         )
     if costs and min(costs) > 0 and max(costs) > 8 * min(costs):
-        axes.set_xscale('log')
+        _use_logarithms(axes)
     axes.set(xlabel=axis.title, ylabel='mean IoU, %')
     axes.grid(alpha=0.3)
     return marks
+
+
+def _use_logarithms(axes: Any) -> None:
+    """Logarithmic costs, with few numbers that do not overlap."""
+    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+
+    axes.set_xscale('log')
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(StrMethodFormatter('{x:g}'))
 
 
 def _legend(handles: dict[str, Any]) -> Picture:
