@@ -15,7 +15,7 @@ SHIPPED = {
 """Name of a shipped model -> SHA-256 of its file, hexadecimal."""
 
 EXPORTED = {
-    'lite_camvid_int8': '4f4ed9509450cf12c6eeba6617e7b3dc5730e54154b1e315920d6b0c007e4b91',
+    'lite_camvid_int8': '7eabc20a171d8718e7ce8b9bafc07f766eaa2716329978feef6ceda7cf2e1b48',
 }
 """Name of a shipped model -> SHA-256 of its export in ``models/exported``, made by ``seg_ros export``.
 

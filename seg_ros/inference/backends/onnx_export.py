@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from seg_ros.inference.backends.backend import missing_packages
 from seg_ros.inference.backends.graph_cache import graph_key, recall_graph, remember_graph
@@ -98,4 +98,19 @@ def export_onnx(network: FrameNetwork, input_size: tuple[int, int]) -> bytes:
             verbose=False,
         )
     assert program is not None
-    return bytes(program.model_proto.SerializeToString())
+    model = program.model_proto
+    _forget_origin(model)
+    return bytes(model.SerializeToString())
+
+
+def _forget_origin(model: Any) -> None:
+    """Remove what torch notes on each operation: stack traces with folders of this computer."""
+    graph = model.graph
+    for part in (model, graph, *model.functions):
+        part.ClearField('metadata_props')
+    for holder in (graph, *model.functions):
+        for part in (*holder.node, *holder.value_info):
+            part.ClearField('metadata_props')
+            part.ClearField('doc_string')
+    for part in (*graph.initializer, *graph.input, *graph.output):
+        part.ClearField('metadata_props')

@@ -73,6 +73,16 @@ def test_scores_codes_and_embeddings_are_those_of_pytorch() -> None:
         np.testing.assert_allclose(got[name], values, rtol=1e-3, atol=2e-3)
 
 
+def test_an_export_tells_nothing_about_this_computer() -> None:
+    content = onnx_export.export_onnx(small(), SIZE)
+    for name in (
+        Path(onnx_export.__file__).name,
+        Path(torch.__file__).parent.parent.name,
+        'image_network.py',
+    ):
+        assert name.encode() not in content
+
+
 def test_scores_alone_are_folded() -> None:
     """As the last layer computes them; beside other outputs they are not."""
     model = load_model(resource('models/lite_camvid.safetensors'))
