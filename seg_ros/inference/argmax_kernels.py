@@ -19,6 +19,7 @@ _FLOOR, _STEP = np.float32(-20), np.float32(1 / 32)
 _WHITE = np.float32(255)
 _NO_CLASS = np.int32(UNLABELLED)
 _NEXT = np.uint32(1)
+
 Strides: TypeAlias = tuple[int, int, int, int, int]
 """Numbers of elements from a score to others: of the next class, of the next row of blocks of 2x2 pixels, of
 the next row within a block, and the same for columns."""

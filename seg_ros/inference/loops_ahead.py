@@ -6,6 +6,7 @@ them. Numba compiles in Python, which would hold up every other thread here.
 
 import contextlib
 import hashlib
+import importlib.util
 import logging
 import os
 import platform
@@ -14,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -122,9 +124,9 @@ def _take_over(ahead: LoopsAhead) -> None:
     for group in ahead.missing:
         while _is_missing(group) and ahead.is_running():
             time.sleep(_LOOK_PERIOD_S)
-        if _is_missing(group):
-            _log.warning('loops of %s could not be compiled by another process; compiling them here', group)
         use_kernels([_MODULES[group]])
+        if _is_missing(group) and import_kernels(*argmax.KERNELS) is not None:
+            _log.warning('loops of %s could not be compiled by another process; compiling them here', group)
         _call(group)
         _awaited.discard(group)
     _log.info('loops compiled for the first time on this computer: %.0f s', time.monotonic() - start_s)
@@ -152,15 +154,20 @@ def _is_missing(group: str) -> bool:
 
 
 def _marker(group: str) -> Path | None:
-    """File that exists once a group has been compiled by these versions; None if nothing is kept."""
-    folder = library_folder('NUMBA_CACHE_DIR', 'numba') if is_kept() else None
-    if folder is None:
-        return None
+    """File that exists once these versions have compiled a group; None if nothing is compiled or kept."""
+    can_keep = is_kept() and importlib.util.find_spec('numba') is not None
+    folder = library_folder('NUMBA_CACHE_DIR', 'numba') if can_keep else None
+    return folder and folder / f'{group}-{_version()}'
+
+
+@cache
+def _version() -> str:
+    """Digest of the versions of everything that the compiled loops depend on."""
     package = Path(__file__).parents[1]
     sources = sorted(path for part in ('segments', 'inference') for path in (package / part).glob('*.py'))
     facts = [f'{path.name} {path.stat().st_mtime_ns}' for path in (*sources, package / '_numba.py')]
     facts += [platform.python_version(), platform.machine(), version_of('numba'), version_of('numpy')]
-    return folder / f'{group}-{hashlib.sha256(repr(facts).encode()).hexdigest()[:16]}'
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
 
 def _end_with_parent() -> None:

@@ -135,7 +135,7 @@ def unfold_pixels(x: Tensor) -> Tensor:
 
 
 def mean_grid(x: Tensor, grid: int) -> Tensor:
-    """(B, C, H, W) to (B, C, grid, grid), means of cells, which overlap if ``grid`` is no divisor."""
+    """(B, C, H, W) to (B, C, grid, grid), means of cells, which may share pixels."""
     if onnx_forms.is_exporting():
         return onnx_forms.mean_grid(x, grid)
     return F.adaptive_avg_pool2d(x, grid)

@@ -175,7 +175,7 @@ class FrameProcessor:
             self._publish_segments(image, prediction, settings, wanted, message.header, stopwatch)
         times = {**stopwatch.laps_ms, **asdict(prediction.times)}
         self._statistics.publish(stamp.age_ms, times)
-        if not waits_for('labels'):  # NumPy is no measure of this computer
+        if not waits_for('labels'):  # NumPy takes longer than this computer needs to
             self._budget.add(1e3 * (time.monotonic() - frame.arrived_s))
         return None
 

@@ -54,6 +54,12 @@ def test_labels_come_from_numpy_until_their_loops_are_there(tmp_path: Path) -> N
     assert others == ['0 True 0']
 
 
+def test_without_numba_nothing_is_awaited(tmp_path: Path) -> None:
+    told = run("import sys; sys.modules['numba'] = None\n" + SERVES.split('\nwhile')[0], tmp_path)
+    assert told == ['False False None']
+    assert not list(tmp_path.rglob('labels-*'))
+
+
 @pytest.mark.skipif(not Path('/proc/self').exists(), reason='this system has no /proc')
 def test_the_other_process_ends_with_this_one(tmp_path: Path) -> None:
     (pid,) = run(LEAVES, tmp_path)

@@ -1,5 +1,6 @@
 import threading
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -101,6 +102,15 @@ def test_compiled_gradients_pass_through_layers(unfolds: bool) -> None:
     assert find_gradient_faults(torch.compile(step), step, network, batch) == ''
 
 
+def exported(network: nn.Module, x: Tensor) -> Any:
+    """ONNX model of a network, with layers as operations of ONNX."""
+    with exporting(), warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # about torch's own code
+        program = torch.onnx.export(network, (x,), dynamo=True, verbose=False)
+    assert program is not None
+    return program.model_proto
+
+
 class Shuffled(nn.Module):
     """Every layer that has a form of its own in ONNX."""
 
@@ -119,11 +129,7 @@ def test_exported_layers_are_single_operations_with_the_same_values() -> None:
         pytest.skip('this torch cannot write operations of ONNX')
     x = torch.randint(0, 3, (1, 5, 6, 12), generator=torch.manual_seed(0)).float()
     network = Shuffled().eval()
-    with exporting(), warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # about torch's own code
-        program = torch.onnx.export(network, (x,), dynamo=True, verbose=False)
-    assert program is not None
-    model = program.model_proto
+    model = exported(network, x)
     kinds = {node.op_type for node in model.graph.node}
     assert {'SpaceToDepth', 'DepthToSpace', 'MaxPool', 'Resize', 'Pad', 'Concat'} <= kinds
     assert not kinds & {'Transpose', 'Expand', 'Slice', 'Gather'}
@@ -149,11 +155,7 @@ def test_exported_images_are_turned_last() -> None:
     reference = pytest.importorskip('onnx.reference')
     images = torch.rand(1, 6, 9, 3, generator=torch.manual_seed(0)) * 4 - 1.5
     network = Averaged().eval()
-    with exporting(), warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # about torch's own code
-        program = torch.onnx.export(network, (images,), dynamo=True, verbose=False)
-    assert program is not None
-    model = program.model_proto
+    model = exported(network, images)
     kinds = [node.op_type for node in model.graph.node]
     assert kinds.count('Transpose') == 1
     assert kinds.index('Pad') < kinds.index('DequantizeLinear') < kinds.index('Transpose')

@@ -280,6 +280,31 @@ def test_independent_dds_receives_the_labels(robot: Any, monkeypatch: pytest.Mon
     assert len(np.unique(np.frombuffer(ours[0].data, np.uint8))) > 3
 
 
+def test_with_empty_caches_it_is_active_before_its_loops_are_compiled(
+    start: Callable[..., Process], model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip('numba')
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'caches'))
+    monkeypatch.delenv('NUMBA_CACHE_DIR', raising=False)
+    node = start(**given(model_file))
+    node.wait_for('segmenting')
+    assert not list((tmp_path / 'caches').rglob('segments-*')), 'the other process has not come so far'
+    os.kill(node.process.pid, signal.SIGTERM)
+    assert node.process.wait(30) == 0, node.log
+    end = time.monotonic() + 30
+    while _is_group_alive(node.process.pid):
+        assert time.monotonic() < end, 'the process that compiles outlives the node'
+        time.sleep(0.05)
+
+
+def _is_group_alive(pid: int) -> bool:
+    try:
+        os.killpg(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 @pytest.mark.skipif(not Path('/proc/self/maps').exists(), reason='this system has no /proc')
 @pytest.mark.skipif(
     os.environ.get('RMW_IMPLEMENTATION', 'rmw_fastrtps_cpp') != 'rmw_fastrtps_cpp',
