@@ -19,6 +19,11 @@ def resize_image(image: UInt8Array, height: int, width: int) -> UInt8Array:
     """
     if image.shape[:2] == (height, width):
         return image
-    shrinks = image.shape[0] >= 2 * height or image.shape[1] >= 2 * width
-    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    averages = averages_area(image.shape[:2], (height, width))
+    interpolation = cv2.INTER_AREA if averages else cv2.INTER_LINEAR
     return cv2.resize(image, (width, height), interpolation=interpolation).astype(np.uint8, copy=False)
+
+
+def averages_area(old: tuple[int, ...], new: tuple[int, int]) -> bool:
+    """Whether an image of a (height, width) is resized to another one by averaging."""
+    return old[0] >= 2 * new[0] or old[1] >= 2 * new[1]

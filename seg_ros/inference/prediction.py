@@ -53,7 +53,8 @@ class LabelledImage(NamedTuple):
     Attributes:
         labels: (H, W) uint8, class id of each pixel, 255 = unlabelled.
         confidence: (H, W) uint8, round(255 * largest softmax probability); None unless asked for.
-        resized: (h, w, 3) uint8, the image at the network's size.
+        resized: (h, w, 3) uint8, the image at the network's size; of its own size, if it has no segments and
+            the backend resized it.
         outputs: Outputs of the network, valid until it runs again.
         scored: What has decided about the labels.
         options: Options of the frame.

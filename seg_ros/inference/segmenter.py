@@ -192,7 +192,8 @@ class Segmenter:
         chosen, stopwatch = options or self.options, Stopwatch()
         if chosen.segments and self.code_pooling is None:
             raise UnavailableError(_no_codes(self.model))
-        resized = self.resize(image)
+        is_resized_by_backend = self.backend.takes_any_size and not (chosen.segments or chosen.refinement > 0)
+        resized = _as_network_input(image) if is_resized_by_backend else self.resize(image)
         stopwatch.lap('resize_ms')
         outputs, scored = self._score(resized, chosen, stopwatch)
         labels, confidence = self._argmax(scored.scores, image.shape[0], image.shape[1], chosen)
@@ -217,9 +218,7 @@ class Segmenter:
 
     def resize(self, image: UInt8Array) -> UInt8Array:
         """An image (H, W, 3) uint8 at the network's input size, contiguous and writeable."""
-        resized = np.ascontiguousarray(resize_image(image, *self.input_size))
-        # torch warns of read-only memory, engines refuse it, and a view of a message may be read-only
-        return resized if resized.flags.writeable else resized.copy()
+        return _as_network_input(resize_image(image, *self.input_size))
 
     def score(self, resized: UInt8Array, options: FrameOptions | None = None) -> Scored:
         """Network, embedding filter and refinement: everything but the resizing and the labels.
@@ -297,6 +296,15 @@ class Segmenter:
             temperature=self.model.metadata.temperature,
             n_threads=self.n_threads,
         )
+
+
+def _as_network_input(image: UInt8Array) -> UInt8Array:
+    """An image that is contiguous and writeable, copied if it is not.
+
+    torch warns of read-only memory, engines refuse it, and a view of a message may be read-only.
+    """
+    contiguous = np.ascontiguousarray(image)
+    return contiguous if contiguous.flags.writeable else contiguous.copy()
 
 
 def _no_codes(model: ServedModel) -> str:

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from seg_ros.arrays import UNLABELLED, Maps
 from seg_ros.inference.argmax import Labelled, check_request
+from seg_ros.inference.backends.gpu_memory import to_memory
 
 
 def argmax_labels_in_torch(
@@ -24,13 +25,12 @@ def argmax_labels_in_torch(
         scores = torch.nn.functional.interpolate(scores[None], (height, width), mode='bilinear')[0]
     best, classes = scores.max(0)
     unlabelled = ~scores.isfinite().all(0)
-    confidence = None
+    certain = []
     if with_confidence or confidence_threshold > 0:
         probability = torch.exp(best / temperature - (scores / temperature).logsumexp(0)).masked_fill(
             unlabelled, 0
         )
         unlabelled |= probability < confidence_threshold
         if with_confidence:
-            confidence = (255 * probability).round().to(torch.uint8).cpu().numpy()
-    labels = classes.to(torch.uint8).masked_fill(unlabelled, UNLABELLED)
-    return Labelled(labels.cpu().numpy(), confidence)
+            certain = [(255 * probability).round().to(torch.uint8)]
+    return Labelled(*to_memory(classes.to(torch.uint8).masked_fill(unlabelled, UNLABELLED), *certain))

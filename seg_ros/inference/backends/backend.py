@@ -33,13 +33,19 @@ _GPU_FILES = ('/dev/nvidiactl', '/dev/dxg', '/dev/kfd', '/dev/nvhost-gpu', '/dev
 
 
 class NetworkRunner(Protocol):
-    """Runs one network at one input size, or reports why it cannot."""
+    """Runs one network at one input size, or reports why it cannot.
+
+    Attributes:
+        takes_any_size: Whether it resizes images itself, on a GPU.
+    """
+
+    takes_any_size: bool
 
     def __call__(self, images: UInt8Array, wanted: Collection[str] | None = None) -> dict[str, Maps]:
         """Run the network.
 
         Args:
-            images: (1, height, width, 3) uint8 RGB, contiguous, writeable.
+            images: (1, height, width, 3) uint8 RGB, contiguous, writeable; of any size if it takes that.
             wanted: Names of the outputs that are needed, of which there may be more; None = all of them.
 
         Returns:
@@ -139,6 +145,7 @@ class GuardedBackend:
 
     def __init__(self, name: str, backend: NetworkRunner) -> None:
         self.name, self.backend = name, backend
+        self.takes_any_size: bool = getattr(backend, 'takes_any_size', False)  # one of another package
 
     def __call__(self, images: UInt8Array, wanted: Collection[str] | None = None) -> dict[str, Maps]:
         """Run the network; see :class:`NetworkRunner`.

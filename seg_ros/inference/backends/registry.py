@@ -13,8 +13,10 @@ BACKENDS: LazyTable[type[Backend]] = LazyTable(
     {
         'torch': 'seg_ros.inference.backends.torch_eager:TorchBackend',
         'torch_compile': 'seg_ros.inference.backends.torch_compiled:CompiledBackend',
+        'cuda_graph': 'seg_ros.inference.backends.cuda_graph:CudaGraphBackend',
         'onnxruntime': 'seg_ros.inference.backends.onnx_runtime:OnnxRuntimeBackend',
         'openvino': 'seg_ros.inference.backends.openvino_engine:OpenVinoBackend',
+        'tensorrt': 'seg_ros.inference.backends.tensorrt:TensorRtBackend',
     }
 )
 """Classes that satisfy the protocol seg_ros.inference.backends.backend.Backend."""

@@ -33,12 +33,16 @@ Report = Callable[[str], None]
 BACKEND_STAGE = 'backend'
 """Stage at which a backend is built; its name follows. All libraries are imported before the first one."""
 
-_FALLBACK = 'fp32'
-"""Level that runs everywhere."""
+_FALLBACKS = ('fp16', 'fp32')
+"""Levels to run at where a file's own does not run: half precision on GPUs, and one that always runs."""
 
-_BESIDE = {'openvino': ('torch', 'torch_compile', *(('onnxruntime',) if is_x86() else ()))}
-"""Backends that 'auto' does not try where another one runs: they were not faster on any processor that was
-measured, and compiling takes 20 to 50 seconds (docs/decisions/0015-openvino-as-a-backend.md)."""
+_BESIDE = {
+    'openvino': ('torch', 'torch_compile', *(('onnxruntime',) if is_x86() else ())),
+    'cuda_graph': ('torch',),
+}
+"""Backends that 'auto' does not try where another one runs: those beside OpenVINO were not faster on any
+processor that was measured, and compiling takes 20 to 50 seconds
+(docs/decisions/0015-openvino-as-a-backend.md)."""
 
 
 def choose_level(model: Described, level: str, backend: str, device: str) -> str:
@@ -47,7 +51,7 @@ def choose_level(model: Described, level: str, backend: str, device: str) -> str
     Args:
         model: Model file in memory.
         level: Name of a level, or 'auto' for the level of the file. If nothing here runs that, such as 8-bit
-            integers on a GPU or without a compiler, it is fp32, and the log says so.
+            integers, it is fp16 on a GPU and fp32 on a CPU, and the log says so.
         backend: Name of a backend, or 'auto'.
         device: Device to run on.
 
@@ -56,19 +60,20 @@ def choose_level(model: Described, level: str, backend: str, device: str) -> str
         UnknownNameError: The level does not exist.
     """
     chosen = choose_quantization(model, level)
-    if level != 'auto' or not is_derivable(model, _FALLBACK) or _runs(model, chosen, backend, device):
+    if level != 'auto' or _runs(model, chosen, backend, device):
         return chosen
-    if not _runs(model, _FALLBACK, backend, device):
-        return chosen  # choose_backend gives the reason
-    log.warning(
-        "%s holds %s, which backend '%s' does not run on %s; it runs at %s instead",
-        model.path,
-        chosen,
-        backend,
-        device,
-        _FALLBACK,
-    )
-    return _FALLBACK
+    for other in _FALLBACKS[device == 'cpu' :]:
+        if is_derivable(model, other) and _runs(model, other, backend, device):
+            log.warning(
+                "%s holds %s, which backend '%s' does not run on %s; it runs at %s instead",
+                model.path,
+                chosen,
+                backend,
+                device,
+                other,
+            )
+            return other
+    return chosen  # choose_backend gives the reason
 
 
 def choose_backend(

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from seg_ros.arrays import UInt8Array, moved_to_memory
+from seg_ros.arrays import UInt8Array
 from seg_ros.errors import BackendError
 from seg_ros.inference.backends.backend import NetworkRunner
+from seg_ros.inference.backends.gpu_memory import wait_for_gpu
 from seg_ros.schema import Count, Positive
 
 MARGIN = 0.05
@@ -118,6 +119,5 @@ def _summarised(times: Mapping[str, list[float]]) -> dict[str, BackendTimes]:
 
 def _seconds(backend: NetworkRunner, images: UInt8Array) -> float:
     started = time.perf_counter()
-    for answer in backend(images).values():
-        moved_to_memory(answer)  # waits for a GPU
+    wait_for_gpu(backend(images))
     return time.perf_counter() - started

@@ -1,4 +1,4 @@
-"""PyTorch compiled by Inductor: weights frozen and packed, the remaining operations fused.
+"""PyTorch compiled by Inductor: weights frozen and packed, the remaining operations fused, on GPUs recorded.
 
 Compiling takes tens of seconds the first time, and half as long later, from Inductor's cache.
 """
@@ -20,6 +20,7 @@ import numpy as np
 from seg_ros._caches import cache_folder, provide_folders
 from seg_ros.errors import BackendError
 from seg_ros.inference.backends.backend import check_images, missing_packages
+from seg_ros.inference.backends.cuda_graph import record
 from seg_ros.inference.backends.machine import is_x86
 from seg_ros.inference.backends.torch_eager import TorchBackend
 
@@ -64,20 +65,25 @@ class CompiledBackend(TorchBackend):
         # As an option of torch.compile, freezing would come after the weights became inputs of the graph:
         # they would be packed anew for every frame, and 8-bit convolutions would not be recognised.
         halves = device == 'cpu' and has_float_work(self._network) and computes_bfloat16()
-        run = _with_own_code(self._run, torch.bfloat16 if halves else None)
+        run = _with_own_code(self._network, torch.bfloat16 if halves else None)
         # The compiled network hangs on this code object, in a circle that garbage collection does not see.
         weakref.finalize(self, forget_compiled, run.__code__).atexit = False
         with _inductor(device), without_records():
             self._run = torch.compile(run, dynamic=False, options=_without_guards())
-            self(np.zeros(self._shape, np.uint8))
+            blank = np.zeros(self._shape, np.uint8)
+            self(blank)
+            if device != 'cpu':
+                self._run = record(self._run, self._images(blank))
 
     def __call__(self, images: UInt8Array, wanted: Collection[str] | None = None) -> dict[str, Maps]:
         """Run the network; see seg_ros.inference.backends.backend.Backend.
 
         Raises:
-            ImageError: The images differ in shape or type from those that the network was compiled for.
+            ImageError: On a CPU, the images differ in shape or type from those that the network was compiled
+                for.
         """
-        check_images(images, self._shape)
+        if not self.takes_any_size:
+            check_images(images, self._shape)
         return super().__call__(images, wanted)
 
     @staticmethod

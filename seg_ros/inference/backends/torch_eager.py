@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from seg_ros._numba import n_cores
 from seg_ros.inference.backends.backend import missing_packages
+from seg_ros.inference.backends.gpu_memory import GpuImages
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from torch import Tensor
 
@@ -30,7 +31,9 @@ class TorchBackend:
         use_threads(n_threads)
         self._device = torch.device(device)
         self._network = source.build().to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._run = self._network
+        self._run: Callable[[Tensor], dict[str, Tensor]] = self._network
+        self._gpu_images = None if device == 'cpu' else GpuImages(self._device, input_size)
+        self.takes_any_size = self._gpu_images is not None
 
     @staticmethod
     def why_not(device: str, computes_in: str) -> str | None:
@@ -50,10 +53,16 @@ class TorchBackend:
         import torch
 
         with torch.no_grad():  # not inference_mode: freezing, in the compiled form, refuses it
-            answers: dict[str, Tensor] = self._run(torch.from_numpy(images).to(self._device))
+            answers = self._run(self._images(images))
         if self._device.type != 'cpu':
             return dict(answers)
         return {name: answer.numpy() for name, answer in answers.items()}
+
+    def _images(self, images: UInt8Array) -> Tensor:
+        """Images as a tensor on the device; on a GPU of the network's size."""
+        import torch
+
+        return self._gpu_images(images) if self._gpu_images else torch.from_numpy(images)
 
 
 class _TorchThreads:
