@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 
 from seg_ros._caches import library_folder
 from seg_ros._cores import usable_cores
+from seg_ros._imports import hidden
 
 _log = logging.getLogger(__name__)
 _Function = TypeVar('_Function', bound=Callable[..., Any])
@@ -57,6 +58,17 @@ def inlined_where_possible(function: _Function) -> _Function:
         return compiled(function, inline=True)
     except ImportError:
         return function
+
+
+def leave_out_extras() -> None:
+    """Load Numba without packages that the loops here do not need, which saves 14 MB and a tenth of a second.
+
+    To be called by a program before anything else loads Numba. Products of matrices in other compiled
+    functions of this process are refused then, since they need SciPy.
+    """
+    with hidden('scipy', 'coverage'), contextlib.suppress(ImportError):
+        importlib.import_module('numba')
+        importlib.import_module('numba.np.arraymath')  # asks whether there is SciPy
 
 
 _config_lock = threading.Lock()

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from seg_ros._numba import leave_out_extras
 from seg_ros.errors import ParameterError, TransportError
 from seg_ros.inference.loops_ahead import serve_meanwhile
 from seg_ros.inference.process import end_now, keep_freed_memory, limit_thread_spinning
@@ -55,6 +56,7 @@ def run_program(words: list[str], interrupts: Interrupts) -> NoReturn:
         _end_with(_MISUSED, refuse_unknown(arguments.unknown))
     limit_thread_spinning()
     keep_freed_memory()
+    leave_out_extras()
     serve_meanwhile()
     node, code = _start(words, arguments, interrupts)
     if node:

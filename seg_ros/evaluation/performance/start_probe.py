@@ -19,6 +19,7 @@ def _measure(job: dict[str, Any]) -> dict[str, Any]:
     began = time.perf_counter()
     import numpy as np
 
+    from seg_ros._numba import leave_out_extras
     from seg_ros.evaluation.performance.contestants import IMAGE_SIZE, EagerENet
     from seg_ros.inference.process import keep_freed_memory, limit_thread_spinning
 
@@ -27,11 +28,12 @@ def _measure(job: dict[str, Any]) -> dict[str, Any]:
     else:
         limit_thread_spinning()
         keep_freed_memory()
+        leave_out_extras()  # this and what follows as in the node
         from seg_ros.inference.loops_ahead import serve_meanwhile
         from seg_ros.inference.segmenter import Segmenter
         from seg_ros.inference.settings import Settings
 
-        serve_meanwhile()  # as the node does
+        serve_meanwhile()
     imported = time.perf_counter()
     image = np.random.default_rng(0).integers(0, 256, (*IMAGE_SIZE, 3), np.uint8)
     run: Callable[[], Any]

@@ -6,10 +6,8 @@ later starts take a fraction of a second.
 
 from __future__ import annotations
 
-import contextlib
 import io
 import logging
-import sys
 import threading
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
@@ -17,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seg_ros._caches import is_kept
+from seg_ros._imports import hidden
 from seg_ros._numba import n_cores
 from seg_ros.inference.backends.backend import check_images, missing_packages
 from seg_ros.inference.backends.graph_cache import graph_key, recall_graph, remember_graph
@@ -26,7 +25,7 @@ from seg_ros.inference.process import return_freed_memory
 from seg_ros.networks.graph_names import CODES, GRAPH_INPUT, GRAPH_OUTPUT
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection
 
     from seg_ros.arrays import Maps, UInt8Array
     from seg_ros.inference.backends.network_source import NetworkSource
@@ -161,22 +160,9 @@ def import_openvino() -> Any:
     Importing it reports to the maker, and stores an identifier of the computer in the home folder, unless the
     package openvino_telemetry cannot be imported.
     """
-    with _hidden(_TELEMETRY):
+    with hidden(_TELEMETRY):
         import openvino
     return openvino
-
-
-@contextlib.contextmanager
-def _hidden(package: str) -> Iterator[None]:
-    """Let a package that is not loaded yet seem missing."""
-    if package in sys.modules:
-        yield
-        return
-    sys.modules[package] = None  # type: ignore[assignment] # what import takes for missing
-    try:
-        yield
-    finally:
-        sys.modules.pop(package, None)
 
 
 def _needs_cpu(device: str) -> str | None:
