@@ -4,8 +4,9 @@ import contextlib
 import importlib
 import logging
 import os
+import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from types import ModuleType
@@ -13,7 +14,6 @@ from typing import Any, TypeVar, cast
 
 from seg_ros._caches import library_folder
 from seg_ros._cores import usable_cores
-from seg_ros._imports import hidden
 
 _log = logging.getLogger(__name__)
 _Function = TypeVar('_Function', bound=Callable[..., Any])
@@ -58,6 +58,18 @@ def inlined_where_possible(function: _Function) -> _Function:
         return compiled(function, inline=True)
     except ImportError:
         return function
+
+
+@contextlib.contextmanager
+def hidden(*packages: str) -> Iterator[None]:
+    """Let packages that are not loaded yet seem missing, while another one is imported."""
+    absent = [name for name in packages if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type] # None is what import takes for missing
+    try:
+        yield
+    finally:
+        for name in absent:
+            sys.modules.pop(name, None)
 
 
 def leave_out_extras() -> None:

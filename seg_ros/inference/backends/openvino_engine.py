@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seg_ros._caches import is_kept
-from seg_ros._imports import hidden
-from seg_ros._numba import n_cores
+from seg_ros._numba import hidden, n_cores
 from seg_ros.inference.backends.backend import check_images, missing_packages
 from seg_ros.inference.backends.graph_cache import graph_key, recall_graph, remember_graph
 from seg_ros.inference.backends.onnx_export import EXPORT_PACKAGES, onnx_of

@@ -1,11 +1,11 @@
-"""Packages that are hidden while another one is imported."""
+"""How Numba is loaded: packages that are hidden while another one is imported."""
 
 import subprocess
 import sys
 
 import pytest
 
-from seg_ros._imports import hidden
+from seg_ros._numba import hidden
 
 PROGRAM = """
 import sys
@@ -29,7 +29,7 @@ def test_a_hidden_package_comes_back() -> None:
         assert json.dumps([1]) == '[1]'  # it was loaded before
         with pytest.raises(ImportError):
             import colorsys
-    import colorsys  # noqa: F811
+    import colorsys
 
     assert colorsys.rgb_to_hsv(0, 0, 0) == (0, 0, 0)
 
