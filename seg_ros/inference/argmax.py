@@ -97,6 +97,8 @@ def argmax_labels(
             unfolded(array), (height, width), confidence_threshold, temperature, needed
         )
         return Labelled(labels, confidence if with_confidence else None)
+    from seg_ros.inference.label_kernels import label_rows  # needs Numba, which is there
+
     flat, strides = flattened(array)
     n_classes, h, w = map_shape(array)
     rows, columns = neighbours_1d(h, height), neighbours_1d(w, width)
@@ -111,7 +113,7 @@ def argmax_labels(
                 flat, strides, shape, rows, columns, certainty, start, stop, labels, confidence
             )
         else:
-            kernels.label_rows(flat, strides, shape, rows, columns, start, stop, labels)
+            label_rows(flat, strides, shape, rows, columns, start, stop, labels)
 
     n_parts = min(n_threads or n_cores(), 1 + labels.size * n_classes // _VALUES_PER_THREAD)
     run_in_parts(run, height, n_parts)
@@ -146,7 +148,7 @@ def flattened(scores: Float32Array) -> tuple[Float32Array, tuple[int, int, int, 
 
     Returns:
         (K * h * w,) float32, without gaps, copied only if needed; steps, see
-        ``seg_ros.inference.argmax_kernels.Strides``.
+        ``seg_ros.inference.score_rows.Strides``.
     """
     n_classes, h, w = map_shape(scores)
     if is_folded(scores):

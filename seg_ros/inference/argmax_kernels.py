@@ -1,31 +1,21 @@
-"""Compiled loops from scores to labels; importing this module needs Numba.
+"""Compiled loops from scores to labels and confidence; importing this module needs Numba.
 
-Every kernel works on a range of rows and releases the GIL, so that callers can split an image over their own
-threads. Loops are written for SIMD: the innermost loop runs along contiguous rows, arithmetic stays float32,
-and indices are unsigned, which avoids the check for negative ones. No array is assigned as a whole: it would
-take Numba seconds to compile the comparison of two shapes.
+The rules are those of ``seg_ros.inference.score_rows``.
 """
 
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from seg_ros._numba import compiled
 from seg_ros.arrays import UNLABELLED, Float32Array, Int32Array, UInt8Array, UInt32Array
+from seg_ros.inference.score_rows import Strides, blend, read_row, widen_around
 
 _ZERO, _ONE, _HALF = np.float32(0), np.float32(1), np.float32(0.5)
 _SIXTH, _TWENTY_FOURTH = np.float32(1 / 6), np.float32(1 / 24)
 _FLOOR, _STEP = np.float32(-20), np.float32(1 / 32)
 _WHITE = np.float32(255)
 _NO_CLASS = np.int32(UNLABELLED)
-_NEXT = np.uint32(1)
-
-Strides: TypeAlias = tuple[int, int, int, int, int]
-"""Numbers of elements from a score to others: of the next class, of the next row of blocks of 2x2 pixels, of
-the next row within a block, and the same for columns."""
-
-_DISAGREED = np.uint8(UNLABELLED - 1)
-"""Marks pixels between different classes; class 254, if there are so many, is found by interpolation."""
 
 
 @compiled
@@ -38,90 +28,6 @@ def exp(x: np.float32) -> np.float32:
     p *= p
     p *= p
     return p * p
-
-
-@compiled
-def row_start(strides: Strides, k: int, y: int) -> int:
-    """Place of the first score of a class in a row."""
-    return k * strides[0] + (y >> 1) * strides[1] + (y & 1) * strides[2]
-
-
-@compiled
-def read_row(scores: Float32Array, strides: Strides, k: int, y: int, row: Float32Array) -> None:
-    """Fill ``row`` with the scores of a class in a row."""
-    start, pair, step = row_start(strides, k, y), strides[3], strides[4]
-    if step == 1 and pair == 2:
-        for x in range(row.size):
-            row[x] = scores[start + x]
-    else:
-        for x in range(row.size // 2):
-            row[2 * x] = scores[start + x * pair]
-            row[2 * x + 1] = scores[start + x * pair + step]
-        if row.size % 2:
-            row[row.size - 1] = scores[start + row.size // 2 * pair]
-
-
-@compiled
-def widen(
-    scores: Float32Array,
-    strides: Strides,
-    y: int,
-    left: UInt32Array,
-    weight: Float32Array,
-    padded: Float32Array,
-    rows: Float32Array,
-) -> None:
-    """Fill ``rows`` (K, width) with row ``y`` of scores, interpolated along x; ``padded`` is scratch."""
-    row = padded[:-1]
-    for k in range(rows.shape[0]):
-        read_row(scores, strides, k, y, row)
-        padded[row.size] = row[row.size - 1]
-        out = rows[k]
-        for x in range(out.size):
-            first = padded[left[x]]
-            out[x] = first + weight[x] * (padded[left[x] + _NEXT] - first)
-
-
-@compiled
-def blend(upper: Float32Array, lower: Float32Array, weight: np.float32, values: Float32Array) -> None:
-    """Fill ``values`` (K, width) by interpolating between the rows ``upper`` and ``lower``."""
-    for k in range(values.shape[0]):
-        a, b, out = upper[k], lower[k], values[k]
-        for x in range(out.size):
-            out[x] = a[x] + weight * (b[x] - a[x])
-
-
-@compiled
-def widen_around(
-    scores: Float32Array,
-    strides: Strides,
-    above: tuple[int, int],
-    left: UInt32Array,
-    weight: Float32Array,
-    padded: Float32Array,
-    widened: tuple[Float32Array, Float32Array],
-    have: tuple[int, int],
-) -> tuple[Float32Array, Float32Array]:
-    """Two rows of scores, interpolated along x; rows already present are reused.
-
-    Args:
-        scores, strides, left, weight, padded: As for :func:`widen`.
-        above: Indices of the two rows.
-        widened: Two arrays (K, width), written where needed.
-        have: Indices of the rows that ``widened`` holds, -1 for none.
-
-    Returns:
-        ``widened``, perhaps in the other order.
-    """
-    upper, lower = widened
-    in_upper, in_lower = have
-    if above[0] == in_lower:
-        upper, lower, in_upper, in_lower = lower, upper, in_lower, in_upper
-    if above[0] != in_upper:
-        widen(scores, strides, above[0], left, weight, padded, upper)
-    if above[1] != in_lower:
-        widen(scores, strides, above[1], left, weight, padded, lower)
-    return upper, lower
 
 
 @compiled
@@ -168,209 +74,6 @@ def _drop_uncertain(
         kept = taint[x] == _ZERO and certain >= threshold
         winner[x] = winner[x] if kept else _NO_CLASS
         confidence[x] = np.int32(certain * _WHITE + _HALF)
-
-
-@compiled
-def _winners_of_row(
-    scores: Float32Array,
-    strides: Strides,
-    y: int,
-    values: Float32Array,
-    best: Float32Array,
-    taint: Float32Array,
-    winners: UInt8Array,
-) -> None:
-    """Class of the largest score of each pixel of row ``y``, 255 where a score is not finite.
-
-    ``values`` (K, w), ``best`` (w,) and ``taint`` (w,) are scratch.
-    """
-    if strides[0] == 1:
-        _winners_by_pixel(scores, row_start(strides, 0, y), strides[3], values.shape[0], winners)
-        return
-    for k in range(values.shape[0]):
-        this = np.uint8(k)
-        if strides[4] == 1 and strides[3] == 2:
-            begin = row_start(strides, k, y)
-            row = scores[begin : begin + winners.size]
-        else:
-            row = values[k]
-            read_row(scores, strides, k, y, row)
-        if k == 0:
-            for x in range(best.size):
-                best[x], winners[x], taint[x] = row[x], this, row[x] - row[x]
-        else:
-            for x in range(best.size):
-                value, so_far = row[x], best[x]
-                above = value > so_far
-                best[x] = value if above else so_far
-                winners[x] = this if above else winners[x]
-                taint[x] += value - value
-    for x in range(best.size):
-        winners[x] = winners[x] if taint[x] == _ZERO else np.uint8(_NO_CLASS)
-
-
-@compiled
-def _winners_by_pixel(
-    scores: Float32Array, start: int, pair: int, n_classes: int, winners: UInt8Array
-) -> None:
-    """The same where the scores of a pixel lie side by side, before those of the other pixel of its pair.
-
-    Both pixels of a pair are compared in turns, since each comparison has to wait for the one before.
-    """
-    n, left, last = np.uint32(n_classes), np.uint32(start), np.uint32(winners.size - 1)
-    for x in range(np.uint32(0), np.uint32(winners.size), np.uint32(2)):
-        right = left + n if x < last else left
-        best, other_best = scores[left], scores[right]
-        taint, other_taint = best * _ZERO, other_best * _ZERO
-        winner, other = np.uint32(0), np.uint32(0)
-        k: Any
-        for k in range(_NEXT, n):
-            value, other_value = scores[left + k], scores[right + k]
-            above, other_above = value > best, other_value > other_best
-            best, winner = value if above else best, k if above else winner
-            other_best, other = other_value if other_above else other_best, k if other_above else other
-            taint += value * _ZERO
-            other_taint += other_value * _ZERO
-        winners[min(x + _NEXT, last)] = other if other_taint == _ZERO else np.uint32(_NO_CLASS)
-        winners[x] = winner if taint == _ZERO else np.uint32(_NO_CLASS)
-        left += np.uint32(pair)
-
-
-@compiled
-def _find_borders(
-    upper: UInt8Array,
-    lower: UInt8Array,
-    strides: Strides,
-    left: UInt32Array,
-    weight: Float32Array,
-    agreed: UInt8Array,
-    columns: UInt32Array,
-    places: UInt32Array,
-    others: UInt32Array,
-    weights: Float32Array,
-) -> int:
-    """Find the columns of an image that lie between pixels of different classes.
-
-    Args:
-        upper, lower: (w,) uint8, classes of two rows of pixels.
-        strides: Steps from one score to the next.
-        left: (W,) column of the pixel to the left of each column of the image, rising.
-        weight: (W,) weight of the pixel to its right.
-        agreed: (w,) uint8, written: class of a pixel, the one to its right and both below; 254 = they differ.
-        columns: (W + 1,) written: the columns found.
-        places: (W + 1,) written: places of the scores of the pixel to their left.
-        others: (W + 1,) written: places of the scores of the pixel to their right.
-        weights: (W + 1,) written: their ``weight``.
-
-    Returns:
-        Number of columns found.
-    """
-    w, pair, step = upper.size, strides[3], strides[4]
-    for x in range(w - 1):
-        same = upper[x] == lower[x] and upper[x] == upper[x + 1] and upper[x] == lower[x + 1]
-        agreed[x] = upper[x] if same else _DISAGREED
-    agreed[w - 1] = upper[w - 1] if upper[w - 1] == lower[w - 1] else _DISAGREED
-    n: Any = 0
-    for column in range(left.size):
-        columns[n] = column
-        n += agreed[left[column]] == _DISAGREED
-    for i in range(n):
-        one: Any = np.int64(left[columns[i]])
-        other: Any = min(one + 1, w - 1)
-        places[i], others[i] = (one >> 1) * pair + (one & 1) * step, (other >> 1) * pair + (other & 1) * step
-        weights[i] = weight[columns[i]]
-    return int(n)
-
-
-@compiled
-def _interpolate_borders(
-    scores: Float32Array,
-    strides: Strides,
-    n_classes: int,
-    rows: tuple[int, int],
-    weight_below: np.float32,
-    found: tuple[int, UInt32Array, UInt32Array, UInt32Array, Float32Array],
-    labels: UInt8Array,
-) -> None:
-    """Label some columns of a row of an image by the interpolated scores of all classes.
-
-    Args:
-        scores, strides: As for :func:`argmax_rows`.
-        n_classes: Number of classes, K.
-        rows: Rows of pixels above and below.
-        weight_below: Weight of the row below.
-        found: Number of columns, and the columns with places and weights, see :func:`_find_borders`.
-        labels: (W,) uint8, written at these columns.
-    """
-    n, columns, places, others, weights = found
-    begin, under = np.uint32(row_start(strides, 0, rows[0])), np.uint32(row_start(strides, 0, rows[1]))
-    step = np.uint32(strides[0])
-    for i in range(n):
-        weight, largest, spoilt, winner = weights[i], _ZERO, _ZERO, np.uint32(0)
-        upper, lower, to_right = begin + places[i], under + places[i], np.uint32(others[i] - places[i])
-        k: Any
-        for k in range(np.uint32(n_classes)):
-            above = scores[upper] + weight * (scores[upper + to_right] - scores[upper])
-            below = scores[lower] + weight * (scores[lower + to_right] - scores[lower])
-            value = above + weight_below * (below - above)
-            is_above = k == 0 or value > largest
-            largest = value if is_above else largest
-            winner = k if is_above else winner
-            spoilt += value - value
-            upper += step
-            lower += step
-        labels[columns[i]] = winner if spoilt == _ZERO else np.uint32(_NO_CLASS)
-
-
-@compiled
-def label_rows(
-    scores: Float32Array,
-    strides: Strides,
-    shape: tuple[int, int, int],
-    rows: tuple[UInt32Array, Float32Array],
-    columns: tuple[UInt32Array, Float32Array],
-    start: int,
-    stop: int,
-    labels: UInt8Array,
-) -> None:
-    """Label rows ``start`` to ``stop`` of an image without confidence; arguments as for ``argmax_rows``.
-
-    A class that has the largest score at four pixels has it between them too: interpolation is a mean with
-    weights of 0 or more. So only pixels between different classes are interpolated.
-    """
-    n_classes, h, w = shape
-    above, weight_below = rows
-    left, weight_right = columns
-    width = labels.shape[1]
-    best = np.empty(w, np.float32)
-    taint, values = np.empty_like(best), np.empty((n_classes, w), np.float32)
-    if labels.shape == shape[1:]:
-        for y in range(start, stop):
-            _winners_of_row(scores, strides, y, values, best, taint, labels[y])
-        return
-    upper, lower, agreed = np.empty(w, np.uint8), np.empty(w, np.uint8), np.empty(w, np.uint8)
-    columns_found = np.empty(width + 1, np.uint32)
-    places, others = np.empty_like(columns_found), np.empty_like(columns_found)
-    weights = np.empty(width + 1, np.float32)
-    in_upper, in_lower, n_found = np.int64(-1), np.int64(-1), 0
-    for y in range(start, stop):
-        first: Any = np.int64(above[y])
-        second: Any = min(first + 1, h - 1)
-        if first != in_upper or second != in_lower:
-            if first == in_lower:
-                upper, lower = lower, upper
-            elif first != in_upper:
-                _winners_of_row(scores, strides, first, values, best, taint, upper)
-            _winners_of_row(scores, strides, second, values, best, taint, lower)
-            in_upper, in_lower = first, second
-            n_found = _find_borders(
-                upper, lower, strides, left, weight_right, agreed, columns_found, places, others, weights
-            )
-        row = labels[y]
-        for x in range(row.size):
-            row[x] = agreed[left[x]]
-        found = n_found, columns_found, places, others, weights
-        _interpolate_borders(scores, strides, n_classes, (first, second), weight_below[y], found, row)
 
 
 @compiled

@@ -6,7 +6,8 @@ import numpy as np
 
 from seg_ros._numba import compiled
 from seg_ros.arrays import Float32Array, UInt32Array
-from seg_ros.inference.argmax_kernels import Strides, blend, exp, read_row, widen_around
+from seg_ros.inference.argmax_kernels import exp
+from seg_ros.inference.score_rows import Strides, blend, read_row, widen_around
 
 _ZERO, _ONE = np.float32(0), np.float32(1)
 

@@ -23,8 +23,8 @@ print(waits_for('labels'), waits_for('segments'), import_kernels(*KERNELS))
 before = argmax_labels(scores, 60, 80, with_confidence=True)
 while waits_for('labels'):
     time.sleep(0.05)
-kernels = import_kernels(*KERNELS)
-n_compiled = len(kernels.label_rows.stats.cache_misses)
+from seg_ros.inference.label_kernels import label_rows
+n_compiled = len(label_rows.stats.cache_misses)
 after = argmax_labels(scores, 60, 80, with_confidence=True)
 print(n_compiled, np.array_equal(before.labels, after.labels), np.ptp(before.confidence - after.confidence))
 """
