@@ -20,6 +20,7 @@ from seg_ros.arrays import (
     in_memory,
     is_folded,
     map_shape,
+    moved_to_memory,
     unfolded,
 )
 from seg_ros.errors import ImageError, ParameterError
@@ -28,6 +29,9 @@ from seg_ros.images.interpolation import neighbours_1d
 _N_AXES = 3
 _VALUES_PER_THREAD = 200_000
 """Number of interpolated scores below which another thread costs more than it saves."""
+
+_MOST_VALUES_ON_GPU = 100_000_000
+"""Number of interpolated scores above which a GPU, which keeps several such arrays, would need gigabytes."""
 
 KERNELS = (
     'seg_ros.inference.argmax_kernels',
@@ -79,6 +83,8 @@ def argmax_labels(
     """
     check_request(scores, height, width, confidence_threshold, temperature, n_threads)
     array = in_memory(scores)
+    if array is None and height * width * len(scores) > _MOST_VALUES_ON_GPU:
+        array = moved_to_memory(scores)
     if array is None:
         from seg_ros.inference.torch_argmax import argmax_labels_in_torch  # scores on a GPU
 

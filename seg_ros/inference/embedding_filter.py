@@ -120,7 +120,7 @@ class EmbeddingFilter:
 
         assert isinstance(scores, torch.Tensor)
         assert isinstance(embeddings, torch.Tensor)
-        decay = torch.tensor(hardness, device=scores.device)
+        decay = torch.full((), hardness, device=scores.device)
         both, window = (scores[None], embeddings[None]), self.window
         return filter_scores(*both, decay, window, n_iterations, self.averages)[0]
 

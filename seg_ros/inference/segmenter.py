@@ -1,6 +1,7 @@
 """From an image to a prediction: the one way shared by node, command line, replay and evaluation."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ from seg_ros.classes import ClassSet
 from seg_ros.errors import UnavailableError
 from seg_ros.images.resize import resize_image
 from seg_ros.inference.argmax import argmax_labels
-from seg_ros.inference.backends.backend import NetworkRunner, bounded_threads, choose_device
-from seg_ros.inference.backends.select import choose_backend, choose_level
+from seg_ros.inference.backends.backend import NetworkRunner, bounded_threads, guarded
+from seg_ros.inference.backends.select import choose_backend, choose_device_and_level
 from seg_ros.inference.embedding_filter import EmbeddingFilter, load_filter
 from seg_ros.inference.loops_ahead import segments_ahead, wait_for
 from seg_ros.inference.options import FrameOptions
@@ -86,8 +87,7 @@ class Segmenter:
         report('model file')
         loaded = ModelSource(settings)
         model = loaded.served
-        device = choose_device(settings.device)
-        level = choose_level(model, settings.quantization, settings.backend, device)
+        device, level = choose_device_and_level(model, settings)
         if settings.segments_refinement > 0 and model.code_pooling is None:
             raise UnavailableError(f'segments.refinement is set, but {_no_codes(model)}')
         chosen = load_filter(model, settings) if settings.embedding_filter_enabled else None
@@ -195,8 +195,9 @@ class Segmenter:
         is_resized_by_backend = self.backend.takes_any_size and not (chosen.segments or chosen.refinement > 0)
         resized = _as_network_input(image) if is_resized_by_backend else self.resize(image)
         stopwatch.lap('resize_ms')
-        outputs, scored = self._score(resized, chosen, stopwatch)
-        labels, confidence = self._argmax(scored.scores, image.shape[0], image.shape[1], chosen)
+        with nullcontext() if self.device == 'cpu' else guarded(f'{self.device}, after {self.backend_name},'):
+            outputs, scored = self._score(resized, chosen, stopwatch)
+            labels, confidence = self._argmax(scored.scores, image.shape[0], image.shape[1], chosen)
         stopwatch.lap('argmax_ms')
         return LabelledImage(labels, confidence, resized, outputs, scored, chosen, stopwatch)
 

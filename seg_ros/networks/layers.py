@@ -48,12 +48,21 @@ def max_unpool(x: Tensor, pool_indices: Tensor) -> Tensor:
         return onnx_forms.max_unpool(x, pool_indices)
     batch, channels, height, width = x.shape
     windows = (batch, height, 1, width, 1, channels)
-    # A constant instead of torch.arange, which Inductor would compute for each value.
-    places = torch.tensor([[0, 1], [2, 3]], dtype=pool_indices.dtype, device=x.device).view(1, 1, 2, 1, 2, 1)
+    places = _places_of_window(pool_indices).view(1, 1, 2, 1, 2, 1)
     zero = torch.zeros((), dtype=x.dtype, device=x.device)
     chosen = channels_last(pool_indices).reshape(windows) == places
     pixels = channels_last(x).reshape(windows).where(chosen, zero)
     return channels_first(pixels.reshape(batch, 2 * height, 2 * width, channels))
+
+
+def _places_of_window(pool_indices: Tensor) -> Tensor:
+    """Places 0 to 3 of a window, (4,), of the type and on the device of ``pool_indices``."""
+    kind, device = pool_indices.dtype, pool_indices.device
+    if device.type == 'cpu':
+        # A constant instead of torch.arange, which Inductor would compute for each value.
+        return torch.tensor([0, 1, 2, 3], dtype=kind, device=device)
+    # A constant would be copied to the GPU for each frame, which a CUDA graph cannot do.
+    return torch.cat([torch.full((1,), place, dtype=kind, device=device) for place in range(4)])
 
 
 def concatenate(*maps: Tensor) -> Tensor:

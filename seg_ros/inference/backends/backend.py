@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import logging
 import re
@@ -13,7 +14,7 @@ from seg_ros._numba import n_cores
 from seg_ros.errors import BackendError, ImageError, SegRosError, UnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from seg_ros.arrays import Maps, UInt8Array
     from seg_ros.inference.backends.network_source import NetworkSource
@@ -154,13 +155,27 @@ class GuardedBackend:
             BackendError: The backend failed; the next call may succeed.
             ImageError: The images do not fit the network.
         """
-        try:
+        with guarded(f'backend {self.name}'):
             return self.backend(images, wanted)
-        except SegRosError:
-            raise
-        except Exception as err:
-            free_memory()
-            raise BackendError(f'backend {self.name} failed: {reason_of(err)}') from err
+
+
+@contextlib.contextmanager
+def guarded(name: str) -> Iterator[None]:
+    """Make errors of libraries ours; a GPU reports those of a network when its results are waited for.
+
+    Args:
+        name: What runs, for the message.
+
+    Raises:
+        BackendError: An exception that is not one of ours was raised inside.
+    """
+    try:
+        yield
+    except SegRosError:
+        raise
+    except Exception as err:
+        free_memory()
+        raise BackendError(f'{name} failed: {reason_of(err)}') from err
 
 
 def reason_of(err: BaseException) -> str:

@@ -6,12 +6,14 @@ it. A CUDA graph starts them all by one call. It needs no compiler.
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from typing import TYPE_CHECKING
 
 from seg_ros.inference.backends.torch_eager import TorchBackend
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterator
 
     import torch
     from torch import Tensor
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 _N_WARM = 3
 """Number of runs before the recording, in which libraries choose their algorithms."""
 
+_RECORDING = threading.Lock()
+"""torch records one graph at a time in a process."""
+
 
 class CudaGraphBackend(TorchBackend):
     """Eager PyTorch, recorded; see seg_ros.inference.backends.backend.Backend."""
@@ -31,11 +36,11 @@ class CudaGraphBackend(TorchBackend):
     ) -> None:
         super().__init__(source, input_size, device, n_threads)
         network, images = self._network, _blank(self._device, input_size)
-        self._run = record(network, images)
-        codes, self._run_without_codes = network.codes, self._run
+        self._run = everything = Recording(network, images)
+        codes, self._run_without_codes = network.codes, everything
         if codes is not None:
             network.codes = None
-            self._run_without_codes = record(network, images)
+            self._run_without_codes = Recording(network, images, everything)
             network.codes = codes
 
     def __call__(self, images: UInt8Array, wanted: Collection[str] | None = None) -> dict[str, Maps]:
@@ -58,37 +63,54 @@ def _blank(device: torch.device, size: tuple[int, int]) -> Tensor:
     return torch.zeros(1, *size, 3, dtype=torch.uint8, device=device)
 
 
-def record(
-    network: Callable[[Tensor], dict[str, Tensor]], images: Tensor
-) -> Callable[[Tensor], dict[str, Tensor]]:
-    """A function that runs a network on a GPU as one CUDA graph.
+class Recording:
+    """A network on a GPU whose operations are started as one CUDA graph.
 
     Args:
         network: Network from images to tensors by name, which does not change later.
         images: (1, height, width, 3) uint8 on the GPU: an example. All images must have its size.
-
-    Returns:
-        The function. Each call returns new tensors.
+        beside: A recording whose memory this one shares; results of one are lost when the other runs.
     """
+
+    def __init__(
+        self,
+        network: Callable[[Tensor], dict[str, Tensor]],
+        images: Tensor,
+        beside: Recording | None = None,
+    ) -> None:
+        import torch
+
+        device = images.device
+        self._network = network  # a compiled one owns the weights
+        self._images, self._graph = images.clone(), torch.cuda.CUDAGraph()
+        stream: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        pool = None if beside is None else beside._graph.pool()
+        stream.wait_stream(torch.cuda.current_stream(device))
+        with _RECORDING, torch.no_grad(), torch.cuda.device(device):
+            with torch.cuda.stream(stream), _libraries_choose():
+                for _ in range(_N_WARM):
+                    network(self._images)
+                stream.synchronize()
+            # Another model may serve frames in another thread meanwhile.
+            with torch.cuda.graph(self._graph, pool, stream, 'thread_local'):
+                self._answers = network(self._images)
+        torch.cuda.current_stream(device).wait_stream(stream)
+
+    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        """New tensors by name for images of the example's size."""
+        self._images.copy_(images)
+        self._graph.replay()
+        return {name: answer.clone() for name, answer in self._answers.items()}
+
+
+@contextlib.contextmanager
+def _libraries_choose() -> Iterator[None]:
+    """Let cuDNN time its algorithms for each convolution; it keeps its choice."""
     import torch
 
-    example = images.clone()
-    stream: torch.cuda.Stream = torch.cuda.Stream(images.device)  # type: ignore[no-untyped-call]
-    graph = torch.cuda.CUDAGraph()
-    stream.wait_stream(torch.cuda.current_stream(images.device))
-    with torch.no_grad(), torch.cuda.device(images.device):
-        with torch.cuda.stream(stream), torch.backends.cudnn.flags(enabled=True, benchmark=True):
-            for _ in range(_N_WARM):
-                network(example)
-            stream.synchronize()
-        # Another model may serve frames in another thread meanwhile.
-        with torch.cuda.graph(graph, stream=stream, capture_error_mode='thread_local'):
-            answers = network(example)
-    torch.cuda.current_stream(images.device).wait_stream(stream)
-
-    def run(images: Tensor) -> dict[str, Tensor]:
-        example.copy_(images)
-        graph.replay()
-        return {name: answer.clone() for name, answer in answers.items()}
-
-    return run
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before

@@ -10,7 +10,7 @@ from pathlib import Path
 from seg_ros import __version__
 from seg_ros._numba import n_cores
 
-_PACKAGES = ('torch', 'onnxruntime', 'onnxscript', 'openvino')
+_PACKAGES = ('torch', 'onnxruntime', 'onnxruntime-gpu', 'onnxscript', 'openvino', 'tensorrt')
 _X86 = ('x86_64', 'amd64', 'i386', 'i686')
 _COMPILERS = ('g++', 'clang++', 'c++')
 

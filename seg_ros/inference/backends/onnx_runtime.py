@@ -50,8 +50,10 @@ class OnnxRuntimeBackend:
         self._names = list(source.outputs)
         for name, side in zip(FREE_SIDES, input_size, strict=True):  # those of an imported graph
             options.add_free_dimension_override_by_name(name, side)
-        graph, providers = self._graph(source, input_size), self._providers(source, device)
+        graph = self._graph(source, input_size)
+        providers = self._providers(graph, source.computes_in, device)
         self._session = onnxruntime.InferenceSession(graph, options, providers)
+        self._session.disable_fallback()  # it would go on with the CPU after an error, in silence
         self._on_gpu = None if device == 'cpu' else self._bind(device, input_size)
         self.takes_any_size = self._on_gpu is not None
 
@@ -83,8 +85,8 @@ class OnnxRuntimeBackend:
         """The graph to run."""
         return onnx_of(source, input_size)
 
-    def _providers(self, source: NetworkSource, device: str) -> list[Any]:
-        """Providers to run it with, the best one first."""
+    def _providers(self, graph: bytes, computes_in: str, device: str) -> list[Any]:
+        """Providers to run a graph with, the best one first."""
         if device == 'cpu':
             return ['CPUExecutionProvider']
         return [(self.provider, {'device_id': number(device)})]
@@ -135,8 +137,7 @@ class GpuSession:
             results[name] = result
         if self._device.type != 'cpu':
             torch.cuda.current_stream(self._device).synchronize()  # the session has a stream of its own
-        self._session.run_with_iobinding(binding)
-        binding.synchronize_outputs()
+        self._session.run_with_iobinding(binding)  # waits until the results are there
         return results
 
 
@@ -155,7 +156,7 @@ def lacks_provider(device: str, provider: str) -> str | None:
     """Reason why ONNX Runtime has no provider for a device; None if it has."""
     if device == 'cpu' or provider in import_onnxruntime().get_available_providers():
         return None
-    return f'has no {provider} here: pip install onnxruntime-gpu'
+    return f'has no {provider} here: pip uninstall onnxruntime, then pip install onnxruntime-gpu'
 
 
 def import_onnxruntime() -> Any:

@@ -13,6 +13,7 @@ from seg_ros.inference.backends.backend import (
     GuardedBackend,
     NetworkRunner,
     bounded_threads,
+    choose_device,
     free_memory,
     reason_of,
 )
@@ -23,6 +24,7 @@ from seg_ros.inference.backends.onnx_export import can_export
 from seg_ros.inference.backends.registry import BACKENDS
 from seg_ros.inference.backends.timing import time_in_turns
 from seg_ros.inference.served_model import ModelSource, ServedModel
+from seg_ros.inference.settings import Settings
 from seg_ros.modelfile.levels import Described, choose_quantization, is_derivable
 from seg_ros.quantization.levels import QUANTIZATIONS
 
@@ -43,6 +45,27 @@ _BESIDE = {
 """Backends that 'auto' does not try where another one runs: those beside OpenVINO were not faster on any
 processor that was measured, and compiling takes 20 to 50 seconds
 (docs/decisions/0015-openvino-as-a-backend.md)."""
+
+
+def choose_device_and_level(model: Described, settings: Settings) -> tuple[str, str]:
+    """Choose where and at which level a model runs; 'auto' is the CPU if no backend runs it on the GPU.
+
+    Args:
+        model: Model file in memory.
+        settings: Device, level and backend that are asked for.
+
+    Raises:
+        UnavailableError: The device does not exist, or the level cannot be derived from the file.
+        UnknownNameError: The level does not exist.
+    """
+    device = choose_device(settings.device)
+    level = choose_level(model, settings.quantization, settings.backend, device)
+    if settings.device != 'auto' or device == 'cpu' or _runs(model, level, settings.backend, device):
+        return device, level
+    log.warning(
+        "backend '%s' does not run %s on %s; it runs on the CPU", settings.backend, model.path, device
+    )
+    return 'cpu', choose_level(model, settings.quantization, settings.backend, 'cpu')
 
 
 def choose_level(model: Described, level: str, backend: str, device: str) -> str:
@@ -298,5 +321,8 @@ class _Candidates:
             result = before.merged_with(result)
         if len(times) == self._n_all:
             remember(result)
+        for name in built.keys() - {result.backend}:
+            del built[name]
+        free_memory()
         log.info('backend %s: %s; %s measures again', result.backend, result.text(), FORGET)
         return result.backend, built[result.backend]

@@ -5,6 +5,7 @@ Building an engine takes minutes; it is kept on disk, and the next start is quic
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 from seg_ros._caches import cache_folder
@@ -50,16 +51,19 @@ class TensorRtBackend(OnnxRuntimeBackend):
         """The graph in float32; the engine rounds it."""
         return onnx_of(source, input_size, in_float32=True)
 
-    def _providers(self, source: NetworkSource, device: str) -> list[Any]:
+    def _providers(self, graph: bytes, computes_in: str, device: str) -> list[Any]:
         options: dict[str, object] = {
             'device_id': number(device),
-            'trt_fp16_enable': source.computes_in == 'float16',
+            'trt_fp16_enable': computes_in == 'float16',
         }
         folder = cache_folder('tensorrt')
         if folder is not None:
+            # ONNX Runtime names engines by the names in the graph alone: another graph needs another folder.
+            engines = folder / hashlib.sha256(graph).hexdigest()[:32]
+            engines.mkdir(mode=0o700, exist_ok=True)
             options |= {
                 'trt_engine_cache_enable': True,
-                'trt_engine_cache_path': str(folder),
+                'trt_engine_cache_path': str(engines),
                 'trt_timing_cache_enable': True,
                 'trt_timing_cache_path': str(folder),
             }

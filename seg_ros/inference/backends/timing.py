@@ -9,7 +9,7 @@ import numpy as np
 
 from seg_ros.arrays import UInt8Array
 from seg_ros.errors import BackendError
-from seg_ros.inference.backends.backend import NetworkRunner
+from seg_ros.inference.backends.backend import NetworkRunner, guarded
 from seg_ros.inference.backends.gpu_memory import wait_for_gpu
 from seg_ros.schema import Count, Positive
 
@@ -62,7 +62,8 @@ def time_in_turns(
     for turn in range(-1, _MOST_TURNS):
         for name in list(times):
             try:
-                duration = _seconds(backends[name], images)
+                with guarded(f'backend {name}'):
+                    duration = _seconds(backends[name], images)
             except BackendError as err:
                 failures[name] = err
                 del times[name]

@@ -2,21 +2,24 @@
 
 from dataclasses import replace
 from importlib.util import find_spec
+from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from seg_ros.arrays import UInt8Array, moved_to_memory
-from seg_ros.errors import UnavailableError
+from seg_ros.errors import BackendError, UnavailableError
 from seg_ros.images.interpolation import area_matrix, linear_matrix
 from seg_ros.images.resize import resize_image
 from seg_ros.inference.argmax import argmax_labels
-from seg_ros.inference.backends import onnx_runtime, tensorrt
-from seg_ros.inference.backends.backend import GuardedBackend
+from seg_ros.inference.backends import onnx_runtime, select, tensorrt
+from seg_ros.inference.backends.backend import GuardedBackend, guarded
 from seg_ros.inference.backends.cuda_graph import CudaGraphBackend
 from seg_ros.inference.backends.gpu_memory import GpuImages, to_memory, wait_for_gpu
 from seg_ros.inference.backends.network_source import NetworkSource
@@ -30,6 +33,7 @@ from seg_ros.inference.served_model import ModelSource
 from seg_ros.inference.settings import Settings
 from seg_ros.inference.torch_argmax import argmax_labels_in_torch
 from seg_ros.modelfile.file import load_model
+from seg_ros.modelfile.shipped import SHIPPED
 from seg_ros.networks.frame_network import FrameNetwork
 from seg_ros.networks.image_network import ImageNetwork
 from seg_ros.networks.normalisation import Normalisation
@@ -194,6 +198,52 @@ class Providers:
         return self._names
 
 
+class NoCopies(TorchFunctionMode):
+    """Refuses what a CUDA graph cannot record: constants from memory, and results that are waited for."""
+
+    refused = frozenset(
+        [torch.tensor, torch.as_tensor, torch.from_numpy, Tensor.item, Tensor.cpu, Tensor.tolist]
+    )
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        assert func not in self.refused, func
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize('name', list(SHIPPED))
+def test_networks_do_nothing_that_cannot_be_recorded(name: str) -> None:
+    served = ModelSource(Settings(model=name)).served
+    if not served.metadata.classes or 'segments' in name:
+        pytest.skip('it has no scores')
+    source = NetworkSource.of_model(
+        ModelSource(Settings(model=name)), 'fp16', with_embeddings=served.metadata.embeddings is not None
+    )
+    network = source.build().to('meta')  # a device of its own kind, without numbers
+    height, width = served.input_size
+    with torch.no_grad(), NoCopies():
+        answers = network(torch.zeros(1, height, width, 3, dtype=torch.uint8, device='meta'))
+    assert {answer.device.type for answer in answers.values()} == {'meta'}
+
+
+def test_a_gpu_that_no_backend_uses_leaves_the_cpu(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip('openvino')
+    monkeypatch.setattr(select, 'choose_device', lambda name: 'cuda:0' if name == 'auto' else name)
+    segmenter = Segmenter.load(Settings(model='lite_camvid_int8', backend='openvino'))
+    assert (segmenter.device, segmenter.quantization) == ('cpu', 'int8')
+    assert "backend 'openvino' does not run" in caplog.text
+    with pytest.raises(UnavailableError, match='on cuda:0'):
+        Segmenter.load(Settings(model='lite_camvid_int8', backend='openvino', device='cuda:0'))
+
+
+def test_errors_of_a_gpu_become_ours() -> None:
+    with pytest.raises(BackendError, match='cuda:0 failed: RuntimeError: out of memory'), guarded('cuda:0'):
+        raise RuntimeError('out of memory')
+    with pytest.raises(UnavailableError), guarded('cuda:0'):
+        raise UnavailableError('no codes')
+
+
 @needs_onnx
 def test_a_session_takes_and_gives_tensors() -> None:
     source = NetworkSource.of(small())
@@ -211,22 +261,24 @@ def test_a_session_takes_and_gives_tensors() -> None:
 
 @needs_onnx
 def test_a_provider_that_could_not_start_is_named() -> None:
-    from seg_ros.errors import BackendError
-
     backend = OnnxRuntimeBackend(NetworkSource.of(small()), SIZE, 'cpu', 1)
     with pytest.raises(BackendError, match='CUDAExecutionProvider of ONNX Runtime could not start'):
         backend._bind('cuda:0', SIZE)
 
 
 @needs_onnx
-def test_engines_of_tensorrt_are_kept(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_engines_of_tensorrt_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
-    backend, source = object.__new__(TensorRtBackend), NetworkSource.of(small())
-    (name, options), (rest, _) = backend._providers(source, 'cuda:1')
+    backend = object.__new__(TensorRtBackend)
+    (name, options), (rest, _) = backend._providers(b'one graph', 'float32', 'cuda:1')
     assert (name, rest) == ('TensorrtExecutionProvider', 'CUDAExecutionProvider')
     assert options['device_id'] == 1
     assert options['trt_fp16_enable'] is False
-    assert str(options['trt_engine_cache_path']).startswith(str(tmp_path))
+    assert Path(options['trt_engine_cache_path']).is_dir()
+    assert tmp_path in Path(options['trt_engine_cache_path']).parents
+    (_, other), _ = backend._providers(b'another graph', 'float16', 'cuda:1')
+    assert other['trt_fp16_enable'] is True
+    assert other['trt_engine_cache_path'] != options['trt_engine_cache_path']
 
 
 @needs_gpu
