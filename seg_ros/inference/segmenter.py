@@ -14,7 +14,7 @@ from seg_ros.classes import ClassSet
 from seg_ros.errors import UnavailableError
 from seg_ros.images.resize import resize_image
 from seg_ros.inference.argmax import argmax_labels
-from seg_ros.inference.backends.backend import NetworkRunner, bounded_threads, guarded
+from seg_ros.inference.backends.backend import NetworkRunner, bounded_threads, guarded, takes_any_size
 from seg_ros.inference.backends.select import choose_backend, choose_device_and_level
 from seg_ros.inference.embedding_filter import EmbeddingFilter, load_filter
 from seg_ros.inference.loops_ahead import segments_ahead, wait_for
@@ -192,7 +192,8 @@ class Segmenter:
         chosen, stopwatch = options or self.options, Stopwatch()
         if chosen.segments and self.code_pooling is None:
             raise UnavailableError(_no_codes(self.model))
-        is_resized_by_backend = self.backend.takes_any_size and not (chosen.segments or chosen.refinement > 0)
+        needs_resized = chosen.segments or chosen.refinement > 0
+        is_resized_by_backend = takes_any_size(self.backend) and not needs_resized
         resized = _as_network_input(image) if is_resized_by_backend else self.resize(image)
         stopwatch.lap('resize_ms')
         with nullcontext() if self.device == 'cpu' else guarded(f'{self.device}, after {self.backend_name},'):

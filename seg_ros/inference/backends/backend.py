@@ -34,13 +34,7 @@ _GPU_FILES = ('/dev/nvidiactl', '/dev/dxg', '/dev/kfd', '/dev/nvhost-gpu', '/dev
 
 
 class NetworkRunner(Protocol):
-    """Runs one network at one input size, or reports why it cannot.
-
-    Attributes:
-        takes_any_size: Whether it resizes images itself, on a GPU.
-    """
-
-    takes_any_size: bool
+    """Runs one network at one input size, or reports why it cannot; see also :func:`takes_any_size`."""
 
     def __call__(self, images: UInt8Array, wanted: Collection[str] | None = None) -> dict[str, Maps]:
         """Run the network.
@@ -54,6 +48,11 @@ class NetworkRunner(Protocol):
             written to later. Scores may be folded if they are the only output, see ``arrays.unfolded``.
         """
         ...
+
+
+def takes_any_size(runner: NetworkRunner) -> bool:
+    """Whether a runner resizes images itself, on a GPU: it has an attribute of this name that is True."""
+    return bool(getattr(runner, 'takes_any_size', False))
 
 
 class Backend(NetworkRunner, Protocol):
@@ -146,7 +145,7 @@ class GuardedBackend:
 
     def __init__(self, name: str, backend: NetworkRunner) -> None:
         self.name, self.backend = name, backend
-        self.takes_any_size: bool = getattr(backend, 'takes_any_size', False)  # one of another package
+        self.takes_any_size = takes_any_size(backend)
 
     def __call__(self, images: UInt8Array, wanted: Collection[str] | None = None) -> dict[str, Maps]:
         """Run the network; see :class:`NetworkRunner`.

@@ -49,8 +49,6 @@ _CAPABILITIES = {'bfloat16': 'BF16', 'float16': 'FP16'}
 class OpenVinoBackend:
     """OpenVINO on the CPU; see seg_ros.inference.backends.backend.Backend."""
 
-    takes_any_size = False
-
     def __init__(
         self, source: NetworkSource, input_size: tuple[int, int], device: str, n_threads: int
     ) -> None:
