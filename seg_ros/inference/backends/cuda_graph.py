@@ -36,11 +36,11 @@ class CudaGraphBackend(TorchBackend):
     ) -> None:
         super().__init__(source, input_size, device, n_threads)
         network, images = self._network, _blank(self._device, input_size)
-        self._run = everything = Recording(network, images)
+        self._run = everything = CudaRecording(network, images)
         codes, self._run_without_codes = network.codes, everything
         if codes is not None:
             network.codes = None
-            self._run_without_codes = Recording(network, images, everything)
+            self._run_without_codes = CudaRecording(network, images, everything)
             network.codes = codes
 
     def __call__(self, images: UInt8Array, wanted: Collection[str] | None = None) -> dict[str, Maps]:
@@ -63,7 +63,7 @@ def _blank(device: torch.device, size: tuple[int, int]) -> Tensor:
     return torch.zeros(1, *size, 3, dtype=torch.uint8, device=device)
 
 
-class Recording:
+class CudaRecording:
     """A network on a GPU whose operations are started as one CUDA graph.
 
     Args:
@@ -76,7 +76,7 @@ class Recording:
         self,
         network: Callable[[Tensor], dict[str, Tensor]],
         images: Tensor,
-        beside: Recording | None = None,
+        beside: CudaRecording | None = None,
     ) -> None:
         import torch
 

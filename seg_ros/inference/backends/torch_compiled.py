@@ -20,7 +20,7 @@ import numpy as np
 from seg_ros._caches import cache_folder, provide_folders
 from seg_ros.errors import BackendError
 from seg_ros.inference.backends.backend import check_images, missing_packages
-from seg_ros.inference.backends.cuda_graph import Recording
+from seg_ros.inference.backends.cuda_graph import CudaRecording
 from seg_ros.inference.backends.machine import is_x86
 from seg_ros.inference.backends.torch_eager import TorchBackend
 
@@ -73,7 +73,7 @@ class CompiledBackend(TorchBackend):
             blank = np.zeros(self._shape, np.uint8)
             self(blank)
             if device != 'cpu':
-                self._run = Recording(self._run, self._images(blank))
+                self._run = CudaRecording(self._run, self._images(blank))
 
     def __call__(self, images: UInt8Array, wanted: Collection[str] | None = None) -> dict[str, Maps]:
         """Run the network; see seg_ros.inference.backends.backend.Backend.
