@@ -194,7 +194,7 @@ class Segmenter:
             raise UnavailableError(_no_codes(self.model))
         needs_resized = chosen.segments or chosen.refinement > 0
         is_resized_by_backend = takes_any_size(self.backend) and not needs_resized
-        resized = _as_network_input(image) if is_resized_by_backend else self.resize(image)
+        resized = image if is_resized_by_backend else self.resize(image)
         stopwatch.lap('resize_ms')
         with nullcontext() if self.device == 'cpu' else guarded(f'{self.device}, after {self.backend_name},'):
             outputs, scored = self._score(resized, chosen, stopwatch)
@@ -220,7 +220,9 @@ class Segmenter:
 
     def resize(self, image: UInt8Array) -> UInt8Array:
         """An image (H, W, 3) uint8 at the network's input size, contiguous and writeable."""
-        return _as_network_input(resize_image(image, *self.input_size))
+        resized = np.ascontiguousarray(resize_image(image, *self.input_size))
+        # torch warns of read-only memory, engines refuse it, and a view of a message may be read-only
+        return resized if resized.flags.writeable else resized.copy()
 
     def score(self, resized: UInt8Array, options: FrameOptions | None = None) -> Scored:
         """Network, embedding filter and refinement: everything but the resizing and the labels.
@@ -298,15 +300,6 @@ class Segmenter:
             temperature=self.model.metadata.temperature,
             n_threads=self.n_threads,
         )
-
-
-def _as_network_input(image: UInt8Array) -> UInt8Array:
-    """An image that is contiguous and writeable, copied if it is not.
-
-    torch warns of read-only memory, engines refuse it, and a view of a message may be read-only.
-    """
-    contiguous = np.ascontiguousarray(image)
-    return contiguous if contiguous.flags.writeable else contiguous.copy()
 
 
 def _no_codes(model: ServedModel) -> str:

@@ -40,7 +40,8 @@ class NetworkRunner(Protocol):
         """Run the network.
 
         Args:
-            images: (1, height, width, 3) uint8 RGB, contiguous, writeable; of any size if it takes that.
+            images: (1, height, width, 3) uint8 RGB, contiguous, writeable; of any size and order in memory,
+                perhaps read-only, if :func:`takes_any_size`.
             wanted: Names of the outputs that are needed, of which there may be more; None = all of them.
 
         Returns:

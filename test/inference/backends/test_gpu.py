@@ -1,4 +1,4 @@
-"""What runs on GPUs: what a CPU can do of it is tested everywhere, the rest where there is a GPU."""
+"""The way of a frame on a GPU: what a CPU can do of it runs everywhere, the rest where there is a GPU."""
 
 from dataclasses import replace
 from importlib.util import find_spec
@@ -110,6 +110,15 @@ def test_an_image_is_copied() -> None:
     before = image.copy()
     image[:] = 0
     np.testing.assert_array_equal(got.numpy(), before)
+
+
+def test_a_view_that_is_read_only_is_taken() -> None:
+    image = photograph(72, 96)
+    view = image[:, ::-1]
+    view.flags.writeable = False
+    for size in ((36, 48), (72, 96)):
+        got = GpuImages(CPU, size)(view[None]).numpy()
+        np.testing.assert_array_equal(got, GpuImages(CPU, size)(view.copy()[None]).numpy())
 
 
 def test_bytes_come_back() -> None:
