@@ -73,13 +73,12 @@ def hidden(*packages: str) -> Iterator[None]:
 
 
 def leave_out_extras() -> None:
-    """Load Numba without packages that the loops here do not need, which saves 14 MB and a tenth of a second.
+    """Load Numba without the linear algebra of SciPy, which the loops here do not need and which takes memory.
 
-    To be called by a program before anything else loads Numba. Products of matrices in other compiled
-    functions of this process are refused then, since they need SciPy.
+    To be called by a program before it compiles a loop or loads one from disk. Products of matrices in other
+    compiled functions of this process are refused then.
     """
-    with hidden('scipy', 'coverage'), contextlib.suppress(ImportError):
-        importlib.import_module('numba')
+    with hidden('scipy', 'scipy.linalg', 'coverage'), contextlib.suppress(ImportError):
         importlib.import_module('numba.np.arraymath')  # asks whether there is SciPy
 
 
