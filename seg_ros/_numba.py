@@ -73,7 +73,7 @@ def hidden(*packages: str) -> Iterator[None]:
 
 
 def leave_out_extras() -> None:
-    """Load Numba without the linear algebra of SciPy, which the loops here do not need and which takes memory.
+    """Load Numba without the linear algebra of SciPy, which no loop here needs and which takes memory.
 
     To be called by a program before it compiles a loop or loads one from disk. Products of matrices in other
     compiled functions of this process are refused then.
