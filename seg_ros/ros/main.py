@@ -4,15 +4,19 @@ A signal ends the process quietly at any moment. While modules are imported it e
 to be cleaned up. Later rclpy ends the executor, and the node is destroyed as far as a moment allows.
 """
 
+import _thread
 import logging
 import os
 import signal
 import sys
+import time
 from types import FrameType
 from typing import NoReturn
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
 """Signals that end the process. ``scripts/seg_node`` starts Python with both of them held back."""
+_LIMIT_S = 0.8
+"""Time from a signal to the end of the process, whatever it is doing."""
 
 
 class Interrupts:
@@ -24,7 +28,7 @@ class Interrupts:
     """
 
     def __init__(self) -> None:
-        self.has_come, self.end_at_once = False, True
+        self.has_come, self.end_at_once, self._has_limit = False, True, False
         for number in ENDING:
             signal.signal(number, self)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
@@ -34,6 +38,17 @@ class Interrupts:
         if self.end_at_once:
             os._exit(0)
         logging.disable()  # ROS complains about messages that come after its end
+        if not self._has_limit:
+            self._has_limit = True
+            _thread.start_new_thread(_end_late, ())  # Thread.start takes a lock that this thread may hold
+
+
+def _end_late() -> None:
+    """End the process after a moment, since an import of torch that goes on cannot be stopped."""
+    from seg_ros.inference.process import end_now
+
+    time.sleep(_LIMIT_S)
+    end_now(0)
 
 
 def main() -> NoReturn:
