@@ -24,7 +24,7 @@ from seg_ros.inference.backends.backend import NetworkRunner
 from seg_ros.inference.backends.machine import describe_machine
 from seg_ros.inference.backends.registry import BACKENDS
 from seg_ros.inference.backends.select import choose_backend
-from seg_ros.inference.process import keep_freed_memory
+from seg_ros.inference.memory import keep_freed_memory
 from seg_ros.inference.served_model import ModelSource, ServedModel
 from seg_ros.inference.settings import Settings
 from seg_ros.modelfile.levels import choose_quantization

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from seg_ros import __version__
 from seg_ros.errors import SegRosError
-from seg_ros.inference.process import keep_freed_memory, limit_thread_spinning
+from seg_ros.inference.memory import keep_freed_memory
+from seg_ros.inference.process import limit_thread_spinning
 
 COMMANDS: dict[str, tuple[str, str]] = {
     'demo': ('seg_ros.cli.demo', 'segment a rendered drive, or your bag, with the real node'),

@@ -24,6 +24,7 @@ from seg_ros._caches import is_kept, library_folder
 from seg_ros._numba import import_kernels, n_cores, use_kernels, wait_for_kernels
 from seg_ros.inference import argmax, embedding_filter
 from seg_ros.inference.backends.machine import version_of
+from seg_ros.inference.memory import return_unused_code
 from seg_ros.inference.warm_up import warm_up, warm_up_segments
 from seg_ros.segments import regions
 from seg_ros.segments.code_pooling import CodePooling
@@ -129,6 +130,7 @@ def _take_over(ahead: LoopsAhead) -> None:
             _log.warning('loops of %s could not be compiled by another process; compiling them here', group)
         _call(group)
         _awaited.discard(group)
+    return_unused_code()
     _log.info('loops compiled for the first time on this computer: %.0f s', time.monotonic() - start_s)
 
 

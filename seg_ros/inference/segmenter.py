@@ -18,9 +18,9 @@ from seg_ros.inference.backends.backend import NetworkRunner, bounded_threads, g
 from seg_ros.inference.backends.select import choose_backend, choose_device_and_level
 from seg_ros.inference.embedding_filter import EmbeddingFilter, load_filter
 from seg_ros.inference.loops_ahead import segments_ahead, wait_for
+from seg_ros.inference.memory import keep_freed_memory, return_freed_memory, return_unused_code
 from seg_ros.inference.options import FrameOptions
 from seg_ros.inference.prediction import LabelledImage, Prediction, Scored, StageTimes, Stopwatch
-from seg_ros.inference.process import keep_freed_memory, return_freed_memory
 from seg_ros.inference.self_check import check_golden
 from seg_ros.inference.served_model import ModelSource, ServedModel
 from seg_ros.inference.settings import Settings
@@ -125,6 +125,7 @@ class Segmenter:
         report('self-check')
         checked = replace(unchecked, agreement=check_golden(unchecked))
         return_freed_memory()  # what loading needed once
+        return_unused_code()
         return checked
 
     @property

@@ -12,10 +12,10 @@ from seg_ros.images.messages import ImageReader
 from seg_ros.inference.drops import Drop, Statistics
 from seg_ros.inference.latency_budget import LatencyBudget
 from seg_ros.inference.loops_ahead import waits_for
+from seg_ros.inference.memory import ImageSizes
 from seg_ros.inference.notes import Severity
 from seg_ros.inference.options import FrameOptions
 from seg_ros.inference.prediction import Prediction, Stopwatch
-from seg_ros.inference.process import ImageSizes
 from seg_ros.inference.segmenter import Segmenter
 from seg_ros.inference.settings import Settings
 from seg_ros.inference.stamps import Stamp

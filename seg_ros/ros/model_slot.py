@@ -12,7 +12,8 @@ from rclpy.node import Node
 
 from seg_ros._numba import free_threads
 from seg_ros.inference.backends.select import BACKEND_STAGE
-from seg_ros.inference.process import exempt_from_collection, return_freed_memory, short_pauses
+from seg_ros.inference.memory import return_freed_memory
+from seg_ros.inference.process import exempt_from_collection, short_pauses
 from seg_ros.inference.settings import Settings
 from seg_ros.ros.frame_processor import Frame, FrameProcessor
 from seg_ros.ros.worker import Mailbox, Worker

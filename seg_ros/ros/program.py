@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from seg_ros._numba import leave_out_extras
 from seg_ros.errors import ParameterError, TransportError
 from seg_ros.inference.loops_ahead import serve_meanwhile
-from seg_ros.inference.process import end_now, keep_freed_memory, limit_thread_spinning
+from seg_ros.inference.memory import keep_freed_memory
+from seg_ros.inference.process import end_now, limit_thread_spinning
 from seg_ros.ros.arguments import (
     Arguments,
     check_domain,

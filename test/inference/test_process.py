@@ -1,50 +1,9 @@
-import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
-
-from seg_ros.inference import process as memory
-
-FRAMES = """
-import resource, sys, threading
-import torch
-from seg_ros.inference.process import keep_freed_memory
-if sys.argv[1] == 'keep':
-    keep_freed_memory()
-def frames():
-    for number in range(40):
-        if number == 20:
-            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        torch.ones(1, 64, 360, 480)  # what SegNet's first layer gives
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / 20)
-if sys.argv[2] == 'worker':
-    thread = threading.Thread(target=frames)
-    thread.start()
-    thread.join()
-else:
-    frames()
-"""
-
-
-def faults_a_frame(*how: str, **settings: str) -> float:
-    """Pages that the system hands out for a frame that needs 10,800 of them."""
-    plain = {k: v for k, v in os.environ.items() if k not in (*memory._SETTINGS, 'GLIBC_TUNABLES')}
-    command = [sys.executable, '-c', FRAMES, *how]
-    return float(subprocess.check_output(command, text=True, env={**plain, **settings}))
-
-
-@pytest.mark.skipif(sys.platform != 'linux', reason="mallopt is the GNU C library's")
-@pytest.mark.parametrize('thread', ['main', 'worker'])
-def test_a_frame_finds_the_memory_of_the_one_before(thread: str) -> None:
-    assert faults_a_frame('keep', thread) < 100
-
-
-def test_what_the_environment_says_holds() -> None:
-    assert faults_a_frame('keep', 'main', MALLOC_MMAP_THRESHOLD_='131072') > 1000
-
 
 CHILDREN = """
 import subprocess, sys, threading, time
@@ -103,37 +62,3 @@ assert gc.get_freeze_count() <= frozen, 'objects of models must be collected'
 
 def test_only_the_first_exemption_counts_and_settings_come_back() -> None:
     subprocess.run([sys.executable, '-c', COLLECTIONS], check=True, timeout=60)
-
-
-SIZES = """
-import numpy as np
-from seg_ros.inference.process import ImageSizes, keep_freed_memory
-keep_freed_memory()
-
-def resident_mb():
-    with open('/proc/self/statm') as file:
-        return int(file.read().split()[1]) * 4096 / 1e6
-
-def images(height, width):
-    kept = []
-    for _ in range(4):
-        image = np.ones((height, width, 3), np.float32)
-        kept.append(np.ones(1000))  # lies behind it, so the top of the heap stays where it is
-        sizes.add(image.shape)
-        del image
-    return sizes.tidy(), resident_mb(), kept
-
-sizes = ImageSizes(period_s=0)
-large = images(3000, 4000)
-again = images(3000, 4000)
-small = images(30, 40)
-later = images(30, 40)
-print(large[0], again[0], small[0], later[0], round(again[1] - small[1]))
-"""
-
-
-@pytest.mark.skipif(sys.platform != 'linux', reason="malloc_trim is the GNU C library's")
-def test_the_memory_of_a_size_that_comes_no_longer_is_returned() -> None:
-    *returned, freed_mb = subprocess.check_output([sys.executable, '-c', SIZES], text=True).split()
-    assert returned == ['False', 'False', 'True', 'False']
-    assert int(freed_mb) > 100  # of 144

@@ -21,7 +21,8 @@ def _measure(job: dict[str, Any]) -> dict[str, Any]:
 
     from seg_ros._numba import leave_out_extras
     from seg_ros.evaluation.performance.contestants import IMAGE_SIZE, EagerENet
-    from seg_ros.inference.process import keep_freed_memory, limit_thread_spinning
+    from seg_ros.inference.memory import keep_freed_memory
+    from seg_ros.inference.process import limit_thread_spinning
 
     if PLAIN in job:
         import torch  # noqa: F401

@@ -20,7 +20,7 @@ from seg_ros.inference.backends.backend import check_images, missing_packages
 from seg_ros.inference.backends.graph_cache import graph_key, recall_graph, remember_graph
 from seg_ros.inference.backends.onnx_export import EXPORT_PACKAGES, onnx_of
 from seg_ros.inference.backends.signal_stack import kept_signal_stack
-from seg_ros.inference.process import return_freed_memory
+from seg_ros.inference.memory import return_freed_memory, return_unused_code
 from seg_ros.networks.graph_names import CODES, GRAPH_INPUT, GRAPH_OUTPUT
 
 if TYPE_CHECKING:
@@ -106,7 +106,9 @@ class OpenVinoBackend:
                 self._free_rest()
             return self._without_codes(images)
         self._n_without_codes = 0
-        self._all = self._all or self._make_all()
+        if self._all is None:
+            self._all = self._make_all()
+            return_unused_code()  # of the compiler
         return self._all(images)
 
     def _free_rest(self) -> None:
