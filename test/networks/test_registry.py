@@ -160,10 +160,18 @@ def test_it_is_pruned_quantised_and_kept(name: str, tmp_path: Path) -> None:
     assert (want - got).square().mean() < 0.05 * want.var()
 
 
-@pytest.mark.parametrize('name', ['enet', 'segnet_small'])
 @pytest.mark.parametrize(
-    ('backend', 'has_bfloat16'),
-    [('torch_compile', True), ('torch_compile', False), ('onnxruntime', False), ('openvino', False)],
+    ('backend', 'has_bfloat16', 'name'),
+    [
+        ('torch_compile', True, 'segnet_small'),
+        ('torch_compile', False, 'segnet_small'),
+        pytest.param('torch_compile', True, 'enet', marks=pytest.mark.slow),  # compiles for a minute
+        pytest.param('torch_compile', False, 'enet', marks=pytest.mark.slow),
+        ('onnxruntime', False, 'segnet_small'),
+        ('onnxruntime', False, 'enet'),
+        ('openvino', False, 'segnet_small'),
+        ('openvino', False, 'enet'),
+    ],
 )
 def test_backends_compute_int8_as_the_reference_does(
     name: str, backend: str, has_bfloat16: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
