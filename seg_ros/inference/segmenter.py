@@ -1,7 +1,7 @@
 """From an image to a prediction: the one way shared by node, command line, replay and evaluation."""
 
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,27 @@ from seg_ros.segments.rules import SegmentRules
 from seg_ros.segments.segments import Segments, find_segments
 
 _WITHOUT_CODES = frozenset(['scores', 'embeddings'])
+
+
+@contextmanager
+def _segments_prepared(pooling: CodePooling | None, report: Callable[[str], None]) -> Iterator[None]:
+    """Compile the loops of segments beside what the context does, and warm them up at its end.
+
+    Args:
+        pooling: The model's codes; None if it has none, so that nothing is to be done.
+        report: Called with the name of each stage; an exception that it raises stops the work.
+    """
+    if pooling is None:
+        yield
+        return
+    ahead = segments_ahead()
+    try:
+        yield
+        ahead.wait(report)
+        warm_up_segments(pooling, report)
+        ahead.note()
+    finally:
+        ahead.stop()
 
 
 @dataclass(frozen=True)
@@ -91,8 +112,7 @@ class Segmenter:
         if settings.segments_refinement > 0 and model.code_pooling is None:
             raise UnavailableError(f'segments.refinement is set, but {_no_codes(model)}')
         chosen = load_filter(model, settings) if settings.embedding_filter_enabled else None
-        ahead = segments_ahead() if model.code_pooling else None
-        try:
+        with _segments_prepared(model.code_pooling, report):
             warm_up(with_filter=chosen is not None, report=report)
             name, backend = choose_backend(
                 loaded,
@@ -103,15 +123,8 @@ class Segmenter:
                 with_embeddings=chosen is not None,
                 report=report,
             )
-            if ahead and model.code_pooling:
-                ahead.wait(report)
-                warm_up_segments(model.code_pooling, report)
-                ahead.note()
-            if settings.segments_refinement > 0:
-                wait_for('segments', report)
-        finally:
-            if ahead:
-                ahead.stop()
+        if settings.segments_refinement > 0:
+            wait_for('segments', report)
         unchecked = cls(
             model=model,
             backend=backend,

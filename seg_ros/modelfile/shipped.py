@@ -15,7 +15,7 @@ SHIPPED = {
 """Name of a shipped model -> SHA-256 of its file, hexadecimal."""
 
 EXPORTED = {
-    'lite_camvid_int8': '7eabc20a171d8718e7ce8b9bafc07f766eaa2716329978feef6ceda7cf2e1b48',
+    'lite_camvid_int8': '0a82294bf66dc50e27376dc417721c8404615b9262f9c2038f6c40c0f3ada6d6',
 }
 """Name of a shipped model -> SHA-256 of its export in ``models/exported``, made by ``seg_ros export``.
 

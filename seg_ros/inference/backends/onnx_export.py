@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from seg_ros.inference.backends.backend import missing_packages
 from seg_ros.inference.backends.graph_cache import graph_key, recall_graph, remember_graph
 from seg_ros.inference.backends.machine import version_of
+from seg_ros.inference.backends.onnx_bytes import pass_bytes
 
 if TYPE_CHECKING:
     from seg_ros.inference.backends.network_source import NetworkSource
@@ -100,6 +101,7 @@ def export_onnx(network: FrameNetwork, input_size: tuple[int, int]) -> bytes:
     assert program is not None
     model = program.model_proto
     _forget_origin(model)
+    pass_bytes(model)
     return bytes(model.SerializeToString())
 
 

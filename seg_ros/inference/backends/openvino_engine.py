@@ -19,6 +19,7 @@ from seg_ros._numba import hidden, n_cores
 from seg_ros.inference.backends.backend import check_images, missing_packages
 from seg_ros.inference.backends.graph_cache import graph_key, recall_graph, remember_graph
 from seg_ros.inference.backends.onnx_export import EXPORT_PACKAGES, onnx_of
+from seg_ros.inference.backends.openvino_graph import FOLDED, folded, prefer_vectors, sum_in_blocks
 from seg_ros.inference.backends.signal_stack import kept_signal_stack
 from seg_ros.inference.memory import return_freed_memory, return_unused_code
 from seg_ros.networks.graph_names import CODES, GRAPH_INPUT, GRAPH_OUTPUT
@@ -35,9 +36,6 @@ _ENGINE, _EXTRA = 'openvino', 'openvino'
 _TELEMETRY = 'openvino_telemetry'
 _N_MAP_AXES = 4  # labels have 3
 _PRECISIONS = {'float32': 'f32', 'bfloat16': 'bf16', 'float16': 'f16', 'int8': 'f32'}
-_FOLDED = 'folded'
-"""Second name of scores that are folded, see seg_ros.arrays.unfolded."""
-
 _N_TO_FREE = 100
 """Number of frames without codes after which the graph with codes is freed."""
 
@@ -130,7 +128,7 @@ class _CompiledGraph:
     def __init__(self, openvino: Any, compiled: Any, outputs: tuple[str, ...]) -> None:
         self._shapes = {name: tuple(compiled.output(name).shape) for name in outputs}
         self._by_pixel = len(self._shapes.get(GRAPH_OUTPUT, ())) == _N_MAP_AXES
-        self._is_folded = _FOLDED in compiled.output(outputs[0]).get_names()
+        self._is_folded = FOLDED in compiled.output(outputs[0]).get_names()
         self._request, self._tensor = compiled.create_infer_request(), openvino.Tensor
         self._bound: tuple[object, ...] = ()
 
@@ -235,26 +233,14 @@ def _model(
         model = openvino.Model(wanted, model.get_parameters())
     if model.input(GRAPH_INPUT).partial_shape.is_dynamic:  # an imported graph for images of any size
         model.reshape({GRAPH_INPUT: [1, *input_size, 3]})
+    if source.computes_in == 'int8':
+        sum_in_blocks(openvino, model)
     if outputs == (GRAPH_OUTPUT,):
-        model = _folded(openvino, model)
+        model = folded(openvino, model, GRAPH_OUTPUT)
     if GRAPH_OUTPUT in outputs and len(model.output(GRAPH_OUTPUT).partial_shape) == _N_MAP_AXES:
         editor = openvino.preprocess.PrePostProcessor(model)
         scores = editor.output(GRAPH_OUTPUT)
         scores.model().set_layout(openvino.Layout('NCHW'))
         scores.tensor().set_layout(openvino.Layout('NHWC'))
         model = editor.build()
-    return model
-
-
-def _folded(openvino: Any, model: Any) -> Any:
-    """The model without its last operation, if that only sorts the values of blocks of 2x2 pixels.
-
-    Sorting takes a tenth of the time of the default network, and whoever reads the scores can do without.
-    """
-    last = model.output(GRAPH_OUTPUT).get_node().input_value(0).get_node()
-    blocks = {'block_size': 2, 'mode': 'blocks_first'}
-    if last.get_type_name() != 'DepthToSpace' or last.get_attributes() != blocks:
-        return model
-    unsorted = last.input_value(0)
-    unsorted.get_tensor().set_names({GRAPH_OUTPUT, _FOLDED})
-    return openvino.Model([unsorted], model.get_parameters())
+    return prefer_vectors(openvino, core, model) if source.computes_in == 'int8' else model

@@ -138,25 +138,32 @@ def choose_backend(
     def build(key: str) -> NetworkRunner:
         return _build(source, key, level, device, n_threads, with_embeddings=with_embeddings)
 
-    if name != 'auto':
-        if name not in BACKENDS:
-            raise UnknownNameError('backend', name, sorted(BACKENDS))
-        if obstacle := _obstacle(name, device, level, model):
-            others = [key for key in BACKENDS if key != name and not _obstacle(key, device, level, model)]
-            possible = ', '.join(['auto', *others])
-            raise UnavailableError(
-                f"backend '{name}' with {level} on {device}: {obstacle}; available: {possible}"
-            )
-        _import_libraries([name], report)
-        report(f'{BACKEND_STAGE} {name}')
-        return name, build(name)
-    obstacles = {key: _obstacle(key, device, level, model) for key in BACKENDS}
+    if name == 'auto':
+        subject = MeasuredModel(
+            model.path.stem, model.digest, level, *model.input_size, device, n_threads, with_embeddings
+        )
+        return _fastest(model, subject, build, report)
+    if name not in BACKENDS:
+        raise UnknownNameError('backend', name, sorted(BACKENDS))
+    if obstacle := _obstacle(name, device, level, model):
+        others = [key for key in BACKENDS if key != name and not _obstacle(key, device, level, model)]
+        possible = ', '.join(['auto', *others])
+        raise UnavailableError(
+            f"backend '{name}' with {level} on {device}: {obstacle}; available: {possible}"
+        )
+    _import_libraries([name], report)
+    report(f'{BACKEND_STAGE} {name}')
+    return name, build(name)
+
+
+def _fastest(
+    model: ServedModel, subject: MeasuredModel, build: Callable[[str], NetworkRunner], report: Report
+) -> tuple[str, NetworkRunner]:
+    """Name of the fastest available backend, and the backend, which ``build`` makes of its name."""
+    obstacles = {key: _obstacle(key, subject.device, subject.level, model) for key in BACKENDS}
     available = [key for key, obstacle in obstacles.items() if obstacle is None]
     if not available:
-        raise UnavailableError(_no_backend(model, level, device, obstacles))
-    subject = MeasuredModel(
-        model.path.stem, model.digest, level, *model.input_size, device, n_threads, with_embeddings
-    )
+        raise UnavailableError(_no_backend(model, subject.level, subject.device, obstacles))
     needless = {other for key in available for other in _BESIDE.get(key, ())}
     builders: dict[str, Callable[[], NetworkRunner]] = {key: partial(build, key) for key in available}
     tried = {key: build_it for key, build_it in builders.items() if key not in needless}

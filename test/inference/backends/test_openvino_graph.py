@@ -1,0 +1,153 @@
+"""Graphs rewritten for OpenVINO give what they gave before, and run as they should."""
+
+import io
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from seg_ros.inference.backends import openvino_engine
+from seg_ros.inference.backends.openvino_graph import FOLDED, folded, prefer_vectors, sum_in_blocks
+
+if find_spec('openvino') is None:
+    pytest.skip('openvino not installed', allow_module_level=True)
+
+openvino = openvino_engine.import_openvino()
+ops = openvino.opset13
+CORE = openvino_engine._core()
+HEIGHT, WIDTH, CHANNELS = 5, 7, 6
+OPTIONS = {'INFERENCE_PRECISION_HINT': 'f32', 'INFERENCE_NUM_THREADS': '1'}
+
+
+STEP = 8 / 255
+
+
+def rounded(values: Any) -> Any:
+    """As before an 8-bit layer, from -4 to 4."""
+    limits = [np.float32(limit) for limit in (-4, 4, -4, 4)]
+    return ops.fake_quantize(values, *limits, 256)
+
+
+def decoder(
+    *,
+    mode: str = 'nearest',
+    places: str = 'asymmetric',
+    factor: int = 2,
+    other: tuple[int, ...] | None = None,
+    is_dynamic: bool = False,
+    comes_first: bool = True,
+) -> Any:
+    """A map, enlarged, and another one that is added; then rounded, as in an 8-bit network."""
+    size = HEIGHT * factor, WIDTH * factor
+    shape = [1, CHANNELS, -1 if is_dynamic else HEIGHT, WIDTH]
+    small = ops.parameter(shape, np.float32, name='small')
+    large = ops.parameter(other or (1, CHANNELS, *size), np.float32, name='large')
+    repeated = ops.interpolate(
+        small,
+        np.array(size),
+        mode,
+        'sizes',
+        coordinate_transformation_mode=places,
+        nearest_mode='floor',
+        axes=np.array([2, 3]),
+    )
+    both = (repeated, large) if comes_first else (large, repeated)
+    return openvino.Model([rounded(ops.add(*both))], [small, large], 'decoder')
+
+
+def answer(model: Any, seed: int = 0) -> npt.NDArray[np.float32]:
+    random = np.random.default_rng(seed)
+    inputs = [random.normal(size=tuple(value.shape)).astype(np.float32) for value in model.inputs]
+    result: npt.NDArray[np.float32] = CORE.compile_model(model, 'CPU', OPTIONS)(inputs)[0]
+    return result
+
+
+@pytest.mark.parametrize('comes_first', [True, False])
+def test_sums_in_blocks_are_rounded_to_the_same_steps(comes_first: bool) -> None:
+    model = decoder(comes_first=comes_first)
+    before = answer(model)
+    assert sum_in_blocks(openvino, model) == 1
+    assert 'Interpolate' not in {node.get_type_name() for node in model.get_ordered_ops()}
+    after = answer(model)
+    assert after.shape == before.shape == (1, CHANNELS, 2 * HEIGHT, 2 * WIDTH)
+    assert np.array_equal(np.rint((after + 4) / STEP), np.rint((before + 4) / STEP))
+    np.testing.assert_allclose(after, before, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    'other',
+    [
+        {'mode': 'linear'},
+        {'places': 'half_pixel'},  # which is shifted if places are rounded down
+        {'factor': 3},
+        {'other': (1, CHANNELS, 1, 1)},
+        {'is_dynamic': True},
+    ],
+    ids=repr,
+)
+def test_other_sums_stay(other: dict[str, Any]) -> None:
+    model = decoder(**other)
+    assert sum_in_blocks(openvino, model) == 0
+    assert 'Interpolate' in {node.get_type_name() for node in model.get_ordered_ops()}
+
+
+def convolutions() -> Any:
+    """8-bit convolutions of 3 and of 64 channels, and 4 values for each pixel at the end."""
+    random = np.random.default_rng(0)
+    x = image = ops.parameter([1, 3, 32, 32], np.float32, name='images')
+    for n_in, n_out in ((3, 64), (64, 8)):
+        steps = ops.convert(random.integers(-127, 128, (n_out, n_in, 3, 3)).astype(np.int8), np.float32)
+        weights = ops.multiply(steps, np.full((n_out, 1, 1, 1), 0.01, np.float32))
+        pads = [1, 1]
+        x = ops.relu(ops.convolution(rounded(x), weights, [1, 1], pads, pads, [1, 1]))
+        x.set_friendly_name(f'of {n_in}')
+    last = ops.depth_to_space(x, 'blocks_first', 2)
+    last.output(0).get_tensor().set_names({'scores'})
+    return openvino.Model([last], [image], 'convolutions')
+
+
+def kinds(compiled: Any) -> list[str]:
+    """How the engine computes each convolution, in order."""
+    nodes = compiled.get_runtime_model().get_ordered_ops()
+    kinds_of_all = [node.get_rt_info() for node in nodes]
+    return [
+        info['primitiveType'].astype(str)
+        for info in kinds_of_all
+        if 'Convolution' in info['layerType'].astype(str)
+    ]
+
+
+def test_few_channels_are_computed_without_tiles() -> None:
+    plain = convolutions()
+    model = prefer_vectors(openvino, CORE, convolutions())
+    assert np.array_equal(answer(model), answer(plain))
+    assert model.output('scores').get_names() == {'scores'}
+    before = kinds(CORE.compile_model(plain, 'CPU', OPTIONS))
+    compiled = CORE.compile_model(model, 'CPU', OPTIONS)
+    content = compiled.export_model()
+    content = content if isinstance(content, bytes) else content.getvalue()
+    kept = CORE.import_model(io.BytesIO(content), 'CPU', OPTIONS)
+    assert len(before) == 2
+    if not all('amx' in kind for kind in before):
+        pytest.skip('this processor has no tiles')
+    for few, many in (kinds(compiled), kinds(kept)):
+        assert 'amx' not in few
+        assert 'amx' in many
+
+
+def test_names_of_folded_scores_stay() -> None:
+    model = prefer_vectors(openvino, CORE, folded(openvino, convolutions(), 'scores'))
+    assert model.output('scores').get_names() == {'scores', FOLDED}
+    assert tuple(model.output('scores').shape) == (1, 8, 32, 32)
+
+
+def test_without_a_folder_for_temporary_files_the_model_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path / 'absent'))
+    model = convolutions()
+    assert prefer_vectors(openvino, CORE, model) is model
