@@ -3,13 +3,15 @@
 import argparse
 from dataclasses import replace
 
-from seg_ros.cli.options import add_measuring, add_output, measuring_from
+from seg_ros.cli.options import add_measuring, add_model_output, measuring_from
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_measuring(parser)
-    add_output(parser, 'FILE', 'model file to write, with the temperature (default: measure alone)')
+    add_model_output(
+        parser, 'model file to write, with the temperature (default: measure alone)', required=False
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from seg_ros.cli.options import add_output
+from seg_ros.cli.options import add_model_output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='LEVEL',
         help='level, fp32 or int8 (default: auto)',
     )
-    add_output(parser, 'MODEL', 'model file to write, such as robot.safetensors', required=True)
+    add_model_output(parser, 'model file to write, such as robot.safetensors')
 
 
 def run(arguments: argparse.Namespace) -> int:

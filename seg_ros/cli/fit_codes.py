@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from seg_ros.cli.options import MODEL_FILE, add_datasets, add_output, folders_from
+from seg_ros.cli.options import MODEL_FILE, add_datasets, add_model_output, folders_from
 from seg_ros.datasets.registry import SEGMENTED
 from seg_ros.datasets.segmented import ImagesAlone, SegmentedImages
 from seg_ros.modelfile.file import load_model
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--licence', default='', help='licence of the weights, for the model file (default: that of --model)'
     )
-    add_output(parser, 'FILE', 'model file to write', required=True)
+    add_model_output(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -2,7 +2,7 @@
 
 import argparse
 
-from seg_ros.cli.options import MODEL_FILE, add_datasets, add_output, folders_from
+from seg_ros.cli.options import MODEL_FILE, add_datasets, add_model_output, folders_from
 from seg_ros.datasets.registry import SEGMENTED
 from seg_ros.errors import ParameterError
 from seg_ros.inference.embedding_filter import EmbeddingFilter
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _add_embeddings(parser)
     _add_learning(parser)
-    add_output(parser, 'FILE', 'model file to write', required=True)
+    add_model_output(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

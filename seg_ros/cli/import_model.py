@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seg_ros.cli.options import add_output, mapping_from
+from seg_ros.cli.options import add_model_output, mapping_from
 from seg_ros.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         'file', type=Path, metavar='FILE', help='ONNX file; with --network: weights, .pth or .safetensors'
     )
-    add_output(parser, 'MODEL', 'model file to write, such as mine.safetensors', required=True)
+    add_model_output(parser, 'model file to write, such as mine.safetensors')
     parser.add_argument(
         '--classes', required=True, help='class file of the network: name of a shipped file, or path'
     )

@@ -66,8 +66,7 @@ def main(words: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format='%(levelname)s %(name)s: %(message)s')
     words = list(sys.argv[1:] if words is None else words)
     try:
-        arguments = _parser(words).parse_args(words)
-        return int(arguments.run(arguments))
+        return _run(words)
     except SegRosError as err:
         print(f'seg_ros: {err}', file=sys.stderr)
         return 1
@@ -81,6 +80,20 @@ def main(words: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of the output, such as head, has read enough
         sys.stdout = Path(os.devnull).open('w')  # noqa: SIM115 - Python flushes it when it ends
         return 0
+    except OSError as err:
+        print(f'seg_ros: {err}', file=sys.stderr)
+        sys.stdout = Path(os.devnull).open('w')  # noqa: SIM115 - what is left cannot be written either
+        return 1
+
+
+def _run(words: list[str]) -> int:
+    """Run a command; its output is written when this returns, or argparse ends the program."""
+    try:
+        arguments = _parser(words).parse_args(words)
+        return int(arguments.run(arguments))
+    finally:
+        if sys.stdout is not None:
+            sys.stdout.flush()
 
 
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seg_ros.datasets.registry import DATASETS
-from seg_ros.errors import ParameterError, RecipeError
+from seg_ros.errors import ModelFileError, ParameterError, RecipeError
 from seg_ros.inference.parameter import field_of
 from seg_ros.inference.settings import BY_NAME, MODEL_PARAMETERS, Settings, check
+from seg_ros.modelfile.find import SUFFIX
 from seg_ros.resources import find_file
 from seg_ros.schema import shown
+from seg_ros.userfiles.writing import check_target
 from seg_ros.userfiles.yaml import parse_yaml
 
 if TYPE_CHECKING:
@@ -180,6 +182,33 @@ def add_output(
     )
 
 
+def add_model_output(
+    parser: argparse.ArgumentParser, description: str = 'model file to write', *, required: bool = True
+) -> None:
+    """Declare ``--output`` of a command that writes a model file.
+
+    Args:
+        parser: Parser of the command.
+        description: Help.
+        required: Whether the option must be given.
+    """
+    parser.add_argument(
+        '-o', '--output', type=_model_target, metavar='FILE', help=description, required=required
+    )
+
+
+def _model_target(text: str) -> Path:
+    """Path of a model file to write, refused before any work is done for it."""
+    path = Path(text)
+    if path.suffix != SUFFIX:
+        raise argparse.ArgumentTypeError(f"'{text}' is not the name of a model file, which ends in {SUFFIX}")
+    try:
+        check_target(path, ModelFileError)
+    except ModelFileError as err:
+        raise argparse.ArgumentTypeError(str(err)) from err
+    return path
+
+
 def add_json(parser: argparse.ArgumentParser, content: str = 'the figures') -> None:
     """Declare ``--json``."""
     parser.add_argument('--json', type=Path, metavar='OUT', help=f'JSON file for {content}')
@@ -301,7 +330,7 @@ def settings_from(arguments: argparse.Namespace) -> Settings:
 def add_compression(parser: argparse.ArgumentParser) -> None:
     """Declare the model to compress, the data for it, and the file to write."""
     parser.add_argument('model', help=MODEL_FILE)
-    add_output(parser, 'FILE', 'model file to write', required=True)
+    add_model_output(parser)
     add_dataset(parser, default='camvid', split='train', options=True)
     parser.add_argument(
         '--images',

@@ -9,17 +9,18 @@ from pathlib import Path
 
 import torch
 
-from seg_ros.errors import UnavailableError
+from seg_ros.errors import ModelFileError, UnavailableError
 from seg_ros.inference.backends.network_source import NetworkSource
 from seg_ros.inference.backends.onnx_export import onnx_of
 from seg_ros.inference.segmenter import Segmenter
 from seg_ros.inference.served_model import ModelSource, ServedModel
 from seg_ros.inference.settings import Settings
-from seg_ros.modelfile.file import model_bytes, write_file
+from seg_ros.modelfile.file import model_bytes
 from seg_ros.modelfile.levels import choose_quantization
 from seg_ros.networks.graph_names import CODES_CODEBOOK, CODES_COLOUR, EMBEDDINGS_HARDNESS, ONNX
 from seg_ros.networks.onnx_graph import OnnxGraph
 from seg_ros.quantization.levels import QUANTIZATIONS
+from seg_ros.userfiles.writing import replace_file
 
 _COMPUTED = ('float32', 'int8')
 
@@ -67,8 +68,9 @@ def export_graph(name: str, level: str, target: Path) -> Segmenter:
             'has_upsampling': served.has_upsampling,
         },
     )
-    write_file(target, model_bytes(OnnxGraph(content), metadata, served.golden, beside=_beside(served)))
-    return Segmenter.load(Settings(model=str(target), embedding_filter_enabled=has_embeddings))
+    content = model_bytes(OnnxGraph(content), metadata, served.golden, beside=_beside(served))
+    replace_file(target, content, ModelFileError)
+    return Segmenter.load(Settings(model=str(target.absolute()), embedding_filter_enabled=has_embeddings))
 
 
 def _beside(served: ServedModel) -> dict[str, torch.Tensor]:

@@ -84,6 +84,15 @@ class LatencyBudget:
         """The present step."""
         return STEPS[self.index]
 
+    def describe(self, budget_ms: float) -> str:
+        """The step in words.
+
+        Args:
+            budget_ms: Budget in milliseconds; 0 = none.
+        """
+        budget = f'latency budget of {budget_ms:g} ms' if budget_ms else 'latency budget is switched off'
+        return f'{budget}: {self.step.name}'
+
     @property
     def latency_ms(self) -> float | None:
         """90th percentile of the last frames' latency; None before there are enough frames."""

@@ -31,6 +31,7 @@ from seg_ros.errors import ModelFileError, ParameterError
 from seg_ros.modelfile import relative_index
 from seg_ros.modelfile.byte_reader import ByteReader
 from seg_ros.networks.squeezenet import SqueezeNetEncoder
+from seg_ros.userfiles.writing import replace_file
 
 
 def squeezenet_shapes() -> dict[str, Size]:
@@ -78,6 +79,7 @@ def write_deep_compression(
             codebooks of a file, exactly that file is written again.
 
     Raises:
+        ModelFileError: The file cannot be written.
         ParameterError: A weight has too many different values, or a value that its codebook lacks.
     """
     names = [name for name in state if name.endswith('.weight')]
@@ -97,9 +99,7 @@ def write_deep_compression(
         parts += [codebook.astype('<f4').tobytes(), bias.astype('<f4').tobytes()]
         parts.append(entries.tobytes() if codebook.size == 256 else _put_halves(entries))
         parts.append(_put_halves(indices))
-    partial = path.with_name(path.name + '.partial')
-    partial.write_bytes(np.array(counts, '<u4').tobytes() + b''.join(parts))
-    partial.replace(path)
+    replace_file(path, np.array(counts, '<u4').tobytes() + b''.join(parts), ModelFileError)
 
 
 def _read(path: Path, shapes: Mapping[str, Size] | None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

@@ -6,7 +6,6 @@ network's state and the golden record: images, and the labels that a working cop
 levels keep the state in one tensor ``packed`` (seg_ros.modelfile.packing). Nothing is pickled.
 """
 
-import contextlib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -36,6 +35,7 @@ from seg_ros.networks.binary_layer import BinaryLayer
 from seg_ros.networks.embedding_head import EmbeddingHead
 from seg_ros.networks.graph_names import no_pytorch
 from seg_ros.quantization.levels import QUANTIZATIONS
+from seg_ros.userfiles.writing import replace_file
 
 POOLING_RULE = 'mean over the segment of the bits before the threshold, above 0'
 
@@ -138,7 +138,7 @@ def save_model(
     Raises:
         ModelFileError: A weight is not finite, or the level cannot hold it, or the file cannot be written.
     """
-    write_file(path, model_bytes(network, metadata, golden, codes, embeddings))
+    replace_file(path, model_bytes(network, metadata, golden, codes, embeddings), ModelFileError)
 
 
 def model_bytes(
@@ -170,23 +170,6 @@ def model_bytes(
     text = json.dumps(metadata.as_json())
     read_metadata(text)  # so that whatever is written can be read
     return seal(write_container(tensors, {DIGEST_KEY: BLANK, METADATA_KEY: text}))
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Write a file; an existing one is replaced only when everything is on disk.
-
-    Raises:
-        ModelFileError: The file cannot be written.
-    """
-    partial = path.with_name(path.name + '.partial')
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content)
-        partial.replace(path)
-    except OSError as err:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise ModelFileError(f'{path} cannot be written; an existing file is unchanged: {err}') from err
 
 
 def load_model(name: str | Path) -> Model:

@@ -12,6 +12,7 @@ from pathlib import Path
 from seg_ros.errors import ModelFileError
 from seg_ros.modelfile.find import find_model, is_shipped_name
 from seg_ros.modelfile.shipped import SHIPPED
+from seg_ros.userfiles.reading import kind_of
 
 SIZE_LIMIT = 2**30
 """Maximum number of bytes of a model file."""
@@ -75,8 +76,12 @@ def read_model_file(name: str | Path) -> tuple[ModelIdentity, bytearray]:
 
 def _read(path: Path) -> bytearray:
     """All bytes of a regular file; neither a pipe nor a device blocks the reader."""
-    if not path.is_file():
-        raise ModelFileError('the file does not exist; give a path, or the name of a shipped model')
+    try:
+        words = kind_of(path.stat())
+    except FileNotFoundError as err:
+        raise ModelFileError('the file does not exist; give a path, or the name of a shipped model') from err
+    if words:
+        raise ModelFileError(f'it is {words}; expected a model file')
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(handle, 'rb', buffering=0) as file:
         state = os.fstat(handle)

@@ -106,7 +106,7 @@ class SegmentationNode(RawSubscriptions, BackgroundLifecycleNode):
         return self._models.processor.segmenter if self._models.processor else None
 
     def begin_configure(self) -> 'Future[None]':
-        self._status.state, self._status.failure = 'configuring', ''
+        self._status.state, self._status.failure, self._status.swap_failure = 'configuring', '', ''
         self._configured, self._configure_error = Future(), None
         self.get_logger().info(f'loading model {self.settings.model}')
         try:
@@ -316,6 +316,7 @@ class SegmentationNode(RawSubscriptions, BackgroundLifecycleNode):
             self._models.release()  # first, since it publishes
         self._introduced = None
         self._budget.reset()
+        self._status.swap_failure = ''
         if self._find_similar:
             self._find_similar.close()
             self._find_similar = None
@@ -387,7 +388,7 @@ class SegmentationNode(RawSubscriptions, BackgroundLifecycleNode):
         budget_ms = self.settings.latency_budget_ms
         if not self._budget.update(budget_ms, time.monotonic(), has_segments=processor.finds_segments()):
             return
-        self.get_logger().warning(f'latency budget of {budget_ms:g} ms: {self._budget.step.name}')
+        self.get_logger().warning(self._budget.describe(budget_ms))
         self._reload()
 
     def _report_error(self, err: Exception) -> None:

@@ -45,14 +45,14 @@ def run_program(words: list[str], interrupts: Interrupts) -> NoReturn:
         words: Command line with the name of the program.
         interrupts: Handler of signals.
     """
+    _open_closed_streams()
     try:
         arguments = parse_arguments(words[1:])
         check_domain(os.environ.get('ROS_DOMAIN_ID', ''))
     except ParameterError as err:
         _end_with(_FAILED, f'cannot start: {err}')
     if arguments.wants_help:
-        print(help_text(), end='')
-        end_now(0)
+        end_now(_print_help())
     if arguments.unknown:
         _end_with(_MISUSED, refuse_unknown(arguments.unknown))
     limit_thread_spinning()
@@ -64,6 +64,26 @@ def run_program(words: list[str], interrupts: Interrupts) -> NoReturn:
         code = _spin(node, interrupts)
     _leave(node, code)
     end_now(code)
+
+
+def _open_closed_streams() -> None:
+    """Give standard streams that the parent has closed a place that forgets; ROS writes to them."""
+    for number, name in enumerate(('stdin', 'stdout', 'stderr')):
+        try:
+            os.fstat(number)
+        except OSError:
+            mode = 'r' if number == 0 else 'w'
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))  # takes the lowest number
+
+
+def _print_help() -> int:
+    """Print the help; returns the exit code."""
+    try:
+        print(help_text(), end='', flush=True)
+    except OSError as err:
+        _complain(f'the help cannot be written: {err}')
+        return _FAILED
+    return 0
 
 
 def _start(

@@ -95,10 +95,7 @@ class StatusPublisher:
         if self._status.swap_failure:
             yield Severity.WARN, self._status.swap_failure
         if self._budget.index:
-            yield (
-                Severity.WARN,
-                f'latency budget of {settings.latency_budget_ms:g} ms: {self._budget.step.name}',
-            )
+            yield Severity.WARN, self._budget.describe(settings.latency_budget_ms)
         if self._n_namesakes > 1:
             yield Severity.WARN, self._duplicate()
 

@@ -49,11 +49,14 @@ class Segments:
         return _in_order(replace(self, regions=regions), regions.sizes)
 
     def refine(self, scores: Maps, weight: float) -> Maps:
-        """Scores of the pixels plus the weighted mean scores of their segments.
+        """Weighted means of the scores of the pixels and the mean scores of their segments.
+
+        A sum instead of a mean would give the same labels with too much confidence.
 
         Args:
             scores: (K, h, w) float32, scores of the image.
-            weight: Weight of the mean score of a segment; a large one gives each segment a single class.
+            weight: Weight of the mean score of a segment, where a pixel's own has 1; a large one gives each
+                segment a single class.
 
         Returns:
             (K, h, w) float32, where the scores are.
@@ -61,15 +64,16 @@ class Segments:
         if self.scores is None:
             return scores
         ids = self._ids_of_size(scores.shape[1], scores.shape[2])
-        means = np.where(np.isfinite(self.scores), self.scores, 0) * np.float32(weight)
+        own = 1 / (1 + weight)
+        means = np.where(np.isfinite(self.scores), self.scores, 0) * np.float32(weight / (1 + weight))
         spread = means[ids].transpose(2, 0, 1)
         array = in_memory(scores)
         if array is not None:
-            return array + spread
+            return array * own + spread
         import torch
 
         assert isinstance(scores, torch.Tensor)
-        return scores + torch.from_numpy(spread).to(scores.device)
+        return scores * own + torch.from_numpy(spread).to(scores.device)
 
     def _ids_of_size(self, height: int, width: int) -> Int32Array:
         """Ids of the nearest pixels, (height, width) int32."""

@@ -1,1 +1,1 @@
-"""Files that users write: bounded reading of bytes and text, and YAML."""
+"""Files that users write: bounded reading of bytes and text, YAML, and writing."""

@@ -160,10 +160,14 @@ def _open_without_waiting(path: Path) -> int:
     return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
 
 
+def kind_of(status: os.stat_result) -> str:
+    """What a path leads to, in words; empty for a regular file."""
+    return next((words for is_kind, words in _KINDS if is_kind(status.st_mode)), '')
+
+
 def _check_kind(path: Path, status: os.stat_result, error: type[Exception]) -> None:
-    for is_kind, words in _KINDS:
-        if is_kind(status.st_mode):
-            raise error(f'{shown_path(path)} is {words}; expected a file')
+    if words := kind_of(status):
+        raise error(f'{shown_path(path)} is {words}; expected a file')
 
 
 def _reason(err: OSError | ValueError) -> str:

@@ -67,6 +67,20 @@ def test_a_reader_that_has_read_enough_is_no_error() -> None:
         assert process.wait() == 0
 
 
+@pytest.mark.skipif(not Path('/dev/full').is_char_device(), reason='needs a device that is always full')
+@pytest.mark.parametrize(
+    'words', [['params'], ['params', '--format', 'markdown'], ['info', 'lite_camvid_int8']]
+)
+def test_output_that_cannot_be_written_is_told(words: list[str]) -> None:
+    program = f'import sys; from seg_ros.cli.main import main; sys.exit(main({words!r}))'
+    with Path('/dev/full').open('w') as full:
+        done = subprocess.run(
+            [sys.executable, '-c', program], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == ['seg_ros: [Errno 28] No space left on device']
+
+
 def test_without_torch_each_command_helps_or_says_what_it_needs(without_torch: dict[str, str]) -> None:
     for words in (*([name, '--help'] for name in COMMANDS), ['info', 'lite_camvid'], ['train', 'camvid']):
         done = subprocess.run(

@@ -1,8 +1,10 @@
 import argparse
+import os
 from pathlib import Path
 
 import pytest
 
+from seg_ros.cli.main import main
 from seg_ros.cli.options import add_model_arguments, settings_from
 from seg_ros.errors import ParameterError
 from seg_ros.inference.settings import BY_NAME, MODEL_PARAMETERS, Settings, parameters_from
@@ -44,3 +46,33 @@ def test_help_quotes_the_table(capsys: pytest.CaptureFixture[str], tmp_path: Pat
     text = ' '.join(capsys.readouterr().out.split())
     for name in MODEL_PARAMETERS:
         assert BY_NAME[name].doc in text
+
+
+@pytest.mark.parametrize(
+    'words',
+    [
+        ['export', 'lite_camvid'],
+        ['quantize', 'lite_camvid', '--level', 'fp16'],
+        ['prune', 'lite_camvid'],
+        ['calibrate', 'camvid', '--data', '.'],
+        ['fit-codes', 'camvid', '--model', 'lite_camvid'],
+        ['import', 'net.onnx'],
+    ],
+    ids=lambda words: words[0],
+)
+@pytest.mark.parametrize('name', ['net.onnx', 'net', '', '.', 'folder.safetensors', 'pipe.safetensors'])
+def test_what_no_model_can_be_written_to_is_refused_before_any_work(
+    words: list[str],
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path('folder.safetensors').mkdir()
+    os.mkfifo('pipe.safetensors')
+    with pytest.raises(SystemExit) as ended:
+        main([*words, '-o', name])
+    assert ended.value.code == 2
+    assert 'argument -o/--output' in capsys.readouterr().err
+    assert len(list(tmp_path.iterdir())) == 2

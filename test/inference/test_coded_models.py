@@ -155,7 +155,7 @@ def test_the_shipped_model_without_classes_runs() -> None:
     assert not prediction.confidence.any()
 
 
-def test_refining_adds_the_mean_of_the_segment(coded_model_file: Path) -> None:
+def test_refining_averages_a_pixel_and_its_segment(coded_model_file: Path) -> None:
     segmenter = load(coded_model_file)
     segments = segmenter(IMAGE, segments=True).segments
     assert segments is not None
@@ -163,4 +163,16 @@ def test_refining_adds_the_mean_of_the_segment(coded_model_file: Path) -> None:
     refined = np.asarray(segments.refine(scores, 2.0))
     mask = segments.regions.ids == 1
     own = scores[:, mask]
-    np.testing.assert_allclose(refined[:, mask], own + 2 * own.mean(1, keepdims=True), atol=1e-3)
+    np.testing.assert_allclose(refined[:, mask], (own + 2 * own.mean(1, keepdims=True)) / 3, atol=1e-3)
+
+
+def test_refining_makes_a_model_no_surer(coded_model_file: Path) -> None:
+    """A segment of equal pixels keeps the confidence that each of them has."""
+    segmenter = load(coded_model_file)
+    segments = segmenter(IMAGE, segments=True).segments
+    assert segments is not None
+    scores = np.random.default_rng(0).normal(size=(3, 1, 1)).astype(np.float32)
+    even = np.broadcast_to(scores, (3, *segments.regions.shape)).copy()
+    alike = dataclasses.replace(segments, scores=np.broadcast_to(scores[:, 0, 0], (segments.n, 3)).copy())
+    for weight in (0.5, 1000.0):
+        np.testing.assert_allclose(np.asarray(alike.refine(even, weight)), even, rtol=1e-5)

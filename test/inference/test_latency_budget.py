@@ -41,6 +41,13 @@ def test_steps_go_down_until_the_budget_is_kept(computer: Computer) -> None:
     assert computer.run(5) == len(STEPS) - 1, 'the last step stays'
 
 
+def test_a_step_is_told_with_its_budget(computer: Computer) -> None:
+    computer.run(3)
+    step = STEPS[computer.budget.index].name
+    assert computer.budget.describe(BUDGET_MS) == f'latency budget of 50 ms: {step}'
+    assert computer.budget.describe(0) == f'latency budget is switched off: {step}'
+
+
 def test_without_segments_leaving_them_out_is_not_a_step(computer: Computer) -> None:
     computer.run(3, has_segments=False)
     assert [step for _, step in computer.steps] == [2]

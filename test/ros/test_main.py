@@ -232,6 +232,30 @@ def test_help_needs_neither_torch_nor_ros(tmp_path: Path) -> None:
     assert max(map(len, lines)) <= 110
 
 
+@pytest.mark.parametrize('closed', ['0', '1', '2', '012'])
+def test_streams_that_are_closed_do_not_keep_it_from_running(closed: str, tmp_path: Path) -> None:
+    log = tmp_path / 'log'
+    redirections = ' '.join(f'{number}>&-' for number in closed)
+    words = f'{redirections} exec {SCRIPT} --ros-args -p model:=nothing -p autostart:=true'
+    process = subprocess.Popen(
+        ['sh', '-c', words],
+        env={**environment(), 'ROS_LOG_DIR': str(log)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=_take_signals,
+    )
+    try:
+        end = time.monotonic() + 60
+        while not any('nothing' in path.read_text() for path in log.glob('*.log')):
+            assert process.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.05)
+    finally:
+        process.kill()
+        process.wait()
+
+
 def test_examples_in_the_help_are_read() -> None:
     _, lines = run('--help')
     examples = [shlex.split(line) for line in lines if line.startswith('  ros2 run')]

@@ -119,6 +119,19 @@ def test_a_model_that_fails_rolls_back(
     robot.wait(lambda: not robot.says('was not taken'))
 
 
+def test_an_old_failure_is_not_the_reason_of_the_next(robot: Any) -> None:
+    robot.start_active()
+    assert robot.set('model', str(robot.folder / 'first.safetensors')) == ''
+    robot.wait(lambda: robot.says('was not taken'))
+    assert robot.change_state('deactivate')
+    assert robot.change_state('cleanup')
+    robot.wait(lambda: not robot.says('was not taken'))
+    assert robot.set('model', str(robot.folder / 'second.safetensors')) == ''
+    assert not robot.change_state('configure')
+    robot.wait(lambda: robot.says('second.safetensors'))
+    assert not robot.says('first.safetensors')
+
+
 def test_the_last_of_many_changes_wins(robot: Any, slow: SlowLoading) -> None:
     slow.may_go_on.release()
     node = robot.start_active()
