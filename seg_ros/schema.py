@@ -33,6 +33,9 @@ CountOrZero = Annotated[int, Meta(ge=0)]
 _WORDS = {'object': 'keys and values', 'array': 'a list', 'null': 'none'}
 """Names of types in messages of msgspec -> words for somebody who writes YAML."""
 
+_KEY_KINDS = {'str': 'a string', 'int': 'a whole number'}
+"""Types of keys in messages of msgspec -> words."""
+
 _PLACE = re.compile(r'(?P<text>.*) - at (?P<key>`key` in )?`\$(?P<path>.*)`', re.DOTALL)
 """Message of msgspec: text and key path."""
 
@@ -193,7 +196,8 @@ def _explain(err: msgspec.ValidationError, hint: Any, value: Any, at: str) -> tu
         is_key = _is_record(_core(hint)) and text.partition(' ')[0] in field_types(_core(hint))
         return (_join(at, ''), text) if is_key else (at, f': {text}')
     if match and match['key']:
-        return at, ' has a key that is not a string'
+        kind = _expected(hint, text)
+        return at, f' has a key that is not {_KEY_KINDS.get(kind, kind)}'
     return at, f' is {shown(value)}; expected {_expected(hint, text)}'
 
 

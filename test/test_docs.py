@@ -58,6 +58,9 @@ NOT_RUN = {
     'pip install': 'changes the environment; test/test_package.py installs with pip',
     'colcon build': 'test/test_package.py builds with colcon',
     'source install/setup.bash': 'part of a ROS workspace',
+    'python3 -m venv': 'test/test_package.py makes a virtual environment and installs into it',
+    'source ~/seg_ros_venv/bin/activate': 'part of a ROS workspace',
+    'seg_node': 'needs a camera; test/ros/test_main.py runs the program',
     'ros2 launch': 'needs the command line of ROS; test/test_launch.py tests the launch file',
     'ros2 topic': 'needs the command line of ROS',
     'ros2 service': 'needs the command line of ROS; test/ros/test_segments.py calls the service',
@@ -414,7 +417,8 @@ def nothing_compiled(monkeypatch: pytest.MonkeyPatch, sandbox: Path) -> None:
 def made_small(words: Sequence[str], sandbox: Path) -> list[str]:
     """A command with things of the sandbox in it, and with the options that make it small."""
     added = SMALL.get(longest_beginning(words, SMALL) or '', [])
-    replaced = [PLACEHOLDERS.get(word, word) for word in words]
+    outputs = {k + 1 for k, word in enumerate(words) if word == '-o'}  # a file to write keeps its name
+    replaced = [word if k in outputs else PLACEHOLDERS.get(word, word) for k, word in enumerate(words)]
     return [word.replace('{sandbox}', str(sandbox)) for word in [*replaced, *added]]
 
 

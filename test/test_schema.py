@@ -186,3 +186,12 @@ def test_bounds_in_words() -> None:
     assert in_words(Meta(ge=0, le=1)) == '0 .. 1'
     assert in_words(Meta(ge=0, lt=1)) == '0 or more, less than 1'
     assert in_words(Meta(min_length=2, max_length=2)) == '2 entries'
+
+
+def test_keys_of_another_kind_are_named() -> None:
+    with pytest.raises(RecipeError, match=r'^values has a key that is not a whole number'):
+        check_value(dict[int, str], {'a': 'b'}, 'values', RecipeError)
+    with pytest.raises(RecipeError, match=r'^values has a key that is not a string'):
+        check_value(dict[str, str], {1: 'b'}, 'values', RecipeError)
+    with pytest.raises(RecipeError, match='whole number'):
+        check_value(dict[str, dict[int, str]] | None, {'x': {'a': 'b'}}, 'values', RecipeError)

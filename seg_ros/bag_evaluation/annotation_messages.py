@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from seg_ros.arrays import UInt8Array, UInt64Array
+from seg_ros.bag_evaluation.results import valid_text
 from seg_ros.bags.messages import COMPRESSED_IMAGE, message_types
 from seg_ros.inference.model_facts import model_facts
 from seg_ros.inference.segmenter import Segmenter
@@ -80,9 +81,10 @@ def segments_cdr(
 def model_info_cdr(segmenter: Segmenter) -> bytes:
     """Serialized ``seg_ros/ModelInfo`` of a model."""
     class_info = message_types().types['seg_ros/msg/ClassInfo']
+    facts = model_facts(segmenter)
     return _cdr(
         MODEL_INFO_TYPE,
-        **model_facts(segmenter),
+        **{name: valid_text(fact) if isinstance(fact, str) else fact for name, fact in facts.items()},
         classes=[
             class_info(id=c.id, name=c.name, colour=np.array(c.colour, np.uint8))
             for c in segmenter.classes.classes

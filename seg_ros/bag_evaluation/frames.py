@@ -4,8 +4,6 @@ The index is made by one pass over the bag. It fixes everything that depends on 
 depth of a camera, so that any part of the frames can be read alone with the same result.
 """
 
-import copy
-from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from seg_ros.arrays import UInt8Array
+from seg_ros.bag_evaluation.sample_record import SampleRecord, has_wide_samples
 from seg_ros.bags.messages import COMPRESSED_IMAGE, Message
 from seg_ros.bags.reader import BagReader
 from seg_ros.errors import BagError, SegRosError
-from seg_ros.images.messages import ImageReader
-
-Key = tuple[int, int]
-"""Stamp of a message in ns, and number of earlier messages with this stamp."""
-
-_WIDE = ('16', '10', '12', '14')
 
 
 @dataclass(frozen=True)
@@ -44,7 +37,7 @@ class BagFrame:
 
     Attributes:
         index: Position among the messages of the topic, from 0.
-        key: Key by which other topics name it.
+        stamp_ns: Stamp in ns, which may be zero or negative.
         received_ns: Time of recording in ns.
         frame_id: Coordinate frame of the camera.
         image: (H, W, 3) uint8 RGB; None if the message cannot be read.
@@ -52,7 +45,7 @@ class BagFrame:
     """
 
     index: int
-    key: Key
+    stamp_ns: int
     received_ns: int
     frame_id: str
     image: UInt8Array | None
@@ -61,7 +54,7 @@ class BagFrame:
     @property
     def time_ns(self) -> int:
         """Stamp in ns; the time of recording if the stamp is zero or negative."""
-        return self.key[0] if self.key[0] > 0 else self.received_ns
+        return self.stamp_ns if self.stamp_ns > 0 else self.received_ns
 
 
 @dataclass(frozen=True)
@@ -74,9 +67,9 @@ class FrameIndex:
         type: Message type of the topic.
         encoding: Encoding of the first frame, or the format of its compressed file.
         size: (height, width) of the first readable frame in pixels; (0, 0) if none is readable.
-        stamps_ns: (N,) int64, stamp of each message; the time of recording if it has none.
+        stamps_ns: (N,) int64, stamp of each message, which may be zero or negative.
         received_ns: (N,) int64, time of recording of each message.
-        reader: Reader that has seen the range of the samples of the whole topic.
+        samples: Scaling of the samples of the whole topic.
         losses: Parts of the bag that cannot be read.
     """
 
@@ -87,7 +80,7 @@ class FrameIndex:
     size: tuple[int, int]
     stamps_ns: npt.NDArray[np.int64]
     received_ns: npt.NDArray[np.int64]
-    reader: ImageReader
+    samples: SampleRecord
     losses: tuple[BagProblem, ...]
 
     @property
@@ -110,13 +103,13 @@ class FrameIndex:
             stop: Position after the last frame; None = all frames.
             only: Positions to read; the others are left out. None = all.
         """
-        reader, stop = copy.deepcopy(self.reader), self.n_frames if stop is None else stop
+        stop = self.n_frames if stop is None else stop
         with BagReader(self.path) as bag:
-            for index, (key, message) in enumerate(keyed(bag, self.topic)):
+            for index, (stamp, message) in enumerate(stamped(bag, self.topic)):
                 if index >= stop:
                     return
                 if index >= start and (only is None or index in only):
-                    yield _frame(index, key, message, reader)
+                    yield _frame(index, stamp, message, self.samples)
 
 
 def index_frames(
@@ -134,58 +127,61 @@ def index_frames(
     Raises:
         BagError: The bag cannot be read, has no such topic, or no message of it has a stamp.
     """
-    reader, encoding, size = ImageReader(), '', (0, 0)
-    stamps, received = list[int](), list[int]()
+    first = _FirstFrame()
+    samples, stamps, received = SampleRecord(), list[int](), list[int]()
     with BagReader(path) as bag:
         images = bag.image_topic(topic, '/' + labels_topic.lstrip('/') if topic is None else '')
-        for (stamp, _), message in keyed(bag, images.name):
+        for stamp, message in stamped(bag, images.name):
+            _look(len(stamps), message, samples, first)
             stamps.append(stamp)
             received.append(message.received_ns)
-            if size == (0, 0) or _is_wide(encoding):
-                encoding, size = _look(message, reader, encoding, size)
         losses = tuple(BagProblem(loss.problem, loss.n_messages) for loss in bag.losses.losses)
     if not stamps:
         raise BagError(f'bag {path} has no readable message of {images.name}')
-    return FrameIndex(
-        path, images.name, images.type, encoding, size, np.array(stamps), np.array(received), reader, losses
-    )
+    times = np.array(stamps), np.array(received)
+    return FrameIndex(path, images.name, images.type, first.encoding, first.size, *times, samples, losses)
 
 
-def keyed(bag: BagReader, topic: str) -> Iterator[tuple[Key, Message]]:
-    """Messages of a topic with their keys. Messages without a stamp are recorded as losses of the bag."""
-    seen: Counter[int] = Counter()
+def stamped(bag: BagReader, topic: str) -> Iterator[tuple[int, Message]]:
+    """Messages of a topic with their stamps in ns.
+
+    Messages that are too short for a stamp are recorded as losses of the bag.
+    """
     for message in bag.messages(topic):
         try:
             stamp = message.stamp_ns
         except BagError as err:
             bag.skip(message, err)
             continue
-        yield (stamp, seen[stamp]), message
-        seen[stamp] += 1
+        yield stamp, message
 
 
-def _look(
-    message: Message, reader: ImageReader, encoding: str, size: tuple[int, int]
-) -> tuple[str, tuple[int, int]]:
-    """Encoding and size of a message; the reader takes note of its samples."""
+@dataclass
+class _FirstFrame:
+    """Encoding and size of the first readable frame."""
+
+    encoding: str = ''
+    size: tuple[int, int] = (0, 0)
+
+
+def _look(index: int, message: Message, samples: SampleRecord, first: _FirstFrame) -> None:
+    """Take note of the samples of a message, and of the first readable one."""
     try:
         content = message.decode()
-        encoding = str(content.format if message.type == COMPRESSED_IMAGE else content.encoding)
-        height, width = reader.read(content).shape[:2]
+        if first.size != (0, 0) and not has_wide_samples(content):
+            return
+        size = samples.look(index, content)
     except SegRosError:
-        return encoding, size
-    return encoding, (height, width)
+        return
+    if first.size == (0, 0):
+        encoding = content.format if message.type == COMPRESSED_IMAGE else content.encoding
+        first.encoding, first.size = str(encoding), size
 
 
-def _is_wide(encoding: str) -> bool:
-    """Whether samples may have more than 8 bits, so that their range must be found out."""
-    return any(bits in encoding for bits in _WIDE)
-
-
-def _frame(index: int, key: Key, message: Message, reader: ImageReader) -> BagFrame:
+def _frame(index: int, stamp_ns: int, message: Message, samples: SampleRecord) -> BagFrame:
     try:
         content = message.decode()
-        image = reader.read(content)
+        image = samples.read(index, content)
     except SegRosError as err:
-        return BagFrame(index, key, message.received_ns, '', None, str(err))
-    return BagFrame(index, key, message.received_ns, str(content.header.frame_id), image)
+        return BagFrame(index, stamp_ns, message.received_ns, '', None, str(err))
+    return BagFrame(index, stamp_ns, message.received_ns, str(content.header.frame_id), image)

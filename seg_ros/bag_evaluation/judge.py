@@ -49,6 +49,9 @@ class Metric:
     is_loss: bool = False
 
 
+_MANY_UNLIKE = 0.1
+"""Least share of frames unlike the training images that the verdict names."""
+
 METRICS = {
     'mean_iou': Metric('confusion', batched.mean_iou),
     'boundary_iou': Metric('boundary', batched.mean_boundary_iou),
@@ -82,7 +85,7 @@ def judge(request: Request, outcome: Outcome, command: Sequence[str]) -> Results
         systems=entries,
         comparisons=comparisons,
         failures=failures,
-    )
+    ).in_valid_text()
 
 
 def verdict(
@@ -90,9 +93,12 @@ def verdict(
 ) -> str:
     """The result of the first system in one sentence, and whether another one has better labels."""
     first, n_frames = entries[0], sum(bag.n_evaluated for bag in bags)
-    parts = [f'{first.name}: {_quality(first)}']
+    parts = [f'{first.name}: {_quality(first, bags)}']
+    if (first.novelty.out_of_distribution or 0) >= _MANY_UNLIKE:
+        share = 100 * (first.novelty.out_of_distribution or 0)
+        parts.append(f'{share:.0f} % of the frames are unlike the training images')
     if first.stability.flicker_compensated and first.stability.flicker_compensated.value is not None:
-        parts.append(f'{100 * first.stability.flicker_compensated.value:.1f} % of the pixels flicker')
+        parts.append(f'compensated flicker {100 * first.stability.flicker_compensated.value:.1f} %')
     if times := first.latency_ms['total']:
         parts.append(f'{times.p50:.0f} ms a frame (p99 {times.p99:.0f})')
     text = ', '.join(parts) + f', over {n_frames} frames of {_n(len(bags), "bag")}'
@@ -111,7 +117,7 @@ def _merit(entry: SystemEntry) -> float:
     return 0.0
 
 
-def _quality(entry: SystemEntry) -> str:
+def _quality(entry: SystemEntry, bags: Sequence[BagEntry]) -> str:
     if entry.accuracy and entry.accuracy.mean_iou.value is not None:
         iou = entry.accuracy.mean_iou
         return f'{100 * (iou.value or 0):.1f} % mean IoU{_range(iou.low, iou.high)}'
@@ -120,7 +126,19 @@ def _quality(entry: SystemEntry) -> str:
             return 'the reference'
         pixels = entry.agreement.pixels
         return f'{100 * (pixels.value or 0):.1f} % of the pixels as {entry.agreement.reference}'
-    return 'accuracy unknown, since no labels were given'
+    return f'accuracy unknown, since {_why_unknown(bags)}'
+
+
+def _why_unknown(bags: Sequence[BagEntry]) -> str:
+    """Reason why nothing was compared with labels."""
+    if not any(bag.labels for bag in bags):
+        return 'no labels were given'
+    n_lost = sum(bag.n_labels_lost for bag in bags)
+    if not n_lost:
+        return 'no frame has labels'
+    if any(bag.n_labelled for bag in bags):
+        return f'all labels that can be used are void, and {n_lost} cannot be used'
+    return f'none of the {_n(n_lost, "label image")} can be used'
 
 
 def _range(low: float | None, high: float | None) -> str:
@@ -191,6 +209,7 @@ def _bag(bag: BagOutcome, request: Request) -> BagEntry:
         n_frames=frames.n_frames,
         n_evaluated=measures.n_frames,
         n_labelled=int(measures.runs['n_labelled'].sum()),
+        n_labels_lost=bag.n_labels_lost,
         duration_s=duration,
         frame_rate_hz=round((frames.n_frames - 1) / duration, 3) if duration else None,
         labels=labels,

@@ -28,7 +28,7 @@ from seg_ros.inference.segmenter import Segmenter
 
 log = logging.getLogger(__name__)
 
-_FORMAT = 1
+_FORMAT = 2
 """Increased whenever the measures of a part change their meaning."""
 _N_PROBLEMS = 100
 
@@ -89,12 +89,14 @@ class PartResult(NamedTuple):
         measures: Key of a system -> its measures.
         problems: Frames or labels that could not be used, one line each.
         n_problems: Number of them, also of those that are not listed.
+        n_labels: Number of labels among them.
     """
 
     part: int
     measures: dict[str, PartMeasures]
     problems: list[str]
     n_problems: int
+    n_labels: int
 
 
 def evaluate_parts(
@@ -141,7 +143,7 @@ class _Part:
         self.number = number
         self.runs: list[list[RunCounter]] = [[] for _ in range(n_systems)]
         self.values: list[list[dict[str, object]]] = [[] for _ in range(n_systems)]
-        self.problems, self.n_problems = list[str](), 0
+        self.problems, self.n_problems, self.n_labels = list[str](), 0, 0
         self._run = -1
 
     def enter_run(self, run: int, systems: Sequence[System]) -> None:
@@ -157,13 +159,18 @@ class _Part:
         if len(self.problems) < _N_PROBLEMS:
             self.problems.append(problem)
 
+    def tell_labels(self, problem: str) -> None:
+        """Take note of labels that could not be used."""
+        self.n_labels += 1
+        self.tell(problem)
+
     def result(self, systems: Sequence[System]) -> PartResult:
         """Measures of all systems."""
         measures = {
             system.key: stacked(runs, values, len(system.classes))
             for system, runs, values in zip(systems, self.runs, self.values, strict=True)
         }
-        return PartResult(self.number, measures, self.problems, self.n_problems)
+        return PartResult(self.number, measures, self.problems, self.n_problems, self.n_labels)
 
 
 class _Walk:
@@ -220,7 +227,7 @@ def _labels_of(frame: BagFrame, truth: Truth | None, part: _Part) -> UInt8Array 
     try:
         return truth.labels(frame)
     except SegRosError as err:
-        part.tell(f'labels of frame {frame.index}: {err}')
+        part.tell_labels(f'labels of frame {frame.index}: {err}')
         return None
 
 

@@ -52,7 +52,8 @@ class BagEntry(Struct, kw_only=True, frozen=True):
     size: Annotated[list[int], Meta(description='height and width in pixels')]
     n_frames: Annotated[int, Meta(description='messages on the topic')]
     n_evaluated: Annotated[int, Meta(description='frames that could be read and were segmented')]
-    n_labelled: int
+    n_labelled: Annotated[int, Meta(description='evaluated frames with labels')]
+    n_labels_lost: Annotated[int, Meta(description='labels that cannot be read, or belong to no frame')] = 0
     duration_s: float
     frame_rate_hz: float | None
     labels: Annotated[str | None, Meta(description='topic or folder of the true labels')]
@@ -265,10 +266,30 @@ class Results(Struct, kw_only=True, frozen=True):
         plain: dict[str, Any] = msgspec.to_builtins(self)
         return plain
 
+    def in_valid_text(self) -> Results:
+        """The same, with the bytes of names that are not UTF-8 written as numbers."""
+        return msgspec.convert(_in_valid_text(self.as_json()), Results)
+
 
 def json_schema() -> dict[str, Any]:
     """JSON schema (2020-12) of ``results.json``."""
     return {'$schema': 'https://json-schema.org/draft/2020-12/schema', **msgspec.json.schema(Results)}
+
+
+def valid_text(text: str) -> str:
+    """A text that UTF-8 can hold; other bytes of the name of a file are written as numbers."""
+    return text.encode('utf-8', 'surrogateescape').decode('utf-8', 'backslashreplace')
+
+
+def _in_valid_text(value: Any) -> Any:
+    """Plain values with valid texts."""
+    if isinstance(value, str):
+        return valid_text(value)
+    if isinstance(value, list):
+        return [_in_valid_text(item) for item in value]
+    if isinstance(value, dict):
+        return {valid_text(key): _in_valid_text(item) for key, item in value.items()}
+    return value
 
 
 def write_results(path: Path, results: Results) -> None:
@@ -277,7 +298,7 @@ def write_results(path: Path, results: Results) -> None:
     Raises:
         SegRosError: It cannot be written.
     """
-    content = msgspec.json.format(msgspec.json.encode(results), indent=1)
+    content = msgspec.json.format(msgspec.json.encode(results.in_valid_text()), indent=1)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content + b'\n')

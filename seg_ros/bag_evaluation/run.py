@@ -18,6 +18,7 @@ from tqdm import tqdm
 from seg_ros.bag_evaluation.frames import BagProblem, FrameIndex, index_frames
 from seg_ros.bag_evaluation.measures import PART_LENGTH, RUN_LENGTH, PartMeasures, write_whole
 from seg_ros.bag_evaluation.parts import BagJob, PartResult, evaluate_parts, loaded
+from seg_ros.bag_evaluation.results import valid_text
 from seg_ros.bag_evaluation.summary import BagMeasures
 from seg_ros.bag_evaluation.systems import System, SystemFailure
 from seg_ros.bag_evaluation.truth import LabelSource
@@ -76,12 +77,14 @@ class BagOutcome:
         job: The bag.
         measures: Key of a system -> its measures.
         losses: Messages that could not be used, listed once each.
+        n_labels_lost: Number of labels that could not be used.
     """
 
     name: str
     job: BagJob
     measures: dict[str, PartMeasures]
     losses: list[BagProblem]
+    n_labels_lost: int
 
     @property
     def frames(self) -> FrameIndex:
@@ -154,11 +157,12 @@ def index_bag(request: Request, path: Path) -> BagJob | SegRosError:
     """Index a bag and look for its labels; returns the reason if that is not possible."""
     try:
         frames = index_frames(path, request.topic, request.labels.topic)
-        request.labels.open(frames, request.systems[0].classes)
+        labels = request.labels.matched(frames)
+        labels.open(frames, request.systems[0].classes)
     except SegRosError as err:
         return err
     lengths = request.frames_per_part, request.frames_per_run
-    return BagJob(frames, request.labels, request.systems, request.reference, *lengths)
+    return BagJob(frames, labels, request.systems, request.reference, *lengths)
 
 
 def evaluate(request: Request, workers: Workers = HERE, *, group: int = 0) -> Outcome:
@@ -292,32 +296,40 @@ def _collect(name: str, job: BagJob, request: Request) -> BagOutcome:
         joined = PartMeasures.joined([part for part in found if part is not None], k)
         if joined.n_frames:
             measures[system.key] = joined
-    return BagOutcome(name, job, measures, [*job.frames.losses, *_read_problems(request.folder, job)])
+    problems, n_labels = _read_problems(request.folder, job)
+    losses = [*job.frames.losses, *problems]
+    if job.labels.problem is not None:
+        losses.append(job.labels.problem)
+        n_labels += job.labels.problem.n_messages or 0
+    return BagOutcome(name, job, measures, losses, n_labels)
 
 
 def _save_problems(folder: Path, job: BagJob, result: PartResult) -> None:
     path = folder / job.key / 'problems' / f'{result.part:06}.json'
     if result.n_problems:
-        write_whole(path, json.dumps([result.n_problems, result.problems]).encode())
+        write_whole(path, json.dumps([result.n_problems, result.n_labels, result.problems]).encode())
 
 
-def _read_problems(folder: Path, job: BagJob) -> list[BagProblem]:
-    """Frames and labels that could not be used: the first 20, and the number of the others."""
-    lines, n_problems = list[str](), 0
+def _read_problems(folder: Path, job: BagJob) -> tuple[list[BagProblem], int]:
+    """Frames and labels that could not be used: the first 20, and the number of others; number of labels."""
+    lines, n_problems, n_labels = list[str](), 0, 0
     for path in sorted((folder / job.key / 'problems').glob('*.json')):
-        n_of_part, of_part = json.loads(path.read_text())
+        n_of_part, n_labels_of_part, of_part = json.loads(path.read_text())
         n_problems += n_of_part
+        n_labels += n_labels_of_part
         lines += of_part[: _N_LISTED - len(lines)]
     losses = [BagProblem(line, 1) for line in lines]
     n_more = n_problems - len(losses)
-    return losses + ([BagProblem('further frames or labels that cannot be used', n_more)] if n_more else [])
+    if n_more:
+        losses.append(BagProblem('further frames or labels that cannot be used', n_more))
+    return losses, n_labels
 
 
 def _names(paths: Sequence[Path]) -> dict[str, Path]:
     """Unique names of the bags; bags of one name are numbered."""
     found = dict[str, Path]()
     for path in dict.fromkeys(paths):
-        stem = name = bag_stem(path)
+        stem = name = valid_text(bag_stem(path))
         number = 1
         while name in found:
             number += 1

@@ -59,7 +59,8 @@ def write_selection(folder: Path, frames: Iterable[SelectedFrame], classes: Clas
     """
     try:
         writer = FolderWriter(folder, '', classes)
-        with (folder / LIST_NAME).open('w', newline='', encoding='utf-8') as file:
+        # names of other bytes stay as they are, so that they are those of the images
+        with (folder / LIST_NAME).open('w', newline='', encoding='utf-8', errors='surrogateescape') as file:
             rows = csv.writer(file)
             rows.writerow(['name', 'bag', 'index', 'stamp_ns', *_VALUES, 'reason'])
             names = _Names()

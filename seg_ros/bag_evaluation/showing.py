@@ -138,7 +138,7 @@ class SecondPass:
             bag=bag,
             index=frame.index,
             time_s=time_s,
-            stamp_ns=frame.key[0],
+            stamp_ns=frame.stamp_ns,
             reasons=reasons,
             values=values,
             image=_small(frame.image, cv2.INTER_AREA),
@@ -205,7 +205,7 @@ def _annotate(
     segments = prediction.segments
     numbers = None if segments is None else tracker(segments.regions, segments.codes)
     annotated.write(
-        frame.key[0],
+        frame.stamp_ns,
         frame.received_ns,
         frame.frame_id,
         frame.image,

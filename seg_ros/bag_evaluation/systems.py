@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import NamedTuple
 
+from seg_ros.bag_evaluation.results import valid_text
 from seg_ros.classes import ClassSet
 from seg_ros.errors import DatasetError, SegRosError, UnavailableError, look_up
 from seg_ros.inference.backends.backend import choose_device
@@ -98,7 +99,7 @@ def _system(name: str, level: str, settings: Settings) -> System:
     model = load_model(name)
     wanted = settings.quantization if level == 'auto' else level
     chosen = choose_level(model, wanted, settings.backend, choose_device(settings.device))
-    stem = find_model(name).stem
+    stem = valid_text(find_model(name).stem)
     shown = stem if stem.endswith(chosen) else f'{stem} {chosen}'
     return System(
         shown,

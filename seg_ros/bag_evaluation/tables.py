@@ -11,7 +11,7 @@ _COLUMNS: dict[str, Callable[[SystemEntry], str]] = {
     'system': lambda s: s.name,
     'mean IoU %': lambda s: _percent(s.accuracy.mean_iou if s.accuracy else None),
     'agreement %': lambda s: _percent(s.agreement.pixels if s.agreement else None),
-    'flicker %': lambda s: _percent(s.stability.flicker_compensated, 2),
+    'compensated flicker %': lambda s: _percent(s.stability.flicker_compensated, 2),
     'ECE %': lambda s: _percent(s.accuracy.ece if s.accuracy else None),
     'p50 ms': lambda s: _ms(s, 'p50'),
     'p99 ms': lambda s: _ms(s, 'p99'),
@@ -28,9 +28,10 @@ def _problems(results: Results) -> Iterator[str]:
     for bag in results.bags:
         lost = bag.n_frames - bag.n_evaluated
         if lost or bag.losses:
-            known = f'{lost} of {bag.n_frames} frames cannot be read' if lost else 'parts cannot be read'
+            known = [f'{lost} of {bag.n_frames} frames cannot be read'] if lost else []
+            known += [f'{bag.n_labels_lost} labels cannot be used'] if bag.n_labels_lost else []
             reason = bag.losses[0].reason if bag.losses else ''
-            yield f'{bag.name}: {known}: {reason}'
+            yield f'{bag.name}: {", ".join(known) or "parts cannot be read"}: {reason}'
     for failure in results.failures:
         yield f'failed: {" on ".join(p for p in (failure.system, failure.bag) if p)}: {failure.reason}'
 

@@ -2,23 +2,25 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
 from seg_ros.arrays import UNLABELLED, UInt8Array
-from seg_ros.bag_evaluation.frames import BagFrame, FrameIndex, Key, keyed
-from seg_ros.bag_evaluation.label_messages import labels_of
+from seg_ros.bag_evaluation.frames import BagFrame, BagProblem, FrameIndex, stamped
+from seg_ros.bag_evaluation.label_matching import LabelMatches, match_topic
+from seg_ros.bag_evaluation.label_messages import LabelKind, kind_of, labels_of
 from seg_ros.bags.image_names import bag_stem
 from seg_ros.bags.messages import Message
 from seg_ros.bags.reader import BagReader
 from seg_ros.classes import ClassSet
 from seg_ros.datasets.label_images import read_labels
-from seg_ros.errors import BagError, DatasetError
+from seg_ros.errors import BagError, DatasetError, SegRosError
 from seg_ros.images.files import IMAGE_SUFFIXES
 
 _N_KEPT = 64
-"""Number of labels that wait for their frame if the topics have different orders."""
+"""Maximum number of labels that wait for their frame if the topics have different orders."""
 
 _NUMBERS = re.compile(r'(\d+)(?:_(\d+))?$')
 _MILLISECONDS = 13
@@ -40,52 +42,75 @@ class Truth(Protocol):
 
 
 class TopicTruth:
-    """Labels on a topic: single-channel images of class ids, or images of the classes' colours.
+    """Labels on a topic: images of class ids, or images of the classes' colours.
 
-    Frames must be asked for in the order of the bag.
+    Frames should be asked for in the order of the bag; others take longer.
 
     Args:
-        path: Path of the bag.
+        frames: Frames of the bag.
         topic: Topic of the labels.
         classes: Classes of the labels.
+        matches: Labels of the frames, if they are known.
 
     Raises:
         BagError: The bag has no such topic.
     """
 
-    def __init__(self, path: Path, topic: str, classes: ClassSet) -> None:
+    def __init__(
+        self, frames: FrameIndex, topic: str, classes: ClassSet, matches: LabelMatches | None = None
+    ) -> None:
         self.name = '/' + topic.lstrip('/')
-        self._classes, self._path = classes, path
-        self._messages, self._waiting = self._read(), dict[Key, Message]()
-        self._newest: Key = (-(2**63), 0)
-        with BagReader(path) as bag:
-            names = [t.name for t in bag.topics]
-        if self.name not in names:
-            raise BagError(
-                f'bag {path} has no labels on {self.name}; its topics are {", ".join(names)}: '
-                'choose one of them with --labels-topic'
-            )
+        self._classes, self._path = classes, frames.path
+        _check_topic(frames.path, self.name)
+        positions = (matches or match_topic(frames.path, self.name, frames)).positions
+        self._position_of = {k: position for k, position in enumerate(positions.tolist()) if position >= 0}
+        self._used = set(self._position_of.values())
+        self._waiting = dict[int, Message]()
+        self._messages, self._next = self._read(), 0
 
     def labels(self, frame: BagFrame) -> UInt8Array | None:
         """See :class:`Truth`."""
-        message = self._waiting.pop(frame.key, None) or self._find(frame.key)
-        return None if message is None else checked(labels_of(message, self._classes), frame, self._classes)
+        position = self._position_of.get(frame.index)
+        message = None if position is None else self._at(position)
+        if message is None:
+            return None
+        return checked(labels_of(message, self._classes, self._kind_of_all), frame, self._classes)
 
-    def _find(self, key: Key) -> Message | None:
-        while len(self._waiting) < _N_KEPT or self._newest < key:
-            if (item := next(self._messages, None)) is None:
-                return None
-            found, message = item
-            if found == key:
+    def _at(self, position: int) -> Message | None:
+        """The message at a position; those before it that frames have wait for them."""
+        if position in self._waiting:
+            return self._waiting.pop(position)
+        if position < self._next:
+            self._messages, self._next = self._read(), 0
+        for message in self._messages:
+            self._next += 1
+            if self._next == position + 1:
                 return message
-            self._waiting[found], self._newest = message, max(found, self._newest)
-            if len(self._waiting) > 2 * _N_KEPT:  # labels without a frame
+            if self._next - 1 in self._used:
+                self._waiting[self._next - 1] = message
+            if len(self._waiting) > _N_KEPT:
                 del self._waiting[next(iter(self._waiting))]
         return None
 
-    def _read(self) -> Iterator[tuple[Key, Message]]:
+    @cached_property
+    def _kind(self) -> LabelKind | None:
+        """What the first image of the topic holds that leaves no doubt; None if there is none."""
+        for message in self._read():
+            try:
+                kind = kind_of(message, self._classes)
+            except SegRosError:
+                continue
+            if kind is not None:
+                return kind
+        return None
+
+    def _kind_of_all(self) -> LabelKind | None:
+        return self._kind
+
+    def _read(self) -> Iterator[Message]:
         with BagReader(self._path) as bag:
-            yield from keyed(bag, self.name)
+            for _, message in stamped(bag, self.name):
+                yield message
 
 
 class FolderTruth:
@@ -137,16 +162,46 @@ class LabelSource:
     Attributes:
         topic: Topic of the bag; '' = none.
         folder: Folder of label images; None = none.
+        matches: Labels of the frames of a bag on the topic; None = not yet known.
     """
 
     topic: str = ''
     folder: Path | None = None
+    matches: LabelMatches | None = field(default=None, compare=False, repr=False)
+
+    def matched(self, frames: FrameIndex) -> 'LabelSource':
+        """The same for one bag, with the labels of its frames.
+
+        Raises:
+            BagError: The bag has no such topic.
+        """
+        if not self.topic:
+            return self
+        name = '/' + self.topic.lstrip('/')
+        _check_topic(frames.path, name)
+        return replace(self, matches=match_topic(frames.path, name, frames))
+
+    @property
+    def problem(self) -> BagProblem | None:
+        """Labels that belong to no frame."""
+        return self.matches.problem if self.matches else None
 
     def open(self, frames: FrameIndex, classes: ClassSet) -> Truth | None:
         """Open the labels of a bag; None if there are none."""
         if self.topic:
-            return TopicTruth(frames.path, self.topic, classes)
+            return TopicTruth(frames, self.topic, classes, self.matches)
         return None if self.folder is None else FolderTruth(self.folder, frames, classes)
+
+
+def _check_topic(path: Path, name: str) -> None:
+    """Refuse a topic that a bag does not have."""
+    with BagReader(path) as bag:
+        names = [topic.name for topic in bag.topics]
+    if name not in names:
+        raise BagError(
+            f'bag {path} has no labels on {name}; its topics are {", ".join(names)}: '
+            'choose one of them with --labels-topic'
+        )
 
 
 def checked(labels: UInt8Array, frame: BagFrame, classes: ClassSet) -> UInt8Array:

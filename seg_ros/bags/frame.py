@@ -6,7 +6,6 @@ from seg_ros.arrays import UInt8Array
 from seg_ros.bags.reader import BagReader
 from seg_ros.errors import BagError
 from seg_ros.images.files import IMAGE_SUFFIXES, read_image
-from seg_ros.images.messages import image_of
 
 
 def read_frame(path: Path, index: int, topic: str | None) -> UInt8Array:
@@ -30,7 +29,7 @@ def read_frame(path: Path, index: int, topic: str | None) -> UInt8Array:
         source = bag.image_topic(topic)
         for position, message in enumerate(bag.messages(source.name)):
             if position == index:
-                return image_of(message.decode())
+                return bag.read_image(message)
     raise BagError(
         f'bag {path} has {source.n_messages} frames on {source.name}, none of index {index}; '
         f'expected 0..{source.n_messages - 1}'

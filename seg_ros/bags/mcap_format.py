@@ -13,7 +13,7 @@ from seg_ros.errors import BagError
 
 MAGIC = b'\x89MCAP0\r\n'
 HEADER, FOOTER, SCHEMA, CHANNEL, MESSAGE, CHUNK, MESSAGE_INDEX, CHUNK_INDEX = range(1, 9)
-STATISTICS, METADATA, METADATA_INDEX, SUMMARY_OFFSET, DATA_END = range(0x0B, 0x10)
+ATTACHMENT, ATTACHMENT_INDEX, STATISTICS, METADATA, METADATA_INDEX, SUMMARY_OFFSET, DATA_END = range(9, 16)
 
 RECORD = struct.Struct('<BQ')
 """Opcode and length of a record."""
@@ -67,7 +67,7 @@ class Chunk(NamedTuple):
         size: Number of bytes after decompression.
         start_ns: Time of its earliest message.
         end_ns: Time of its latest message.
-        channels: Channels of its messages.
+        channels: Channels of its messages; in a chunk index, empty = the file does not tell.
         is_chunk: False = a run of messages outside chunks.
     """
 
@@ -132,15 +132,30 @@ class Fields:
 class Channels:
     """Channels of a file, collected from its schema and channel records.
 
+    A schema may come after its channel: a summary need not repeat it before, or at all.
+
     Attributes:
-        by_id: Channels by their id.
         problems: Records that cannot be read.
     """
 
     def __init__(self) -> None:
-        self.by_id: dict[int, Channel] = {}
         self.problems: list[str] = []
         self._schemas: dict[int, tuple[str, str]] = {}
+        self._channels: dict[int, tuple[int, str, str]] = {}
+
+    @property
+    def by_id(self) -> dict[int, Channel]:
+        """Channels by their id."""
+        found = {}
+        for key, (schema, topic, encoding) in self._channels.items():
+            name, schema_encoding = self._schemas.get(schema, ('', ''))
+            found[key] = Channel(topic, name, encoding, schema_encoding)
+        return found
+
+    @property
+    def has_all_schemas(self) -> bool:
+        """Whether the schemas of all channels are known; 0 means that a channel has none."""
+        return self._schemas.keys() | {0} >= {schema for schema, _, _ in self._channels.values()}
 
     def add(self, opcode: int, body: bytes) -> None:
         """Take a record; records of other kinds and repeated ones change nothing."""
@@ -158,12 +173,11 @@ class Channels:
 
     def _add_channel(self, fields: Fields) -> None:
         key, schema = fields.number16(), fields.number16()
-        name, schema_encoding = self._schemas.get(schema, ('', ''))
-        self.by_id.setdefault(key, Channel(fields.text(), name, fields.text(), schema_encoding))
+        self._channels.setdefault(key, (schema, fields.text(), fields.text()))
 
 
 def read_statistics(body: bytes) -> tuple[int, int, dict[int, int]]:
-    """Number of messages, number of chunks, and number of messages of each channel.
+    """Number of messages, number of chunks, and number of messages of each channel; empty = not told.
 
     Raises:
         BagError: The record is damaged.
@@ -175,7 +189,7 @@ def read_statistics(body: bytes) -> tuple[int, int, dict[int, int]]:
 
 
 def read_chunk_index(body: bytes) -> Chunk:
-    """Place of a chunk.
+    """Place of a chunk; its channels are empty if it has no message index.
 
     Raises:
         BagError: The record is damaged.

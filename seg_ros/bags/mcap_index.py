@@ -23,15 +23,19 @@ from seg_ros.bags.mcap_chunk import (
     records_of,
 )
 from seg_ros.bags.mcap_format import (
+    ATTACHMENT,
     CHANNEL,
     CHUNK,
     CHUNK_INDEX,
     DATA_END,
     FOOTER,
     FOOTER_BODY,
+    HEADER,
     MAGIC,
     MESSAGE,
     MESSAGE_HEADER,
+    MESSAGE_INDEX,
+    METADATA,
     RECORD,
     SCHEMA,
     STATISTICS,
@@ -47,6 +51,9 @@ _RUN_BYTES = 4 * 2**20
 _MAX_SUMMARY = 2**30
 _MAX_SMALL_RECORD = 2**24
 _FOOTER_SIZE, _DATA_END_SIZE = RECORD.size + FOOTER_BODY.size, RECORD.size + 4
+_DATA_RECORDS = (SCHEMA, CHANNEL, MESSAGE, ATTACHMENT, CHUNK, METADATA)
+_FIRST_PRIVATE = 0x80
+"""First opcode of the records of applications, which may stand anywhere."""
 
 
 @dataclass(frozen=True)
@@ -113,15 +120,20 @@ def read_summary(file: BinaryIO, size: int) -> McapIndex | None:
             statistics = read_statistics(body)
     if channels.problems:
         raise BagError(channels.problems[0])
-    if statistics is None or (statistics[0] and not chunks):
+    if statistics is None:
         return None
     n_messages, n_chunks, counts = statistics
+    if n_messages and not (chunks and counts):
+        return None
     _check_statistics(n_messages, n_chunks, counts, chunks)
     _check_places(chunks, size - len(MAGIC) - _FOOTER_SIZE - len(summary))
-    if not set(counts).union(*{chunk.channels for chunk in chunks}) <= set(channels.by_id):
+    by_id = channels.by_id
+    used = set(counts).union(*{chunk.channels for chunk in chunks})
+    if not channels.has_all_schemas or not used <= by_id.keys():
         return None
+    chunks = [chunk if chunk.channels else chunk._replace(channels=frozenset(by_id)) for chunk in chunks]
     data_end = size - len(MAGIC) - _FOOTER_SIZE - len(summary) - _DATA_END_SIZE
-    return McapIndex(channels.by_id, sorted(chunks), counts, data_end)
+    return McapIndex(by_id, sorted(chunks), counts, data_end)
 
 
 def _summary(file: BinaryIO, size: int) -> bytes:
@@ -193,8 +205,10 @@ class Scan:
         self._channels, self._chunks, self._counts = Channels(), list[Chunk](), Counter[int]()
         self._run: Chunk | None = None
         self._data_end: int | None = None
-        self._told: dict[int, int] = {}
+        self._n_told: int | None = None
         self._n_lost: int | None = 0
+        self._foreign: list[int] = []
+        self._has_indexes = False
 
     def index(self) -> McapIndex:
         """Read the file up to its end, its summary, or the first record that is not whole."""
@@ -217,19 +231,21 @@ class Scan:
             self._lose(position, 'the file is cut here, within the head of a record', None)
             return None
         opcode, length = RECORD.unpack(head)
-        if opcode == FOOTER:
+        if opcode == FOOTER and length == FOOTER_BODY.size and self._take_end(position):
             return None
         if not opcode:
             self._lose(position, 'the file goes on with bytes that are not a record', None)
             return None
         end = position + RECORD.size + length
+        if not self._belongs(position, opcode, length):
+            self._foreign.append(position)
         if opcode != MESSAGE:
             self._end_run()
         if opcode == MESSAGE and end <= self._size:
             self._take_message(position, end)
         elif opcode == CHUNK:
             self._take_chunk(position, min(end, self._size))
-        elif opcode == DATA_END and self._data_end is None:
+        elif opcode == DATA_END and length == 4 and self._data_end is None:
             self._data_end = position
         elif length < _MAX_SMALL_RECORD:
             self._take_small(opcode, length)
@@ -238,13 +254,31 @@ class Scan:
             return None
         return int(end)
 
+    def _take_end(self, position: int) -> bool:
+        """Whether the end mark follows a footer; another file behind it is told."""
+        self._file.seek(position + _FOOTER_SIZE)
+        tail = self._file.read(2 * len(MAGIC))
+        if tail[len(MAGIC) :] == MAGIC:
+            problem = 'another MCAP file follows, which is not read'
+            self._losses.add(self._path, f'at byte {self._file.tell()} of {self._size}: {problem}', None)
+        return tail.startswith(MAGIC)
+
+    def _belongs(self, position: int, opcode: int, length: int) -> bool:
+        """Whether a record may stand where it is; a message with a damaged opcode may not, as a rule."""
+        has_indexes, self._has_indexes = self._has_indexes, opcode in (CHUNK, MESSAGE_INDEX)
+        if self._data_end is not None or opcode >= _FIRST_PRIVATE or opcode in _DATA_RECORDS:
+            return True
+        if opcode == MESSAGE_INDEX:
+            return has_indexes
+        return (opcode, length) == (DATA_END, 4) or (opcode, position) == (HEADER, len(MAGIC))
+
     def _take_small(self, opcode: int, length: int) -> None:
         """Take a channel, its type, or the number of messages that the summary tells."""
         if opcode in (SCHEMA, CHANNEL):
             self._channels.add(opcode, self._file.read(length))
         elif opcode == STATISTICS:
             with contextlib.suppress(BagError):
-                _, _, self._told = read_statistics(self._file.read(length))
+                self._n_told, _, _ = read_statistics(self._file.read(length))
 
     def _take_message(self, position: int, end: int) -> None:
         """Add a message outside chunks to the run of such messages."""
@@ -284,6 +318,8 @@ class Scan:
             return
         for opcode, body in records_of(content):
             self._channels.add(opcode, body)
+            if opcode not in (SCHEMA, CHANNEL) and opcode < _FIRST_PRIVATE:
+                self._foreign.append(position)
         entries, problem = entries_of(content)
         if problem and not is_cut(data):
             self._lose(position, problem, None)
@@ -303,10 +339,18 @@ class Scan:
         for key in sorted(self._counts.keys() - self._channels.by_id.keys()):
             problem = f'messages of channel {key}, whose record is missing or damaged'
             self._losses.add(self._path, problem, self._counts[key])
-        n_told, n_found = sum(self._told.values()), sum(self._counts.values())
+        if self._n_told is None:
+            self._tell_foreign()
+        n_told, n_found = self._n_told or 0, sum(self._counts.values())
         if self._n_lost is not None and n_found + self._n_lost < n_told:
             problem = f'{n_found} messages were found; its summary tells {n_told}'
             self._losses.add(self._path, problem, n_told - n_found - self._n_lost)
+
+    def _tell_foreign(self) -> None:
+        """Record records that do not belong to the data of a file; they may have been messages."""
+        if self._foreign:
+            problem = f'from here on {len(self._foreign)} records do not belong to the data'
+            self._losses.add(self._path, f'at byte {self._foreign[0]} of {self._size}: {problem}', None)
 
     def _lose(self, position: int, problem: str, n_messages: int | None) -> None:
         if self._data_end is not None and n_messages is None:

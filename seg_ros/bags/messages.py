@@ -89,6 +89,8 @@ def stamp_ns(cdr: bytes) -> int:
 def numbered(messages: Iterable[Message]) -> Iterator[tuple[tuple[int, int], Message]]:
     """Messages with a key that is the same on all topics of a frame.
 
+    If frames share a stamp, such as 0, that is true only if none of them is missing on a topic.
+
     Yields:
         (stamp in ns, number of earlier messages with the same stamp), message.
     """

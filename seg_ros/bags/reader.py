@@ -7,7 +7,7 @@ Messages stay serialized (CDR) until they are decoded.
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +20,7 @@ from seg_ros.bags.messages import COMPRESSED_IMAGE, IMAGE, Message, Topic
 from seg_ros.bags.ordering import BagPart, in_order
 from seg_ros.bags.storage import Storage, StoredTopic
 from seg_ros.errors import BagError, SegRosError
-from seg_ros.images.messages import image_of
+from seg_ros.images.messages import ImageReader
 
 _OTHER_ENCODINGS = ('protobuf', 'json', 'ros1', 'cbor', 'msgpack', 'flatbuffer')
 """Encodings that MCAP registers beside that of ROS 2."""
@@ -42,6 +42,8 @@ class BagReader:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.losses = LossRecord()
+        self._image_readers: dict[str, ImageReader] = {}
+        self._looked_at: set[str] = set()
         self._stack = ExitStack()
         try:
             self._files = open_bag(path, self.losses, self._stack)
@@ -92,10 +94,28 @@ class BagReader:
     def image(self, message: Message) -> UInt8Array | None:
         """Image of a message, (H, W, 3) uint8 RGB; None if it cannot be read, which is recorded as a loss."""
         try:
-            return image_of(message.decode())
+            return self.read_image(message)
         except SegRosError as err:
             self.skip(message, err)
             return None
+
+    def read_image(self, message: Message) -> UInt8Array:
+        """Image of a message, (H, W, 3) uint8 RGB.
+
+        Samples of 16 bits are scaled by the range that they have on the whole topic, not in one image.
+
+        Raises:
+            BagError: The message is damaged.
+            ImageError: Its image cannot be read.
+        """
+        content = message.decode()
+        reader = self._image_readers.setdefault(message.topic, ImageReader())
+        image = reader.read(content)
+        if not reader.bit_depth or message.topic in self._looked_at:
+            return image
+        self._looked_at.add(message.topic)
+        self._look_at_all(message.topic, reader)
+        return reader.read(content)
 
     def skip(self, message: Message, reason: object) -> None:
         """Record a message as unreadable.
@@ -134,6 +154,13 @@ class BagReader:
     def close(self) -> None:
         """Remove temporary files."""
         self._stack.close()
+
+    def _look_at_all(self, topic: str, reader: ImageReader) -> None:
+        """Let the reader see the samples of all images of a topic; what cannot be read changes nothing."""
+        with suppress(SegRosError):
+            for message in self.messages(topic):
+                with suppress(SegRosError):
+                    reader.read(message.decode())
 
     def _messages(self, topics: tuple[str, ...]) -> Iterator[Message]:
         """Messages of the given topics of all files."""

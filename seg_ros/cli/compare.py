@@ -15,12 +15,14 @@ from seg_ros.cli.options import (
     add_limit,
     check_at_least,
     dataset_from,
+    dataset_options,
 )
 from seg_ros.datasets.wrappers import EvenSample
 from seg_ros.errors import ParameterError
 from seg_ros.evaluation.candidates import VARIANTS
 from seg_ros.evaluation.compare import Comparison, compare
 from seg_ros.evaluation.figures import write_json
+from seg_ros.evaluation.learnt import MeasuredSplit
 from seg_ros.evaluation.sensitivity import Sensitivity, measure_sensitivity
 from seg_ros.evaluation.timing import N_ROUNDS
 from seg_ros.inference.backends.backend import choose_device
@@ -141,6 +143,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.models,
         dataset,
         settings,
+        split=MeasuredSplit(arguments.dataset, arguments.split, dataset_options(arguments)),
         levels=list(QUANTIZATIONS) if arguments.levels == ['all'] else arguments.levels,
         variants=arguments.variants,
         n_rounds=arguments.rounds,

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from seg_ros.cli.options import add_measuring, check_at_least, measuring_from
+from seg_ros.cli.options import add_measuring, check_at_least, dataset_options, measuring_from
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure, print, and write the figures."""
     from seg_ros.evaluation.accuracy import measure_accuracy
     from seg_ros.evaluation.figures import write_json
+    from seg_ros.evaluation.learnt import MeasuredSplit
     from seg_ros.reports.worst_images import WorstImages
 
     check_at_least(arguments, worst=1)
@@ -32,9 +33,13 @@ def run(arguments: argparse.Namespace) -> int:
     worst = WorstImages(dataset, arguments.worst) if arguments.sheet else None
     accuracy = measure_accuracy(segmenter, dataset, worst, translation)
     print(accuracy.as_text())
+    split = MeasuredSplit(arguments.dataset, arguments.split, dataset_options(arguments))
+    learnt = split.learnt_by(segmenter.model.metadata)
+    if learnt:
+        print(f'\n{segmenter.model.path.stem} {learnt}')
     if worst:
         worst.write_sheet(arguments.sheet)
         print('worst: ' + ', '.join(f'{name} ({100 * value:.0f})' for name, value in worst.ranking()))
-    of_data = {'dataset': arguments.dataset, 'split': arguments.split}
+    of_data = {'dataset': arguments.dataset, 'split': arguments.split, 'learnt': learnt or None}
     write_json(arguments.json, {**of_data, **segmenter.as_json(), **accuracy.as_json()})
     return 0

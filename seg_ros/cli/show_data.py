@@ -23,12 +23,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Count, print, draw and copy; 1 if an image cannot be read, or the labels are of no use."""
     from tqdm import tqdm
 
-    from seg_ros.datasets.folder_writer import FolderWriter
+    from seg_ros.datasets.folder_writer import FolderWriter, prepare_file
     from seg_ros.datasets.inventory import Inventory
     from seg_ros.errors import DatasetError, ImageError
     from seg_ros.evaluation.figures import write_json
     from seg_ros.reports.data_sheet import DataSheet
 
+    for path in filter(None, (arguments.sheet, arguments.json)):
+        prepare_file(path)
     dataset = dataset_from(arguments)
     copy = FolderWriter(arguments.copy, arguments.split, dataset.classes) if arguments.copy else None
     sheet = DataSheet(dataset) if arguments.sheet else None

@@ -208,7 +208,7 @@ def _decode(file: ImageFile) -> _Content:
         raise DatasetError(
             f'{path} is a lossy {header.format} file, whose values are not those that were drawn; {_AS_PNG}'
         )
-    if header.format != 'PNG' and header.bits < 8:
+    if header.format != 'PNG' and header.bits < 8 and not header.most:
         raise DatasetError(f'{path} is a {header.format} file of {header.bits} bits a sample; {_AS_PNG}')
     values = file.values()
     if values.dtype not in (np.uint8, np.uint16):

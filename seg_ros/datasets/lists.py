@@ -58,5 +58,9 @@ def _spellings(name: str) -> list[str]:
     """Ways in which a file system may have a name."""
     if name.isascii():
         return [name]
-    composed = [name, unicodedata.normalize('NFC', name), unicodedata.normalize('NFD', name)]
-    return [*composed, os.fsdecode(composed[1].encode('latin-1', 'ignore'))]
+    composed = unicodedata.normalize('NFC', name)
+    spelled = [name, composed, unicodedata.normalize('NFD', name)]
+    try:
+        return [*spelled, os.fsdecode(composed.encode('latin-1'))]
+    except UnicodeEncodeError:
+        return spelled

@@ -1,10 +1,12 @@
 """Pairs of files: each image with its label image, matched by file name."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from seg_ros.datasets.lists import find_listed, find_spelled, read_list
 from seg_ros.errors import DatasetError
 from seg_ros.images.files import IMAGE_SUFFIXES
+from seg_ros.schema import shown
 from seg_ros.userfiles.reading import is_file, is_folder, shown_path
 
 
@@ -97,7 +99,7 @@ def pairs_of_split(root: Path, split: str, truth: str) -> list[tuple[Path, Path]
 
     Three layouts are known: the splits are sub-folders of both folders (``images/train``), or both folders
     are sub-folders of the splits (``train/images``), or ``<split>.txt`` lists the images of a split, a name a
-    line. In any other layout each image belongs to every split.
+    line. Without any such folder or list each image belongs to every split.
 
     Args:
         root: Folder that has ``images/`` and the folder of the annotations.
@@ -109,17 +111,58 @@ def pairs_of_split(root: Path, split: str, truth: str) -> list[tuple[Path, Path]
         reading the pair tells.
 
     Raises:
-        DatasetError: A folder or file is missing, or the split is empty.
+        DatasetError: A folder or file is missing, the split is empty, or there are only other splits.
     """
     if is_folder(root / 'images' / split):
         return pair_by_stem(root / 'images' / split, root / truth / split)
     if is_folder(root / split / 'images'):
         return pair_by_stem(root / split / 'images', root / split / truth)
-    pairs = pair_by_stem(root / 'images', root / truth)
     listing = root / f'{split}.txt'
-    if not is_file(listing):
-        return pairs
-    return _listed(listing, pairs, root / 'images', root / truth)
+    if is_file(listing):
+        pairs = pair_by_stem(root / 'images', root / truth)
+        return _listed(listing, pairs, root / 'images', root / truth)
+    splits = _splits_of(root)
+    if splits:
+        raise DatasetError(
+            f'{shown_path(root)} has no split {shown(split)}; splits there: {shown_path(", ".join(splits))}'
+        )
+    return pair_by_stem(root / 'images', root / truth)
+
+
+def _splits_of(root: Path) -> list[str]:
+    """Names of the splits that have a folder with images, or a list of some of the images."""
+    below = [path for path in _subfolders(root / 'images') if _has_images(path)]
+    beside = [path for path in _subfolders(root) if _has_images(path / 'images')]
+    stems = {path.stem: path for path in _images_in(root / 'images')}
+    listings = [path for path in files_in(root) if path.suffix == '.txt' and _is_listing(path, stems)]
+    return sorted({*(path.name for path in (*below, *beside)), *(path.stem for path in listings)})
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return [path for path in files_in(folder) if is_folder(path)] if is_folder(folder) else []
+
+
+def _images_in(folder: Path) -> list[Path]:
+    return [path for path in files_in(folder) if path.suffix.lower() in IMAGE_SUFFIXES]
+
+
+def _has_images(folder: Path) -> bool:
+    return is_folder(folder) and bool(_images_in(folder))
+
+
+def _is_listing(path: Path, stems: Mapping[str, Path]) -> bool:
+    """Whether half of the lines of a text file name images; others may be notes, or names of classes."""
+    if not is_file(path):
+        return False
+    try:
+        lines = read_list(path)
+    except DatasetError:
+        return False
+    n_found = sum(
+        bool(find_listed(stems, line)) or all(find_listed(stems, word) for word in line.split())
+        for line in lines
+    )
+    return 2 * n_found >= len(lines)
 
 
 def _listed(

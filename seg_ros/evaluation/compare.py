@@ -16,6 +16,7 @@ from seg_ros.errors import ParameterError, SegRosError, look_up
 from seg_ros.evaluation.accuracy import Accuracy, measure_accuracy
 from seg_ros.evaluation.candidates import Candidate, Failure, failure, find_candidates
 from seg_ros.evaluation.figures import percentiles
+from seg_ros.evaluation.learnt import MeasuredSplit
 from seg_ros.evaluation.timing import N_ROUNDS, Timing, time_in_turns
 from seg_ros.inference.segmenter import Segmenter
 from seg_ros.inference.settings import Settings
@@ -68,6 +69,7 @@ class Row:
         worst: Images with the largest losses against the first model, the largest first.
         timing: Latency and memory; None if timing failed.
         speedup: Speed relative to the first model; None if one of the two was not timed.
+        learnt: What to say if the model has learnt these images, see MeasuredSplit.learnt_by; '' = nothing.
     """
 
     name: str
@@ -82,6 +84,7 @@ class Row:
     worst: list[Loss]
     timing: Timing | None = None
     speedup: float | None = None
+    learnt: str = ''
 
     @property
     def quantization(self) -> str:
@@ -127,6 +130,7 @@ class Row:
             'peak_memory_mb': None if self.timing is None else self.timing.peak_memory_bytes / 1e6,
             'embedding_filter': self.is_filtered,
             'merge': self.is_merged,
+            'learnt': self.learnt or None,
         }
 
 
@@ -158,6 +162,7 @@ def compare(
     dataset: Dataset,
     settings: Settings,
     *,
+    split: MeasuredSplit | None = None,
     levels: Sequence[str] = (),
     variants: Sequence[str] = (),
     n_rounds: int = N_ROUNDS,
@@ -171,6 +176,7 @@ def compare(
         models: Paths, or names of shipped models; the first model is the reference for the others.
         dataset: Images and true labels.
         settings: Settings of all models; ``quantization`` is the level of each model.
+        split: Name of these images, to say which models have learnt them; None = unknown.
         levels: Further levels; each is used for the models whose files allow it.
         variants: Names in VARIANTS; each is used for the models that support it.
         n_rounds: Number of rounds of timing, 1 or more.
@@ -193,7 +199,7 @@ def compare(
         log.info('%s at %s', candidate.name, candidate.settings.quantization)
         image_figures = _ImageFigures(dataset, first, n_worst)
         try:
-            rows.append(_measure(candidate, dataset, image_figures))
+            rows.append(_measure(candidate, dataset, image_figures, split))
             measured.append(replace(candidate.settings, backend=str(rows[-1].facts['backend'])))
         except Exception as err:  # one bad model must not stop a long run
             if first is None:
@@ -289,7 +295,9 @@ class _ImageFigures:
             heapq.heappop(self._worst)
 
 
-def _measure(candidate: Candidate, dataset: Dataset, image_figures: _ImageFigures) -> Row:
+def _measure(
+    candidate: Candidate, dataset: Dataset, image_figures: _ImageFigures, split: MeasuredSplit | None
+) -> Row:
     """Measure everything but time."""
     segmenter = Segmenter.load(candidate.settings)
     accuracy = measure_accuracy(segmenter, dataset, image_figures)
@@ -309,6 +317,7 @@ def _measure(candidate: Candidate, dataset: Dataset, image_figures: _ImageFigure
             load_model(segmenter.model.path).network, example, cost_level(segmenter.quantization)
         ),
         image_figures.worst,
+        learnt='' if split is None else split.learnt_by(segmenter.model.metadata),
     )
 
 

@@ -1,12 +1,19 @@
-"""Image files: RGB in memory; PNG, JPEG, WebP, BMP, TIFF and PPM on disk.
+"""Image files: RGB in memory; PNG, JPEG, WebP, BMP, TIFF, PGM and PPM on disk.
 
 A file is read and its header checked before OpenCV decodes it: OpenCV cannot open every name, ends the
 process for some sizes, and returns half an image for some files that end early.
+
+Samples of more than 8 bits become 8 bits: by the largest value that a PGM or PPM file states, else by the
+bits that the image uses, as in messages (see seg_ros.images.samples). OpenCV writes 65535 into every PGM and
+PPM file of 16 bits, so that this value states nothing.
 """
 
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -14,19 +21,28 @@ import numpy.typing as npt
 
 from seg_ros.arrays import UInt8Array
 from seg_ros.errors import ImageError, UnavailableError
-from seg_ros.images import png
+from seg_ros.images import png, pnm
 from seg_ros.images.exif import turned
 from seg_ros.images.header import ImageHeader, read_header
+from seg_ros.images.jpeg_scan import check_pixels
+from seg_ros.images.other_formats import with_plain_alpha
+from seg_ros.images.samples import narrowed
 from seg_ros.userfiles.reading import read_bytes, shown_path
 
-IMAGE_SUFFIXES = ('.png', '.webp', '.jpg', '.jpeg', '.bmp', '.ppm', '.tif', '.tiff')
+T = TypeVar('T')
+
+IMAGE_SUFFIXES = ('.png', '.webp', '.jpg', '.jpeg', '.bmp', '.pgm', '.ppm', '.tif', '.tiff')
 """Suffixes of the files that are images, in lower case."""
 
+_IN_COLOUR = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 _FULL_COLOUR = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)  # for thin lines
-
 
 FILE_LIMIT = 1 << 30
 """Maximum size of an image file in bytes."""
+
+_MOST_STATED = 65535
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -44,7 +60,7 @@ class ImageFile:
     content: bytes
 
     def colours(self, *, is_turned: bool = True) -> UInt8Array:
-        """Decode in colour.
+        """Decode in colour; alpha is dropped.
 
         Args:
             is_turned: Whether to turn the image by its EXIF orientation, as viewers do.
@@ -53,11 +69,16 @@ class ImageFile:
             (H, W, 3) uint8 RGB.
 
         Raises:
-            ImageError: OpenCV cannot decode the file.
+            ImageError: OpenCV cannot decode the file, its compressed pixels are damaged, or its samples are
+                not brightness of up to 16 bits.
         """
-        bgr = self._decoded(self.content, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-        rgb = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
-        return turned(rgb, self.header.orientation) if is_turned else rgb
+        header = self.header
+        if header.is_float or header.bits > 16:
+            raise self._measured()
+        if header.format == 'JPEG':
+            self._named(check_pixels)
+        rgb = self._stated_colours() if header.most else self._decoded_colours()
+        return turned(rgb, header.orientation) if is_turned else rgb
 
     def values(self) -> npt.NDArray[Any]:
         """Decode samples as they are stored, turned by the EXIF orientation.
@@ -72,12 +93,63 @@ class ImageFile:
             ImageError: OpenCV cannot decode the file.
         """
         header = self.header
+        if header.most:
+            samples = self._named(pnm.samples)
+            return np.ascontiguousarray(samples[..., ::-1]) if samples.ndim == 3 else samples
         is_png = header.format == 'PNG'
         content = png.as_indices(self.content) if is_png and header.has_palette else self.content
         values = self._decoded(content, cv2.IMREAD_UNCHANGED)
         if is_png and header.bits < 8 and values.ndim == 2:
             values = values // (255 // ((1 << header.bits) - 1))  # OpenCV stretches them to 0..255
         return turned(values, header.orientation)
+
+    def _stated_colours(self) -> UInt8Array:
+        """Colours of a PGM or PPM file, scaled by its largest value."""
+        samples = self._named(pnm.samples)
+        samples = samples if samples.ndim == 3 else np.repeat(samples[..., None], 3, axis=2)
+        most = self.header.most
+        if most == _MOST_STATED:
+            return self._narrowed(samples)
+        if most == 255:
+            return samples.astype(np.uint8, copy=False)
+        table = (np.arange(most + 1) * 255 + most // 2) // most
+        scaled: UInt8Array = table.astype(np.uint8)[samples]
+        return scaled
+
+    def _decoded_colours(self) -> UInt8Array:
+        """Colours of any other file."""
+        header = self.header
+        content = with_plain_alpha(self.content) if header.format == 'TIFF' else self.content
+        depth = 0 if header.is_white_zero else cv2.IMREAD_ANYDEPTH
+        rgb = cv2.cvtColor(
+            _unsigned(self.path, self._decoded(content, _IN_COLOUR | depth)), cv2.COLOR_BGR2RGB
+        )
+        return self._narrowed(rgb) if rgb.dtype == np.uint16 else rgb.astype(np.uint8, copy=False)
+
+    def _narrowed(self, samples: npt.NDArray[Any]) -> UInt8Array:
+        """Samples of 16 bits as 8 bits; tells of a file that uses fewer than 16."""
+        if self.header.format == 'TIFF' and self.header.bits < 16:  # OpenCV fills the lower bits with zeros
+            return (samples >> 8).astype(np.uint8)
+        most_bits = 15 if self.header.is_signed else 16
+        narrow, depth = narrowed(samples, most_bits)
+        if depth < most_bits:
+            _tell_depth(self.path.parent, depth)
+        return narrow
+
+    def _measured(self) -> ImageError:
+        """Error for samples that are not brightness."""
+        kind = 'floating-point numbers' if self.header.is_float else 'whole numbers'
+        return ImageError(
+            f'{shown_path(self.path)} has samples of {self.header.bits} bits, {kind} as measured values '
+            'have; expected a colour or grey image of 8 or 16 bits'
+        )
+
+    def _named(self, read: Callable[[bytes], T]) -> T:
+        """Result of a function of the content, whose errors are given the name of the file."""
+        try:
+            return read(self.content)
+        except ImageError as err:
+            raise ImageError(f'{shown_path(self.path)} {err}') from err
 
     def _decoded(self, content: bytes, flags: int) -> npt.NDArray[Any]:
         try:
@@ -88,9 +160,34 @@ class ImageFile:
         is_size = values is not None and (
             values.shape[:2] == size or (self.header.format == 'TIFF' and values.shape[1::-1] == size)
         )
+        if values is None and self.header.is_float:
+            raise self._measured()
         if values is None or not is_size:
             raise ImageError(f'{shown_path(self.path)} is a damaged {self.header.format} file')
         return np.asarray(values)
+
+
+@lru_cache(maxsize=1000)
+def _tell_depth(folder: Path, depth: int) -> None:
+    """Tell once for a folder that its files use few bits."""
+    log.warning(
+        '%s has images of 16 bits a sample that use only %d of them; they are scaled by these, each by its '
+        'own: save 8 bits a sample, or scale the samples to all 16, if they should stay darker',
+        shown_path(folder),
+        depth,
+    )
+
+
+def _unsigned(path: Path, samples: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Samples without a sign."""
+    if samples.dtype.kind != 'i':
+        return samples
+    if samples.min() < 0:
+        raise ImageError(
+            f'{shown_path(path)} has samples below 0, as measured values have; '
+            'expected a colour or grey image'
+        )
+    return samples.view(f'u{samples.dtype.itemsize}')
 
 
 def open_image(path: Path) -> ImageFile:

@@ -5,9 +5,10 @@ The parsers also find files that end early. OpenCV fills the rest of some of the
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from seg_ros.errors import ImageError
-from seg_ros.images import jpeg, other_formats, png
+from seg_ros.images import jpeg, other_formats, png, pnm
 from seg_ros.images.exif import UPRIGHT
 
 PIXEL_LIMIT = 1 << 28
@@ -23,8 +24,12 @@ class ImageHeader:
         width: Width in pixels, as stored.
         height: Height in pixels, as stored.
         bits: Number of bits of a sample.
+        most: Largest possible value of a sample, as a PGM or PPM file states it; 0 = not stated.
         has_palette: Whether the samples are indices into a palette.
         is_lossy: Whether the compression changes values.
+        is_float: Whether the samples are floating-point numbers.
+        is_signed: Whether the samples are whole numbers with a sign.
+        is_white_zero: Whether a sample of 0 is white.
         orientation: EXIF orientation, 1..8; 1 = upright.
     """
 
@@ -32,11 +37,16 @@ class ImageHeader:
     width: int
     height: int
     bits: int = 8
+    most: int = 0
     has_palette: bool = False
     is_lossy: bool = False
+    is_float: bool = False
+    is_signed: bool = False
+    is_white_zero: bool = False
     orientation: int = UPRIGHT
 
 
+_FLAGS = ('has_palette', 'is_lossy', 'is_float', 'is_signed', 'is_white_zero')
 _PARSERS: tuple[tuple[bytes, str, Callable[[bytes], dict[str, int]]], ...] = (
     (png.SIGNATURE, 'PNG', png.parse),
     (b'\xff\xd8', 'JPEG', jpeg.parse),
@@ -44,7 +54,9 @@ _PARSERS: tuple[tuple[bytes, str, Callable[[bytes], dict[str, int]]], ...] = (
     (b'BM', 'BMP', other_formats.parse_bmp),
     (b'II*\0', 'TIFF', other_formats.parse_tiff),
     (b'MM\0*', 'TIFF', other_formats.parse_tiff),
-    *((b'P%d' % n, 'PNM', other_formats.parse_pnm) for n in range(1, 7)),
+    (b'II+\0', 'TIFF', other_formats.parse_tiff),
+    (b'MM\0+', 'TIFF', other_formats.parse_tiff),
+    *((b'P%d' % n, 'PNM', pnm.parse) for n in range(1, 7)),
 )
 
 
@@ -74,10 +86,10 @@ def read_header(content: bytes) -> ImageHeader:
 
 def _parsed(content: bytes, name: str, parse: Callable[[bytes], dict[str, int]]) -> ImageHeader:
     try:
-        found = parse(content)
+        found: dict[str, Any] = dict(parse(content))
     except (LookupError, ValueError, ArithmeticError) as err:
         if isinstance(err, ImageError):
             raise
         raise ImageError(f'is a damaged {name} file') from err
-    has_palette, is_lossy = (bool(found.pop(key, 0)) for key in ('has_palette', 'is_lossy'))
-    return ImageHeader(name, **found, has_palette=has_palette, is_lossy=is_lossy)
+    found = {key: bool(value) if key in _FLAGS else value for key, value in found.items()}
+    return ImageHeader(name, **found)

@@ -1,9 +1,10 @@
-"""The structure of WebP, BMP, PNM and TIFF files: size, kind of samples, and whether all pixels are there."""
+"""The structure of WebP, BMP and TIFF files: size, kind of samples, and whether all pixels are there."""
 
-import re
 import struct
+from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 
 from seg_ros.errors import ImageError
 from seg_ros.images.exif import UPRIGHT, orientation_in
@@ -13,8 +14,8 @@ _TIFF_LOSSY = (6, 7, 34712)
 """Compressions of TIFF that change values: old and new JPEG, JPEG 2000."""
 
 _TIFF_TYPES = {1: 'u1', 3: 'u2', 4: 'u4', 16: 'u8'}
+_TIFF_SIGNED, _TIFF_FLOAT, _TIFF_EXTRA_SAMPLES = 2, 3, 338
 _ZERO_TAIL = 64
-_PNM_TOKEN = re.compile(rb'(?:\s|#[^\n\r]*[\n\r])*([0-9]{1,10})')
 
 
 def parse_webp(content: bytes) -> dict[str, int]:
@@ -75,40 +76,17 @@ def parse_bmp(content: bytes) -> dict[str, int]:
     return {'width': width, 'height': abs(height), 'bits': min(bits, 8), 'has_palette': bits <= 8}
 
 
-def parse_pnm(content: bytes) -> dict[str, int]:
-    """Properties of a PBM, PGM or PPM file, see seg_ros.images.header.ImageHeader.
-
-    Raises:
-        ImageError: The file is damaged or ends early.
-    """
-    kind, position = content[1] - ord('0'), 2
-    numbers = []
-    for _ in range(2 if kind in (1, 4) else 3):
-        match = _PNM_TOKEN.match(content, position)
-        if match is None:
-            raise ImageError('is a damaged PNM file')
-        numbers.append(int(match[1]))
-        position = match.end()
-    width, height, most = (*numbers, 1)[:3]
-    if not 1 <= most <= 65535:
-        raise ImageError(f'is a PNM file with values up to {most}; expected 1 .. 65535')
-    sample = 2 if most > 255 else 1
-    needed = {4: (width + 7) // 8 * height, 5: width * height * sample, 6: 3 * width * height * sample}
-    least = needed.get(kind, width * height)
-    if position + 1 + least > len(content) + (kind <= 3):
-        raise ImageError('is a PNM file that ends early')
-    return {'width': width, 'height': height, 'bits': most.bit_length()}
-
-
 def parse_tiff(content: bytes) -> dict[str, int]:
     """Properties of the first image of a TIFF file, see seg_ros.images.header.ImageHeader.
 
     OpenCV turns TIFF images by itself, so they are upright here.
 
     Raises:
-        ImageError: The file is damaged or ends early.
+        ImageError: The file is damaged or ends early, or is BigTIFF.
     """
-    tags = _tiff_tags(content)
+    if content[2:4] in (b'+\0', b'\0+'):
+        raise ImageError('is a BigTIFF file; save it as a TIFF file of less than 4 GB, or as PNG')
+    tags = {tag: values for tag, values, _ in _tiff_entries(content)}
     for offsets, counts in ((273, 279), (324, 325)):
         starts, sizes = tags.get(offsets), tags.get(counts)
         if starts is None or sizes is None or len(starts) != len(sizes) or not len(starts):
@@ -122,13 +100,24 @@ def parse_tiff(content: bytes) -> dict[str, int]:
         'bits': one.get(258, 1),
         'has_palette': one.get(262) == 3,
         'is_lossy': one.get(259) in _TIFF_LOSSY,
+        'is_float': one.get(339) == _TIFF_FLOAT,
+        'is_signed': one.get(339) == _TIFF_SIGNED,
+        'is_white_zero': one.get(262) == 0,
     }
 
 
-def _tiff_tags(content: bytes) -> dict[int, 'np.ndarray[tuple[int], np.dtype[np.unsignedinteger]]']:
-    """Values of the tags of whole numbers in the first directory."""
+def with_plain_alpha(content: bytes) -> bytes:
+    """A TIFF file whose colours libtiff does not multiply by alpha: its kind of alpha becomes unspecified."""
+    changed = bytearray(content)
+    for tag, values, where in _tiff_entries(content):
+        if tag == _TIFF_EXTRA_SAMPLES:
+            changed[where : where + values.nbytes] = bytes(values.nbytes)
+    return bytes(changed)
+
+
+def _tiff_entries(content: bytes) -> Iterator[tuple[int, 'npt.NDArray[np.unsignedinteger]', int]]:
+    """Tags of whole numbers in the first directory: tag, values, and position of the values in the file."""
     order = '<' if content[:2] == b'II' else '>'
-    tags = {}
     try:
         (start,) = struct.unpack_from(order + 'I', content, 4)
         (n_tags,) = struct.unpack_from(order + 'H', content, start)
@@ -142,7 +131,6 @@ def _tiff_tags(content: bytes) -> dict[int, 'np.ndarray[tuple[int], np.dtype[np.
             where = at + 8 if is_inside else struct.unpack_from(order + 'I', content, at + 8)[0]
             if where + count * dtype.itemsize > len(content):
                 raise ImageError('is a TIFF file that ends early')
-            tags[tag] = np.frombuffer(content, dtype, count, where)
+            yield tag, np.frombuffer(content, dtype, count, where), where
     except struct.error as err:
         raise ImageError('is a TIFF file that ends early') from err
-    return tags

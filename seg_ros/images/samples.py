@@ -134,6 +134,32 @@ class SampleScaler:
         )
 
 
+def narrowed(samples: UInt16Array, most_bits: int) -> tuple[UInt8Array, int]:
+    """Scale the samples of an image that belongs to no stream, by its content as :class:`SampleScaler` does.
+
+    A narrow band is stretched only if the samples do not use the highest bits.
+
+    Args:
+        samples: (H, W, C) uint16.
+        most_bits: Number of bits that the samples may have: 16, or 15 without the sign.
+
+    Returns:
+        (H, W, C) uint8, and the number of bits that were assumed.
+    """
+    bits = int(np.bitwise_or.reduce(samples, axis=None)).bit_length()
+    depth = next(depth for depth in (*BIT_DEPTHS[:-1], most_bits) if bits <= depth) if bits else most_bits
+    if depth < most_bits and _is_grey(samples):
+        low, high = _band(_some_of(samples[..., 0]))
+        if low < high and low >= _ENTER_BAND * high and high >= 1 << BIT_DEPTHS[0]:
+            return _stretched(samples, low, high), depth
+    return _shifted(samples, depth), depth
+
+
+def _is_grey(samples: npt.NDArray[Any]) -> bool:
+    """Whether all channels are equal."""
+    return all(np.array_equal(samples[..., 0], samples[..., k]) for k in range(1, samples.shape[2]))
+
+
 def _some_of(samples: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Some thousand samples from all over a plane, (N,)."""
     step = max(int((samples.size / _N_LOOKED_AT) ** 0.5), 1)

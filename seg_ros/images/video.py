@@ -15,6 +15,10 @@ from seg_ros.userfiles.reading import is_file, shown_path
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mkv', '.mov', '.webm', '.m4v', '.mpg', '.mpeg')
 """Suffixes of the files that are videos, in lower case."""
 
+_COUNTED = ('.mp4', '.avi', '.mov', '.m4v')
+"""Suffixes of the files that state their number of frames; it is a guess by the duration in others."""
+
+_MAX_GAP = 1000
 _DEFAULT_RATE_HZ = 25.0
 _MAX_NUMERATOR = 65535
 
@@ -28,6 +32,7 @@ class VideoReader:
     Attributes:
         rate_hz: Frame rate, above 0; 25 if the file has none.
         n_frames: Number of frames that the file announces; 0 if it has none.
+        n_read: Number of frames that have been read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -36,6 +41,7 @@ class VideoReader:
         rate_hz, n_frames = (self._video.get(key) for key in (cv2.CAP_PROP_FPS, cv2.CAP_PROP_FRAME_COUNT))
         self.rate_hz = rate_hz if math.isfinite(rate_hz) and rate_hz > 0 else _DEFAULT_RATE_HZ
         self.n_frames = int(n_frames) if 0 < n_frames < 2**63 else 0
+        self.n_read = self._n_failed = 0
 
     def __enter__(self) -> 'VideoReader':
         return self
@@ -46,17 +52,39 @@ class VideoReader:
         self._video.release()
 
     def __iter__(self) -> Iterator[UInt8Array]:
-        """Read the frames in order, (H, W, 3) uint8 RGB each.
+        """Read the frames in order, (H, W, 3) uint8 RGB each; damaged frames are left out.
 
         Raises:
             ImageError: The file is missing, or is not a video that OpenCV reads.
         """
-        is_read, frame = self._video.read()
-        if not is_read:
-            raise ImageError(f'{shown_path(self._path)} is missing or is not a video that OpenCV reads')
-        while is_read:
-            yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+        gap = 0
+        while gap <= _MAX_GAP:
             is_read, frame = self._video.read()
+            if is_read:
+                self._n_failed += gap
+                self.n_read, gap = self.n_read + 1, 0
+                yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+                continue
+            gap += 1
+            if self.n_read + self._n_failed + gap > self.n_frames:
+                break
+        if not self.n_read:
+            raise ImageError(f'{shown_path(self._path)} is missing or is not a video that OpenCV reads')
+
+    def check_complete(self) -> None:
+        """Refuse a video, after all of its frames, if some could not be read.
+
+        Raises:
+            ImageError: Frames are missing, by the number that the file states, or between others.
+        """
+        n_missing = self._n_failed
+        if self._path.suffix.lower() in _COUNTED:
+            n_missing = max(n_missing, self.n_frames - self.n_read)
+        if n_missing:
+            raise ImageError(
+                f'{shown_path(self._path)}: {n_missing} of {self.n_read + n_missing} frames cannot be read '
+                'and are left out; the file is damaged or cut off'
+            )
 
 
 class VideoWriter:

@@ -71,7 +71,12 @@ class Settings:
     ] = 'auto'
     n_threads: Annotated[
         int,
-        Meta(ge=0, le=256, description='Number of CPU threads for the network; 0 = one thread per core.'),
+        Meta(
+            ge=0,
+            le=256,
+            description='Number of CPU threads for network, labels, segments and filter; '
+            '0 = one thread per core.',
+        ),
         RELOAD,
         MODEL,
     ] = 0

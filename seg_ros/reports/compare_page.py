@@ -14,7 +14,7 @@ from seg_ros.evaluation.compare import Comparison, Loss, Row
 from seg_ros.evaluation.sensitivity import Effect, Sensitivity
 from seg_ros.images.resize import resize_image
 from seg_ros.metrics.labels import iou
-from seg_ros.reports.compare_tables import COLUMNS, NAMES, names_of
+from seg_ros.reports.compare_tables import COLUMNS, NAMES, Column, names_of, said_of_learnt
 from seg_ros.reports.fronts import draw_fronts
 from seg_ros.reports.html import Cell, Picture, Swatch, Table, embed, legend, write_html
 
@@ -104,6 +104,7 @@ def write_page(
         title,
         facts,
         measurements=_measurements(comparison.rows),
+        learnt=said_of_learnt(comparison),
         failed=comparison.failed,
         plots=plots,
         plot_legend=plot_legend,
@@ -119,11 +120,25 @@ def _measurements(rows: Sequence[Row]) -> Table:
     lines = [
         [
             *map(Cell, names_of(row)),
-            *(Cell(c.text(row), c.difference(row, rows[0]), c.is_worse(row, rows[0])) for c in COLUMNS),
+            *(_measurement(column, row, rows[0]) for column in COLUMNS),
         ]
         for row in rows
     ]
     return Table([*NAMES, *(column.title for column in COLUMNS)], lines, len(NAMES))
+
+
+def _measurement(column: Column, row: Row, first: Row) -> Cell:
+    return Cell(
+        column.text(row),
+        column.difference(row, first),
+        column.is_worse(row, first),
+        is_plain=column.is_accuracy and _is_no_measure(row, first),
+    )
+
+
+def _is_no_measure(row: Row, first: Row) -> bool:
+    """Whether a difference in accuracy says nothing, since a model has learnt the images."""
+    return bool(row.learnt or first.learnt)
 
 
 def _class_iou(rows: Sequence[Row]) -> Table:
@@ -137,7 +152,8 @@ def _iou_cells(row: Row, first: Row) -> list[Cell]:
     cells = []
     for value, old in zip(values, before, strict=True):
         change = '' if row is first or np.isnan(value) else f'{value - old:+.1f}'
-        cells.append(Cell('-' if np.isnan(value) else f'{value:.1f}', change, bool(value < old)))
+        text = '-' if np.isnan(value) else f'{value:.1f}'
+        cells.append(Cell(text, change, bool(value < old), is_plain=_is_no_measure(row, first)))
     return cells
 
 

@@ -28,6 +28,7 @@ class Column:
         is_relative: Whether a difference is shown in percent of the first model's value.
         less_is_better: Whether the smaller of two values is the better one.
         in_readme: Whether the table for a README has this column.
+        is_accuracy: Whether it tells how good the labels are.
     """
 
     title: str
@@ -37,6 +38,7 @@ class Column:
     is_relative: bool = False
     less_is_better: bool = False
     in_readme: bool = True
+    is_accuracy: bool = False
 
     def text(self, row: Row) -> str:
         """Measurement of a row as text."""
@@ -62,11 +64,15 @@ def _cost(title: str, value: Callable[[Row], float | None], format_spec: str, sc
     return Column(title, value, format_spec, scale, is_relative=True, less_is_better=True)
 
 
+def _accuracy(title: str, value: Callable[[Row], float | None], *, in_readme: bool = True) -> Column:
+    return Column(title, value, '.2f', 100, in_readme=in_readme, is_accuracy=True)
+
+
 COLUMNS: tuple[Column, ...] = (
-    Column('mean IoU %', lambda row: row.mean_iou, '.2f', 100),
-    Column('class average %', lambda row: class_average(row.accuracy.matrix), '.2f', 100, in_readme=False),
-    Column('pixel accuracy %', lambda row: pixel_accuracy(row.accuracy.matrix), '.2f', 100),
-    Column('boundary IoU %', lambda row: row.boundary_iou, '.2f', 100),
+    _accuracy('mean IoU %', lambda row: row.mean_iou),
+    _accuracy('class average %', lambda row: class_average(row.accuracy.matrix), in_readme=False),
+    _accuracy('pixel accuracy %', lambda row: pixel_accuracy(row.accuracy.matrix)),
+    _accuracy('boundary IoU %', lambda row: row.boundary_iou),
     Column('agreement %', lambda row: row.agreement, '.2f', 100),
     _cost('latency ms', lambda row: row.latency_ms, '.2f'),
     Column('times faster', lambda row: row.speedup, '.2f'),
@@ -89,7 +95,7 @@ def names_of(row: Row) -> tuple[str, str, str]:
 
 
 def as_text(comparison: Comparison) -> str:
-    """Aligned table with one line per model and level, then the failures."""
+    """Aligned table with one line per model and level, then who has learnt the images, and the failures."""
     head = [*NAMES, *(column.title for column in COLUMNS)]
     cells = [[*names_of(row), *(column.text(row) for column in COLUMNS)] for row in comparison.rows]
     widths = [max(map(len, column)) for column in zip(head, *cells, strict=True)]
@@ -100,8 +106,14 @@ def as_text(comparison: Comparison) -> str:
         ).rstrip()
         for line in (head, *cells)
     ]
+    lines += said_of_learnt(comparison)
     lines += [f'failed: {f.path} at {f.quantization}: {f.reason}' for f in comparison.failed]
     return '\n'.join(lines)
+
+
+def said_of_learnt(comparison: Comparison) -> list[str]:
+    """A sentence for each model that has learnt the images, once for all its levels."""
+    return list(dict.fromkeys(f'{row.name} {row.learnt}' for row in comparison.rows if row.learnt))
 
 
 def as_markdown(comparison: Comparison) -> str:

@@ -65,12 +65,14 @@ class Cell:
         change: Difference from the first model, shown below the text; '' = none.
         is_worse: Whether the difference is a loss.
         strength: Strength of the red background, 0..1; None = no background.
+        is_plain: Whether the difference has no colour, because it is neither gain nor loss.
     """
 
     text: str
     change: str = ''
     is_worse: bool = False
     strength: float | None = None
+    is_plain: bool = False
 
 
 @dataclass(frozen=True)

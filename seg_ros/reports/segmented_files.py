@@ -1,5 +1,6 @@
 """Results of image and video files: label images, overlays and confidence, with figures over all of them."""
 
+import os
 import time
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ from seg_ros.images.files import IMAGE_SUFFIXES, read_image, write_image
 from seg_ros.images.video import VIDEO_SUFFIXES, VideoReader, VideoWriter
 from seg_ros.inference.prediction import Prediction
 from seg_ros.inference.segmenter import Segmenter
-from seg_ros.userfiles.reading import shown_path
+from seg_ros.userfiles.reading import is_folder, shown_path
 
 
 class FileSegmenter:
@@ -106,6 +107,7 @@ class FileSegmenter:
                     write_image(folder / f'{index:06}.png', picture)
         if problem is not None:
             raise problem  # after all other results
+        video.check_complete()
 
     def _results(self, image: UInt8Array) -> Iterator[tuple[str, UInt8Array]]:
         """Compute the wanted results: name, and (H, W) or (H, W, 3) uint8."""
@@ -130,8 +132,8 @@ def find_files(inputs: Iterable[Path], output: Path) -> Iterator[tuple[Path, Pat
     """Find the files to segment.
 
     Args:
-        inputs: Files and folders. Folders are searched to any depth; files below ``output`` are left out,
-            since they are results of an earlier run.
+        inputs: Files and folders. Folders are searched to any depth, also behind links, each once; files
+            below ``output`` are left out, since they are results of an earlier run.
         output: Folder of the results, which keep the structure of the folders.
 
     Yields:
@@ -141,24 +143,39 @@ def find_files(inputs: Iterable[Path], output: Path) -> Iterator[tuple[Path, Pat
         DatasetError: A folder has no image and no video.
     """
     for path in inputs:
-        if not path.is_dir():
+        if not is_folder(path):
             yield path, output / path.stem
             continue
-        files = [file for file in sorted(path.rglob('*')) if _is_input(file, path, output)]
+        files = sorted(_inputs_in(path, output))
         if not files:
             raise DatasetError(f'{shown_path(path)} has no image and no video')
         for file in files:
             yield file, output / file.relative_to(path).with_suffix('')
 
 
-def _is_input(file: Path, folder: Path, output: Path) -> bool:
-    """Whether a path in a folder is that of an image or video: not hidden, and not a result."""
-    if file.suffix.lower() not in (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES):
-        return False
-    if any(part.startswith('.') for part in file.relative_to(folder).parts):
-        return False
-    parent = file.parent.resolve()
-    return output.resolve() not in (parent, *parent.parents)
+def _inputs_in(folder: Path, output: Path) -> Iterator[Path]:
+    """Images and videos of a folder, at any depth: none that are hidden or results."""
+    for place, files in _folders_in(folder, output.resolve()):
+        for name in files:
+            path = place / name
+            if not name.startswith('.') and path.suffix.lower() in (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES):
+                yield path
+
+
+def _folders_in(folder: Path, results: Path) -> Iterator[tuple[Path, list[str]]]:
+    """A folder and those in it, with the names of their files; linked folders last, and none twice."""
+    waiting, seen = [folder], set()
+    while waiting:
+        start = waiting.pop(0)
+        for name, subfolders, files in os.walk(start):
+            place, real = Path(name), Path(name).resolve()
+            if real in seen or results in (real, *real.parents):
+                subfolders.clear()
+                continue
+            seen.add(real)
+            subfolders[:] = sorted(name for name in subfolders if not name.startswith('.'))
+            waiting += [place / name for name in subfolders if (place / name).is_symlink()]
+            yield place, files
 
 
 def _problem_of(video: VideoWriter, picture: UInt8Array) -> ImageError | None:

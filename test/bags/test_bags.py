@@ -6,6 +6,7 @@ import pytest
 from rosbags.highlevel import AnyReader
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
+from seg_ros.bags.frame import read_frame
 from seg_ros.bags.messages import COMPRESSED_IMAGE, IMAGE, image_cdr, message_types, numbered, stamp_ns
 from seg_ros.bags.reader import BagReader
 from seg_ros.bags.writer import BagWriter
@@ -208,6 +209,25 @@ def test_stamps_are_read_from_the_bytes() -> None:
     for short in (b'', b'\0\1\0\0', b'\0\1\0\0\1\0\0\0'):
         with pytest.raises(BagError, match='too short'):
             stamp_ns(short)
+
+
+def test_samples_of_12_bits_are_scaled_by_the_whole_topic(tmp_path: Path) -> None:
+    frames = [RNG.integers(0, most, (48, 64), np.uint16) for most in (1, 200, 900, 4096, 60, 1000)]
+    with BagWriter(tmp_path / 'bag.mcap') as bag:
+        for index, frame in enumerate(frames):
+            bag.write_image('/camera', frame, SECOND + index)
+            bag.write_image('/bright', frame << 4, SECOND + index)
+    for wanted in (range(6), (4, 1)):
+        with BagReader(tmp_path / 'bag.mcap') as bag:
+            messages = {topic: list(bag.messages(topic)) for topic in ('/camera', '/bright')}
+            for index in wanted:
+                for topic in messages:
+                    image = bag.image(messages[topic][index])
+                    assert image is not None
+                    np.testing.assert_array_equal(image, np.dstack(3 * [frames[index] >> 4]))
+            assert not bag.losses
+    image = read_frame(tmp_path / 'bag.mcap', 1, '/camera')
+    np.testing.assert_array_equal(image, np.dstack(3 * [frames[1] >> 4]))
 
 
 def test_frames_that_share_a_stamp_are_numbered(tmp_path: Path) -> None:

@@ -287,7 +287,171 @@ def test_times_that_overlap_and_go_back_are_put_in_order(tmp_path: Path) -> None
             assert [message.received_ns for message in bag.messages()] == list(range(40))
 
 
+@pytest.mark.parametrize(
+    'options',
+    [
+        {'index_types': 'CHUNK'},
+        {'index_types': 'MESSAGE'},
+        {'index_types': 'NONE'},
+        {'index_types': 'CHUNK', 'repeat_channels': False},
+        {'repeat_schemas': False},
+        {'repeat_channels': False},
+        {'use_statistics': False},
+        {'use_chunking': False, 'repeat_schemas': False},
+    ],
+    ids=str,
+)
+def test_a_summary_that_does_not_tell_all_loses_nothing(tmp_path: Path, options: dict[str, object]) -> None:
+    options = dict(options)
+    if 'index_types' in options:
+        options['index_types'] = pytest.importorskip('mcap.writer').IndexType[str(options['index_types'])]
+    path = write_with_mcap(tmp_path / 'bag.mcap', **options)
+    found, losses = read(path)
+    assert found == list(range(N))
+    assert not losses
+
+
+def test_statistics_without_counts_of_channels_lose_nothing(tmp_path: Path) -> None:
+    path = write_with_mcap(tmp_path / 'bag.mcap')
+    content = without_checksums(path.read_bytes())
+    ((start, end),) = [(start, end) for opcode, start, end in records(content) if opcode == 11]
+    assert content[end - 8 : end] == N.to_bytes(8, 'little')  # of the only channel
+    statistics = struct.pack('<BQ', 11, 46) + content[start + 9 : start + 51] + bytes(4)
+    path.write_bytes(content[:start] + statistics + content[end:])
+    found, losses = read(path)
+    assert found == list(range(N))
+    assert not losses
+
+
+def test_a_damaged_chunk_without_message_indexes_is_told(tmp_path: Path) -> None:
+    kinds = pytest.importorskip('mcap.writer').IndexType
+    path = write_with_mcap(tmp_path / 'bag.mcap', index_types=kinds.CHUNK, **compressed_by('NONE'))
+    content = bytearray(path.read_bytes())
+    content[content.find(CDR[5]) + 100] ^= 1
+    path.write_bytes(content)
+    found, losses = read(path)
+    assert found == [0, 1, 2, 6, 7, 8, 9, 10, 11]
+    assert losses
+
+
+WRONG_OPCODES = [1, 2, 7, 8, 10, 11, 13, 14, 15, 0x15, 0x45]
+
+
+@pytest.mark.parametrize('opcode', WRONG_OPCODES)
+@pytest.mark.parametrize('has_chunks', [False, True])
+@pytest.mark.parametrize('has_statistics', [False, True])
+def test_a_message_that_looks_like_another_record_is_told(
+    tmp_path: Path, opcode: int, has_chunks: bool, has_statistics: bool
+) -> None:
+    path = write_with_mcap(
+        tmp_path / 'bag.mcap',
+        use_chunking=has_chunks,
+        use_statistics=has_statistics,
+        enable_crcs=False,
+        **compressed_by('NONE'),
+    )
+    content = bytearray(path.read_bytes())
+    position = content.find(CDR[5]) - 31
+    assert content[position] == 5
+    content[position] = opcode
+    path.write_bytes(content)
+    found, losses = read(path)
+    assert found == [0, 1, 2, 3, 4, *range(6, N)]
+    assert [loss.n_messages for loss in losses.losses] == [1 if has_statistics else None]
+
+
+@pytest.mark.parametrize('has_statistics', [False, True])
+def test_stray_bytes_between_messages_are_told(tmp_path: Path, has_statistics: bool) -> None:
+    path = write_with_mcap(tmp_path / 'bag.mcap', use_chunking=False, use_statistics=has_statistics)
+    content = path.read_bytes()
+    for opcode in (1, 2, 5, 15):
+        position = content.find(CDR[3]) - 31
+        for stray in (bytes([opcode]), bytes([opcode, *struct.pack('<Q', 0)])):
+            path.write_bytes(content[:position] + stray + content[position:])
+            found, losses = read(path)
+            assert found[:3] == [0, 1, 2]
+            n_lost = N - len(found)
+            assert not n_lost or any(loss.n_messages in (None, n_lost) for loss in losses.losses)
+
+
+def test_a_file_behind_another_one_is_told(tmp_path: Path) -> None:
+    path = write_ours(tmp_path / 'bag.mcap')
+    path.write_bytes(2 * path.read_bytes())
+    found, losses = read(path)
+    assert found == list(range(N))
+    assert 'another MCAP file' in str(losses)
+    assert None in [loss.n_messages for loss in losses.losses]
+
+
 # Odd SQLite files and metadata
+
+
+def write_small_rows(path: Path, n_rows: int) -> Path:
+    """A SQLite file with small pages, and one or two messages on each."""
+    path = write_folder(path, StoragePlugin.SQLITE3) / f'{path.name}.db3'
+    with sqlite3.connect(path) as database:
+        database.execute('DELETE FROM messages')
+        for index in range(n_rows):
+            row = (index + 1, SECOND + index, bytes([index % 256]) * 250)
+            database.execute('INSERT INTO messages (id, topic_id, timestamp, data) VALUES (?, 1, ?, ?)', row)
+        database.commit()
+        database.executescript('PRAGMA page_size = 512; VACUUM')
+    database.close()
+    return path
+
+
+def rows_of_sqlite(path: Path, n_rows: int) -> list[int]:
+    """Messages that SQLite itself reads one by one."""
+    found = []
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        for index in range(n_rows):
+            with contextlib.suppress(sqlite3.Error):
+                (data,) = database.execute('SELECT data FROM messages WHERE id = ?', (index + 1,)).fetchone()
+                assert data == bytes([index % 256]) * 250
+                found.append(index)
+    return found
+
+
+@pytest.mark.parametrize('n_tries', [10_000, 2])
+def test_a_damaged_page_costs_only_its_messages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_tries: int
+) -> None:
+    monkeypatch.setattr('seg_ros.bags.sqlite_rows._N_TRIES', n_tries)
+    path, n_rows = write_small_rows(tmp_path / 'bag', 300), 300
+    content = path.read_bytes()
+    copy, kinds = tmp_path / 'copy.db3', Counter[int]()
+    for start in range(512, len(content), 512):
+        if content[start] not in (5, 13):  # pages that lead to messages, and pages with messages
+            continue
+        copy.write_bytes(content[:start] + bytes(512) + content[start + 512 :])
+        try:
+            expected = rows_of_sqlite(copy, n_rows)
+        except sqlite3.Error:
+            continue
+        if len(expected) in (0, n_rows):
+            continue
+        kinds[content[start]] += 1
+        with BagReader(copy) as bag:
+            assert [message.received_ns - SECOND for message in bag.messages('/camera')] == expected
+            assert bag.losses.n_messages == n_rows - len(expected)  # its index of times tells it
+    assert kinds[13] > 100
+    assert kinds[5] > 1
+
+
+@pytest.mark.parametrize('n_at_once', [2, 10_000])
+def test_numbers_that_go_back_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_at_once: int) -> None:
+    monkeypatch.setattr('seg_ros.bags.sqlite_rows._N_AT_ONCE', n_at_once)
+    path = write_small_rows(tmp_path / 'bag', 100)
+    content = bytearray(path.read_bytes())
+    position = content.find(bytes([49]) * 250) - 20
+    position = content.index(50, position)  # number of the message
+    content[position] = 1
+    path.write_bytes(content)
+    with BagReader(path) as bag:
+        found = [message.received_ns - SECOND for message in bag.messages()]
+        assert bag.losses
+    assert len(found) == len(set(found))
+    assert {*range(45), *range(55, 100)} <= set(found)
 
 
 @pytest.mark.parametrize(

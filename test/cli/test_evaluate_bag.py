@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import shutil
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -153,3 +154,29 @@ def test_a_live_evaluation_adds_ages_and_drops(bag: Path, model_file: Path, tmp_
     assert live['frames_in'] == live['frames_out'] + sum(live['drops'].values())
     assert live['frames_out'] == 0 or live['age_ms']['max'] >= live['age_ms']['p50'] > 0
     assert live['peak_memory_mb'] > 50
+
+
+def test_names_of_other_bytes_than_utf_8(bag: Path, labels: Path, model_file: Path, tmp_path: Path) -> None:
+    """A name in Latin 1, as old archives have it."""
+    folder, model = (tmp_path / os.fsdecode(name) for name in (b'stra\xdfe', b'klein\xe4.safetensors'))
+    try:
+        folder.mkdir()
+        shutil.copy(bag, folder / os.fsdecode(b'gr\xfcn.mcap'))
+    except OSError:
+        pytest.skip('this file system has no such names')
+    shutil.copy(model_file, model)
+    own = folder / 'labels'
+    shutil.copytree(labels, own)
+    output = tmp_path / 'out'
+    path = folder / os.fsdecode(b'gr\xfcn.mcap')
+    words = ['--labels', own, '--select', 2, '--junit', output / 'junit.xml', '--fail-below', 'mean_iou=0']
+    assert run(path, model, output, *words) == 0
+    results = json.loads((output / 'results.json').read_bytes().decode('utf-8'))
+    assert results['bags'][0]['name'] == r'gr\xfcn'
+    assert results['bags'][0]['path'] == str(tmp_path) + r'/stra\xdfe/gr\xfcn.mcap'
+    assert results['bags'][0]['n_labelled'] == 2
+    assert results['systems'][0]['name'].startswith(r'klein\xe4')
+    assert r'gr\xfcn' in (output / 'report.html').read_text(encoding='utf-8')
+    chosen = {file.name for file in (output / 'to_label/images').iterdir()}
+    listed = (output / 'to_label/selection.csv').read_bytes().splitlines()[1:]
+    assert {os.fsdecode(line.split(b',')[0]) + '.png' for line in listed} == chosen

@@ -96,3 +96,44 @@ def test_one_class_and_no_class_are_of_no_use(
     assert main([*words, '--json', str(tmp_path / 'a.json')]) == 1
     assert 'of no use' in capsys.readouterr().out
     assert json.loads((tmp_path / 'a.json').read_text())['problem']
+
+
+@pytest.mark.parametrize('place', ['file/new', '/proc/x/y', 'file'])
+@pytest.mark.parametrize('option', ['--copy', '--sheet', '--json'])
+def test_results_that_have_no_place_are_refused_before_data_are_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, place: str
+) -> None:
+    write_pair(tmp_path / 'data', 'a', [[0, 1]])
+    (tmp_path / 'file').write_text('')
+    target = tmp_path / place if option == '--copy' else tmp_path / place / 'out.png'
+    words = ['show-data', 'folder', '--data', str(tmp_path / 'data'), '--classes', 'squares']
+    assert main([*words, option, str(target)]) == 1
+    output = capsys.readouterr()
+    assert output.out == ''
+    assert 'cannot be made' in output.err.splitlines()[-1]
+    assert 'reading' not in output.err
+
+
+def test_a_folder_is_no_place_for_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_pair(tmp_path / 'data', 'a', [[0, 1]])
+    words = ['show-data', 'folder', '--data', str(tmp_path / 'data'), '--classes', 'squares']
+    for option in ('--json', '--sheet'):
+        assert main([*words, option, str(tmp_path / 'data')]) == 1
+        assert 'is a folder' in capsys.readouterr().err
+
+
+def test_a_copy_keeps_the_classes_that_are_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_pair(tmp_path / 'data', 'a', [[0, 1]])
+    words = ['show-data', 'folder', '--data', str(tmp_path / 'data'), '--classes', 'squares']
+    listing = tmp_path / 'copy/classes.yaml'
+    listing.parent.mkdir()
+    listing.write_text('classes: [{id: 0, name: thing, colour: [1, 2, 3]}]\n')
+    before = listing.read_bytes()
+    assert main([*words, '--copy', str(listing.parent)]) == 1
+    assert 'has other classes already' in capsys.readouterr().err
+    assert [*listing.parent.iterdir()] == [listing]
+    assert listing.read_bytes() == before
+    listing.unlink()
+    for split in ('train', 'val'):  # the second one finds its own classes
+        assert main([*words, '--copy', str(listing.parent), '--split', split]) == 0
+    assert FolderDataset(listing.parent, 'val', classes='classes.yaml').names == ['a']

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from seg_ros.datasets.folder import FolderDataset, UnlabelledFolder
-from seg_ros.errors import DatasetError
+from seg_ros.errors import DatasetError, ImageError
 
 
 def write_pairs(images: Path, labels: Path, stems: list[str]) -> None:
@@ -38,7 +38,6 @@ def test_a_list_of_stems(tmp_path: Path) -> None:
     write_pairs(tmp_path / 'images', tmp_path / 'labels', ['a', 'b', 'c'])
     (tmp_path / 'val.txt').write_text('c\na\n')
     assert open_split(tmp_path, 'val').names == ['a', 'c']
-    assert open_split(tmp_path, 'train').names == ['a', 'b', 'c']
     (tmp_path / 'val.txt').write_text('d\n')
     with pytest.raises(DatasetError, match='names d'):
         open_split(tmp_path, 'val')
@@ -87,3 +86,50 @@ def test_images_without_labels(tmp_path: Path) -> None:
         assert (labels == 255).all()
     with pytest.raises(DatasetError, match='--data'):
         UnlabelledFolder(None, 'val')
+
+
+@pytest.mark.parametrize('split', ['test', 'vall', 'Train'])
+def test_a_split_without_a_list_is_refused_where_others_have_one(tmp_path: Path, split: str) -> None:
+    write_pairs(tmp_path / 'images', tmp_path / 'labels', ['a', 'b', 'c'])
+    (tmp_path / 'README.txt').write_text('Images of\na\nfield, taken in\nspring.\n')
+    (tmp_path / 'classes.txt').write_text('background\nsquare\n')
+    assert open_split(tmp_path, split).names == ['a', 'b', 'c']
+    (tmp_path / 'train.txt').write_text('a\nimages/b.png\nmissing\n')
+    (tmp_path / 'val.txt').write_text('images/c.png labels/c.png\n')
+    with pytest.raises(DatasetError, match=rf"no split '{split}'; splits there: train, val$"):
+        open_split(tmp_path, split)
+    assert open_split(tmp_path, 'val').names == ['c']
+
+
+def test_a_split_without_a_folder_is_refused_where_others_have_one(tmp_path: Path) -> None:
+    write_pairs(tmp_path / 'images' / 'train', tmp_path / 'labels' / 'train', ['a', 'b'])
+    write_pairs(tmp_path / 'val' / 'images', tmp_path / 'val' / 'labels', ['c'])
+    cv2.imwrite(str(tmp_path / 'images/stray.png'), np.zeros((8, 8, 3), np.uint8))
+    cv2.imwrite(str(tmp_path / 'labels/stray.png'), np.zeros((8, 8), np.uint8))
+    with pytest.raises(DatasetError, match=r'splits there: train, val$'):
+        open_split(tmp_path, 'test')
+    with pytest.raises(DatasetError, match=r'splits there: train, val$'):
+        UnlabelledFolder(tmp_path, 'vall')
+
+
+@pytest.mark.parametrize('name', ['训练_1', 'тест_1', '_1é訓', '\u2019_1'])
+def test_letters_that_latin_1_lacks_are_not_left_out_of_names(tmp_path: Path, name: str) -> None:
+    write_pairs(tmp_path / 'images', tmp_path / 'labels', ['_1', '_1é'])
+    cv2.imwrite(str(tmp_path / f'images/{name}.png'), np.zeros((8, 8, 3), np.uint8))
+    dataset = open_split(tmp_path, 'train')
+    with pytest.raises(DatasetError, match='no label image'):
+        dataset[dataset.names.index(name)]
+    (tmp_path / f'images/{name}.png').unlink()
+    (tmp_path / 'val.txt').write_text(f'_1\n{name}\n')
+    dataset = open_split(tmp_path, 'val')
+    with pytest.raises(ImageError, match='does not exist'):
+        dataset[dataset.names.index(name)]
+
+
+@pytest.mark.parametrize('start', [b'P2\n8 8\n200\n', b'P2\n8 8\n20\n'])
+def test_label_images_may_be_pgm(tmp_path: Path, start: bytes) -> None:
+    write_pairs(tmp_path / 'images', tmp_path / 'labels', ['a'])
+    (tmp_path / 'labels/a.png').unlink()
+    (tmp_path / 'labels/a.pgm').write_bytes(start + b'4 5 ' * 32)
+    labels = FolderDataset(tmp_path, 'train', classes='camvid11')[0][1]
+    assert labels.tolist() == [[4, 5] * 4] * 8

@@ -70,3 +70,62 @@ def test_frames_of_another_size_are_refused(tmp_path: Path) -> None:
         writer.write(np.zeros((48, 64, 3), np.uint8))
         with pytest.raises(ImageError, match='64x48'):
             writer.write(np.zeros((48, 66, 3), np.uint8))
+
+
+def write_noise(path: Path, n_frames: int) -> None:
+    code = cv2.VideoWriter.fourcc(*('MJPG' if path.suffix == '.avi' else 'mp4v'))
+    video = cv2.VideoWriter(str(path), code, 25, (64, 48))
+    for frame in np.random.default_rng(0).integers(0, 256, (n_frames, 48, 64, 3), np.uint8):
+        video.write(frame)
+    video.release()
+
+
+def frames_of(path: Path) -> tuple[int, str]:
+    """Number of frames that are read, and the complaint after them."""
+    with VideoReader(path) as video:
+        n_frames = sum(1 for _ in video)
+        try:
+            video.check_complete()
+        except ImageError as err:
+            return n_frames, str(err)
+    return n_frames, ''
+
+
+@pytest.mark.parametrize('suffix', ['.mp4', '.avi', '.mkv', '.mov', '.mpg'])
+def test_whole_videos_are_complete(tmp_path: Path, suffix: str) -> None:
+    write_noise(tmp_path / f'a{suffix}', 30)
+    assert frames_of(tmp_path / f'a{suffix}') == (30, '')
+
+
+def test_frames_behind_a_damaged_one_are_read_and_the_missing_ones_counted(tmp_path: Path) -> None:
+    path = tmp_path / 'a.avi'
+    write_noise(path, 30)
+    content = bytearray(path.read_bytes())
+    start = content.index(b'movi')
+    frames = [k for k in range(start, len(content)) if content.startswith(b'00dc', k)][:30]
+    for frame in frames[9:12]:
+        length = int.from_bytes(content[frame + 4 : frame + 8], 'little')
+        content[frame + 8 : frame + 8 + length] = bytes(length)
+    path.write_bytes(content)
+    n_read, complaint = frames_of(path)
+    assert n_read == 27
+    assert complaint.startswith(f'{path}: 3 of 30 frames')
+
+
+def test_the_lost_end_of_a_video_is_counted(tmp_path: Path) -> None:
+    path = tmp_path / 'a.avi'
+    write_noise(path, 30)
+    content = path.read_bytes()
+    path.write_bytes(content[: content.index(b'idx1') // 2])
+    n_read, complaint = frames_of(path)
+    assert 5 < n_read < 25
+    assert complaint.startswith(f'{path}: {30 - n_read} of 30 frames')
+
+
+def test_a_false_number_of_frames_does_not_read_forever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_noise(tmp_path / 'a.mkv', 3)
+    with VideoReader(tmp_path / 'a.mkv') as video:
+        monkeypatch.setattr(video, 'n_frames', 1 << 60)
+        assert sum(1 for _ in video) == 3

@@ -1,6 +1,7 @@
 import base64
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +95,19 @@ def test_tables_leave_out_what_was_not_measured(comparison: Comparison) -> None:
     head, _, two, three = (line.split(',') for line in as_csv(comparison).splitlines())
     assert float(two[head.index('latency_ms.p90')]) == 5
     assert three[head.index('latency_ms.p90')] == ''
+
+
+def test_figures_on_learnt_images_are_no_gain(comparison: Comparison, tmp_path: Path) -> None:
+    pytest.importorskip('matplotlib')
+    first, second, third = comparison.rows
+    known = replace(comparison, rows=[first, replace(second, learnt='has learnt this'), third])
+    write_page(tmp_path / 'p.html', 'A', {}, known)
+    page = (tmp_path / 'p.html').read_text()
+    assert '<p class="worse">two has learnt this</p>' in page
+    assert '66.67<small class="plain">-33.33</small>' in page
+    assert '5.00<small>-50 %</small>' in page  # speed is measured all the same
+    assert '<small class="worse">' in page  # the third model has not learnt them
+    assert as_text(known).splitlines()[4] == 'two has learnt this'
 
 
 def test_differences_have_a_direction(comparison: Comparison) -> None:
