@@ -21,6 +21,9 @@ _RESTART = re.compile(rb'\xff+[\xd0-\xd7]')
 _HUFFMAN, _SCAN, _END, _INTERVAL = 0xC4, 0xDA, 0xD9, 0xDD
 _SEQUENTIAL, _OTHER_FRAMES = (0xC0, 0xC1), (*range(0xC2, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xD0))
 _AHEAD, _END_OF_BLOCK, _LATER_BITS = 64, 128, 7
+_SPARE_BYTES = 8
+"""Number of bytes behind the last pixel that are no damage: some cameras leave a few there in every image."""
+
 _Table = npt.NDArray[np.uint16]
 _Numbers = npt.NDArray[np.int64]
 
@@ -69,9 +72,10 @@ class _SequentialFile:
         stacked = _stacked(tables)
         for stretch in _RESTART.split(pixels) if self.interval else (pixels,):
             n_units = min(self.interval or n_left, n_left)
-            if _is_stretch_damaged(stretch, n_units, stacked):
-                return True
             n_left -= n_units
+            n_spare = 0 if n_left else _SPARE_BYTES
+            if _is_stretch_damaged(stretch, n_units, stacked, n_spare):
+                return True
         return n_left > 0
 
     def _n_units(self, keys: list[int]) -> int:
@@ -175,7 +179,7 @@ def _stacked(of_blocks: list[tuple[_Table, _Table]]) -> tuple[_Table, _Numbers]:
     return np.stack(different), numbers
 
 
-def _is_stretch_damaged(stretch: bytes, n_units: int, tables: tuple[_Table, _Numbers]) -> bool:
+def _is_stretch_damaged(stretch: bytes, n_units: int, tables: tuple[_Table, _Numbers], n_spare: int) -> bool:
     """Whether data without restart markers are not those of a number of units."""
     kernel = _kernel()
     if kernel is None:
@@ -183,7 +187,7 @@ def _is_stretch_damaged(stretch: bytes, n_units: int, tables: tuple[_Table, _Num
     data = stretch.replace(b'\xff\0', b'\xff')
     words = np.frombuffer(data + bytes(_AHEAD - len(data) % 4), '>u4').astype(np.uint32)
     end = kernel(words, 8 * len(data), n_units, *tables)
-    return end < 0 or bool(data[(end + 7) // 8 :].strip(b'\0\xff'))
+    return end < 0 or len(data[(end + 7) // 8 :].strip(b'\0\xff')) > n_spare
 
 
 @cache
