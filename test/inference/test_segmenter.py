@@ -87,7 +87,10 @@ def test_compiled_networks_take_only_what_they_were_compiled_for() -> None:
             backend(wrong)
 
 
-@pytest.mark.parametrize('backend', BACKENDS)
+@pytest.mark.parametrize(
+    'backend',  # compiling the network twice takes a minute and a half
+    [pytest.param(key, marks=pytest.mark.slow if key == 'torch_compile' else ()) for key in BACKENDS],
+)
 def test_embeddings_sharpen_labels_where_they_are_asked_to(embedded_model_file: Path, backend: str) -> None:
     obstacle = BACKENDS[backend].why_not('cpu', 'float32')
     if obstacle:

@@ -127,7 +127,7 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
 def test_missing_and_foreign_files(tmp_path: Path, good: Path) -> None:
     with pytest.raises(ModelFileError, match='does not exist'):
         load_model(tmp_path / 'absent')
-    with pytest.raises(ModelFileError, match='does not exist'):
+    with pytest.raises(ModelFileError, match='is a folder'):
         load_model(tmp_path)
     save_file({'a': torch.zeros(1)}, tmp_path / 'other')
     with pytest.raises(ModelFileError, match='not written by seg_ros'):

@@ -133,8 +133,11 @@ def test_engines_of_onnx_agree(name: str, monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize(
     'name',
-    # packing the many weights of AlexNet takes minutes
-    [pytest.param(name, marks=pytest.mark.slow if 'alexnet' in name else ()) for name in FORMS],
+    # packing the many weights of AlexNet takes minutes, those of SegNet half of one
+    [
+        pytest.param(name, marks=pytest.mark.slow if 'alexnet' in name or name == 'segnet' else ())
+        for name in FORMS
+    ],
 )
 def test_it_is_pruned_quantised_and_kept(name: str, tmp_path: Path) -> None:
     net, example = network(name), torch.zeros(1, 3, 64, 64)
