@@ -1,4 +1,4 @@
-"""Which label message of a topic belongs to which frame: by stamps, else by times of recording.
+"""Frames of the label messages of a topic: by stamps, else by times of recording.
 
 A stamp that one frame has alone names it. Stamps that are zero or negative, or that several frames have, do
 not: cameras without a clock, and recordings of a played bag. Then a label belongs to the frame that was

@@ -25,7 +25,7 @@ from seg_ros.images.header import ImageHeader, read_header
 from seg_ros.images.raw import bytes_of, check_amount, check_layout, described, planes
 
 LabelKind = Literal['ids', 'colours']
-"""What the values of a label image are."""
+"""Kind of the values of a label image."""
 
 _INTEGERS = {
     'mono8': 'u1',
@@ -89,7 +89,7 @@ def labels_of(
 
 
 def kind_of(message: Message, classes: ClassSet) -> LabelKind | None:
-    """What a label message holds; None if it fits in both ways or in none, or has only one way.
+    """Kind of the values of a label message; None if both kinds fit or none, or only one is possible.
 
     Raises:
         As for :func:`labels_of`.

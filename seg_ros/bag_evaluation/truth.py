@@ -94,7 +94,7 @@ class TopicTruth:
 
     @cached_property
     def _kind(self) -> LabelKind | None:
-        """What the first image of the topic holds that leaves no doubt; None if there is none."""
+        """Kind of the values of the first image that leaves no doubt; None if the topic has no such image."""
         for message in self._read():
             try:
                 kind = kind_of(message, self._classes)

@@ -30,7 +30,7 @@ class MeasuredSplit:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def learnt_by(self, metadata: ModelMetadata) -> str:
-        """What to say of figures on these images: LEARNT or its kin; '' if the record does not name them.
+        """Remark on figures on these images: LEARNT or its kin; '' if the record does not name them.
 
         The record is that of the last run. It does not tell what the weights learnt before it.
         """
