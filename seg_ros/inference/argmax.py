@@ -158,10 +158,9 @@ def flattened(scores: Float32Array) -> tuple[Float32Array, tuple[int, int, int, 
     """
     n_classes, h, w = map_shape(scores)
     if is_folded(scores):
-        in_blocks = scores.transpose(1, 3, 2, 4, 0)
+        in_blocks = scores.transpose(1, 3, 0, 2, 4)
         if in_blocks.flags.c_contiguous:
-            steps = 1, 2 * w * n_classes, 2 * n_classes, 4 * n_classes, n_classes
-            return in_blocks.reshape(-1), steps
+            return in_blocks.reshape(-1), (4, 2 * w * n_classes, 2, 4 * n_classes, 1)
         scores = unfolded(scores)
     if is_by_pixel(scores):
         by_pixel = scores.transpose(1, 2, 0).reshape(-1)

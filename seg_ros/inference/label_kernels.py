@@ -9,7 +9,7 @@ import numpy as np
 
 from seg_ros._numba import compiled
 from seg_ros.arrays import UNLABELLED, Float32Array, UInt8Array, UInt32Array
-from seg_ros.inference.score_rows import Strides, read_row, row_start
+from seg_ros.inference.score_rows import Strides, are_in_blocks, read_row, row_start
 
 _ZERO, _NEXT = np.float32(0), np.uint32(1)
 _NO_CLASS = np.int32(UNLABELLED)
@@ -17,43 +17,113 @@ _NO_CLASS = np.int32(UNLABELLED)
 _DISAGREED = np.uint8(UNLABELLED - 1)
 """Marks pixels between different classes; class 254, if there are so many, is found by interpolation."""
 
+_FOUR = np.dtype(np.complex128)
+"""Four scores that are moved at once; nothing is computed with this type."""
+
 
 @compiled
-def _winners_of_row(
+def _read_winners(
     scores: Float32Array,
     strides: Strides,
     y: int,
+    scratch: tuple[Float32Array, Float32Array, Float32Array, UInt8Array],
+    pair: UInt8Array,
+    in_pair: int,
+    winners: UInt8Array,
+) -> int:
+    """Class of the largest score of each pixel of row ``y``, 255 where a score is not finite.
+
+    Args:
+        scores, strides: As for :func:`argmax_rows`.
+        y: The row.
+        scratch: (K, 2 * w) float32, twice (2 * w,) float32, and (2 * w,) uint8.
+        pair: (2, w) uint8, classes of the last two rows that were found together, perhaps written.
+        in_pair: Half the index of the first of these rows; -1 = none.
+        winners: (w,) uint8, written.
+
+    Returns:
+        ``in_pair`` of the rows that are in ``pair`` now.
+    """
+    values, best, taint, both = scratch
+    n_classes, width = values.shape[0], winners.size
+    if are_in_blocks(strides):
+        if in_pair != y >> 1:
+            _winners_of_blocks(scores, row_start(strides, 0, y & ~1), values, best, taint, both, pair)
+        for x in range(width):
+            winners[x] = pair[y & 1, x]
+        return y >> 1
+    if strides[0] == 1:
+        _winners_by_pixel(scores, row_start(strides, 0, y), strides[3], n_classes, winners)
+        return in_pair
+    if strides[4] == 1 and strides[3] == 2:
+        planes = scores.reshape((n_classes, scores.size // n_classes))
+        _choose(planes, row_start(strides, 0, y), best, taint, winners)
+        return in_pair
+    for k in range(n_classes):
+        read_row(scores, strides, k, y, values[k, :width])
+    _choose(values, 0, best, taint, winners)
+    return in_pair
+
+
+@compiled
+def _winners_of_blocks(
+    scores: Float32Array,
+    start: int,
     values: Float32Array,
     best: Float32Array,
     taint: Float32Array,
     winners: UInt8Array,
+    pair: UInt8Array,
 ) -> None:
-    """Class of the largest score of each pixel of row ``y``, 255 where a score is not finite.
+    """The same for two rows, of blocks of 2x2 pixels whose scores for a class lie side by side.
 
-    ``values`` (K, w), ``best`` (w,) and ``taint`` (w,) are scratch.
+    These four scores are moved at once, so that all of a class can be compared as vectors.
+
+    Args:
+        scores: As for :func:`argmax_rows`.
+        start: Place of the first score.
+        values: (K, 2 * w) float32, scratch.
+        best, taint, winners: (2 * w,), scratch.
+        pair: (2, w) uint8, written.
     """
-    if strides[0] == 1:
-        _winners_by_pixel(scores, row_start(strides, 0, y), strides[3], values.shape[0], winners)
-        return
-    for k in range(values.shape[0]):
-        this = np.uint8(k)
-        if strides[4] == 1 and strides[3] == 2:
-            begin = row_start(strides, k, y)
-            row = scores[begin : begin + winners.size]
-        else:
-            row = values[k]
-            read_row(scores, strides, k, y, row)
-        if k == 0:
-            for x in range(best.size):
-                best[x], winners[x], taint[x] = row[x], this, row[x] - row[x]
-        else:
-            for x in range(best.size):
-                value, so_far = row[x], best[x]
-                above = value > so_far
-                best[x] = value if above else so_far
-                winners[x] = this if above else winners[x]
-                taint[x] += value - value
-    for x in range(best.size):
+    n_classes, n_values = values.shape
+    blocks, planes = scores[start : start + values.size].view(_FOUR), values.view(_FOUR)
+    at = np.uint32(0)
+    for x in range(np.uint32(n_values // 4)):
+        for k in range(np.uint32(n_classes)):
+            planes[k, x] = blocks[at]
+            at += _NEXT
+    _choose(values, 0, best, taint, winners)
+    upper, lower, halves = pair[0].view(np.uint16), pair[1].view(np.uint16), winners.view(np.uint16)
+    for x in range(np.uint32(upper.size)):
+        upper[x], lower[x] = halves[x + x], halves[x + x + _NEXT]
+
+
+@compiled
+def _choose(
+    values: Float32Array, begin: int, best: Float32Array, taint: Float32Array, winners: UInt8Array
+) -> None:
+    """Class of the largest of the (K, ...) values from column ``begin`` on, 255 where one is not finite.
+
+    Two classes are compared in a pass, since the passes spend their time on reading and writing memory.
+    """
+    last, end = values.shape[0] - 1, begin + winners.size
+    row = values[0, begin:end]
+    for x in range(winners.size):
+        best[x], winners[x], taint[x] = row[x], 0, row[x] * _ZERO
+    for k in range(1, last + 1, 2):
+        this, next_ = np.uint8(k), np.uint8(k + 1)
+        row, other = values[k, begin:end], values[min(k + 1, last), begin:end]  # the last one perhaps twice
+        for x in range(winners.size):
+            value, second, largest = row[x], other[x], best[x]
+            above = value > largest
+            largest = value if above else largest
+            winner = this if above else winners[x]
+            above = second > largest
+            best[x] = second if above else largest
+            winners[x] = next_ if above else winner
+            taint[x] += value * _ZERO + second * _ZERO
+    for x in range(winners.size):
         winners[x] = winners[x] if taint[x] == _ZERO else np.uint8(_NO_CLASS)
 
 
@@ -190,11 +260,13 @@ def label_rows(
     above, weight_below = rows
     left, weight_right = columns
     width = labels.shape[1]
-    best = np.empty(w, np.float32)
-    taint, values = np.empty_like(best), np.empty((n_classes, w), np.float32)
+    best, values = np.empty(2 * w, np.float32), np.empty((n_classes, 2 * w), np.float32)
+    scratch = values, best, np.empty_like(best), np.empty(2 * w, np.uint8)
+    pair = np.empty((2, w), np.uint8)
+    in_pair: Any = np.int64(-1)
     if labels.shape == shape[1:]:
         for y in range(start, stop):
-            _winners_of_row(scores, strides, y, values, best, taint, labels[y])
+            in_pair = _read_winners(scores, strides, y, scratch, pair, in_pair, labels[y])
         return
     upper, lower, agreed = np.empty(w, np.uint8), np.empty(w, np.uint8), np.empty(w, np.uint8)
     columns_found = np.empty(width + 1, np.uint32)
@@ -208,8 +280,8 @@ def label_rows(
             if first == in_lower:
                 upper, lower = lower, upper
             elif first != in_upper:
-                _winners_of_row(scores, strides, first, values, best, taint, upper)
-            _winners_of_row(scores, strides, second, values, best, taint, lower)
+                in_pair = _read_winners(scores, strides, first, scratch, pair, in_pair, upper)
+            in_pair = _read_winners(scores, strides, second, scratch, pair, in_pair, lower)
             in_upper, in_lower = first, second
             n_found = _find_borders(
                 upper, lower, strides, left, weight_right, agreed, columns_found, places, others, weights

@@ -21,6 +21,12 @@ the next row within a block, and the same for columns."""
 
 
 @compiled
+def are_in_blocks(strides: Strides) -> bool:
+    """Whether the four scores of a class in a block of 2x2 pixels lie side by side."""
+    return strides[0] == 4 and strides[2] == 2 and strides[4] == 1
+
+
+@compiled
 def row_start(strides: Strides, k: int, y: int) -> int:
     """Place of the first score of a class in a row."""
     return k * strides[0] + (y >> 1) * strides[1] + (y & 1) * strides[2]

@@ -1,86 +1,39 @@
 """Greedy merging: merge the two most similar adjacent regions, again and again.
 
-The distance between two regions is :func:`_distance`; change it there. The functions are compiled if Numba is
-installed. Otherwise the same loops run in Python.
+The functions are compiled if Numba is installed. Otherwise the same loops run in Python.
 
-NamedTuples are unpacked before a loop: compiled code counts references at each access to a field. The
-compiled code of this file contains that of ``ranking.py``: touch this file too after a change there.
+Compiled code counts references of arrays at each call. So functions that are called in loops take few arrays,
+and the regions and their borders have one each instead of one for each of their facts. The compiled code of
+this file contains that of ``ranking.py``: touch this file too after a change there.
 
 Each region knows its nearest neighbour. If that neighbour moves away, the old distance stays as a lower bound
-until it is the smallest of all. Only then are the neighbours of the region compared again.
+until it is the smallest of all. Only then are the neighbours of the region compared again. At the start all
+distances are such bounds, 0.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from seg_ros._numba import compiled_where_possible, inlined_where_possible
 from seg_ros.arrays import Float32Array, Int32Array, UInt64Array
 from seg_ros.segments.bit_count import n_ones
-from seg_ros.segments.ranking import UNREACHED, DistanceRanking, nearest_pair, ranking_of, set_distance
-from seg_ros.segments.union_find import root_of, tree_numbers
+from seg_ros.segments.ranking import UNREACHED, nearest_pair, rank_again, ranking_of
+from seg_ros.segments.union_find import tree_numbers
 
+_NONE = np.int32(-1)
 
-class RegionGraph(NamedTuple):
-    """Regions and their borders while they are being merged.
+# Columns of `regions`, (n, 5) int32: parent in a union-find forest (the root of a region is the region that it
+# is part of now), first and last half-edge, number of the last visit, and the border found by that visit.
+_PARENT, _FIRST, _LAST, _VISIT, _FOUND = range(5)
 
-    Border k has two half-edges. Half-edge 2 k belongs to region pairs[k, 0] and leads to pairs[k, 1];
-    half-edge 2 k + 1 leads back. The half-edges of a region form a linked list.
+# Columns of `links`, (E, 4) int32. Border k has two half-edges: 2 k belongs to the region links[k, 0] and leads
+# to links[k, 1], 2 k + 1 leads back. The half-edges of a region form a list; 2 columns say which one follows.
+_FOLLOWING = 2
 
-    Attributes:
-        parent: (n,) int32, union-find forest: the root of a region is the region that it is part of now.
-        pairs: (E, 2) int32, regions on both sides of each border.
-        borders: (E, 2) float32, length of each border in pixel edges, and the sum along it of the distances
-            at the start. Length 0 marks a border that is part of another one now, or lies within a region.
-        first: (n,) int32, first half-edge of each region; -1 = none.
-        last: (n,) int32, last half-edge of each region; -1 = none.
-        following: (2 E,) int32, next half-edge in the same list; -1 = none.
-        visits: (n, 2) int32, number of the last visit to each region, and the border found by that visit.
-    """
-
-    parent: Int32Array
-    pairs: Int32Array
-    borders: Float32Array
-    first: Int32Array
-    last: Int32Array
-    following: Int32Array
-    visits: Int32Array
-
-
-class RegionFeatures(NamedTuple):
-    """Values by which regions are compared.
-
-    Attributes:
-        sizes: (n,) float32, fraction of the image that each region covers.
-        means: (n, C) float32, mean values.
-        words: (n, ceil(C / 64)) uint64, signs of the means as bits; (n, 0) to compare the means themselves.
-    """
-
-    sizes: Float32Array
-    means: Float32Array
-    words: UInt64Array
-
-
-class DistanceWeights(NamedTuple):
-    """Parameters of the distance, see :func:`merge_most_similar`."""
-
-    size_power: np.float32
-    border_share: np.float32
-
-
-class NearestNeighbours(NamedTuple):
-    """Nearest neighbour of each region.
-
-    Attributes:
-        neighbour: (n,) int32, region; -1 = none, or not known.
-        is_bound: (n,) bool, whether the distance in ``ranking`` is a lower bound only.
-        ranking: Distances to the neighbours.
-    """
-
-    neighbour: Int32Array
-    is_bound: npt.NDArray[np.bool_]
-    ranking: DistanceRanking
+# Columns of `borders`, (E, 2) float32: length in pixel edges, and the sum along the border of the distances at
+# the start. Length 0 marks a border that is part of another one now, or lies within a region.
+_LENGTH, _SUM = range(2)
 
 
 @compiled_where_possible
@@ -116,86 +69,67 @@ def merge_most_similar(
         (n,) int32, new region of each region, numbered in the order of their first ones; number of new
         regions.
     """
-    features = _features_of(sums, sizes, binary)
-    graph = _graph_of(pairs, lengths, features)
-    weights = DistanceWeights(size_power, border_share)
-    nearest = _nearest_of(graph, features, weights)
-    neighbour, is_bound, ranking = nearest
+    n = sizes.size
+    means, words = _features_of(sums, sizes, binary)
+    regions, links, borders = _graph_of(pairs, lengths, means, words)
+    neighbour, is_bound = np.full(n, _NONE, np.int32), np.ones(n, np.bool_)
+    distances, bits, minima, tops = ranking_of(np.zeros(n, np.float32))
+    around, across = np.empty((n, 2), np.int32), np.empty(n, np.int32)
+    differences, changed = np.empty(n, np.float32), np.empty(n + 1, np.int32)
     visit = 0
     while True:
-        one = nearest_pair(ranking)
-        distance = ranking.distances[one]
-        if distance > limit or distance == UNREACHED:
-            return tree_numbers(graph.parent)
+        one = nearest_pair(bits, minima, tops)
+        if distances[one] > limit or distances[one] == UNREACHED:
+            return tree_numbers(regions[:, _PARENT].copy())
+        other = _NONE if is_bound[one] else neighbour[one]
+        n_changed = 0
+        if other >= 0:
+            sizes[one] += sizes[other]
+            _merge(regions, links, sums, one, other)
+            _update_mean(sums[one], sizes[one], means[one], words[one])
+            distances[other], changed[0], n_changed = UNREACHED, other, 1
         visit += 1
-        if is_bound[one]:
-            _tidy_borders(graph, one, visit)
-            neighbour[one], distance = _nearest_neighbour(graph, features, weights, one)
-            is_bound[one] = False
-            set_distance(ranking, one, distance)
-            continue
-        other = neighbour[one]
-        _merge(graph, features, sums, one, other)
-        set_distance(ranking, other, UNREACHED)
-        _tidy_borders(graph, one, visit)
-        _update_neighbours(graph, features, weights, nearest, one, other)
-
-
-@inlined_where_possible
-def _distance(
-    borders: Float32Array,
-    features: RegionFeatures,
-    weights: DistanceWeights,
-    border: Any,
-    one: Any,
-    other: Any,
-) -> np.float32:
-    """Distance of two adjacent regions.
-
-    Args:
-        borders: (E, 2) float32 of :class:`RegionGraph`.
-        features: Values of the regions.
-        weights: Parameters of the distance.
-        border: Index of the border between the two regions.
-        one: First region.
-        other: Second region.
-    """
-    size_power, border_share = weights
-    sizes, means, words = features
-    distance = np.float32(0)
-    if border_share < 1:
-        distance += (np.float32(1) - border_share) * _difference(means, words, one, other)
-    distance += border_share * borders[border, 1] / borders[border, 0]
-    if size_power > 0:
-        size, other_size = sizes[one], sizes[other]
-        distance *= (np.float32(2) * size * other_size / (size + other_size)) ** size_power
-    return np.float32(distance)
-
-
-@inlined_where_possible
-def _difference(means: Float32Array, words: UInt64Array, one: Any, other: Any) -> np.float32:
-    """Fraction of differing bits of two regions, or the mean absolute difference if there are no bits."""
-    total = np.float32(0)
-    if words.shape[1]:
-        n_differing = 0
-        for w in range(words.shape[1]):
-            n_differing += n_ones(words[one, w] ^ words[other, w])
-        total += np.float32(n_differing)
-    else:
-        for c in range(means.shape[1]):
-            total += abs(means[one, c] - means[other, c])
-    return np.float32(total / np.float32(means.shape[1]))
+        n_around = _tidy_borders(regions, links, borders, one, visit, around, across)
+        _compare(around[:n_around], means, words, differences)
+        closest, least = _NONE, UNREACHED
+        for i in range(n_around):
+            near, border = around[i, 1], across[i]
+            distance = border_share * borders[border, _SUM] / borders[border, _LENGTH]
+            if border_share < 1:
+                distance += (np.float32(1) - border_share) * differences[i]
+            if size_power > 0:
+                size, other_size = sizes[one], sizes[near]
+                distance *= (np.float32(2) * size * other_size / (size + other_size)) ** size_power
+            if distance < least or (distance == least and near < closest):
+                closest, least = near, distance
+            if other < 0:
+                continue
+            was_nearest = neighbour[near] == one or neighbour[near] == other
+            is_tie = distance == distances[near] and not is_bound[near] and one < neighbour[near]
+            if distance < distances[near] or is_tie or (was_nearest and distance == distances[near]):
+                neighbour[near], is_bound[near], distances[near] = one, False, distance
+                changed[n_changed] = near
+                n_changed += 1
+            elif was_nearest:
+                neighbour[near], is_bound[near] = _NONE, True
+        neighbour[one], is_bound[one], distances[one] = closest, False, least
+        changed[n_changed] = one
+        rank_again(bits, minima, tops, changed[: n_changed + 1])
 
 
 @compiled_where_possible
-def _features_of(sums: Float32Array, sizes: Float32Array, binary: bool) -> RegionFeatures:
-    """Means and signs of all regions; ``sums`` and ``sizes`` are kept, not copied."""
+def _features_of(sums: Float32Array, sizes: Float32Array, binary: bool) -> tuple[Float32Array, UInt64Array]:
+    """Values by which regions are compared.
+
+    Returns:
+        (n, C) float32, means; (n, ceil(C / 64)) uint64, their signs as bits, or (n, 0) to compare the means.
+    """
     n, n_channels = sums.shape
+    means = np.empty((n, n_channels), np.float32)
     words = np.zeros((n, (n_channels + 63) // 64 if binary else 0), np.uint64)
-    features = RegionFeatures(sizes, np.empty((n, n_channels), np.float32), words)
     for region in range(n):
-        _update_mean(sums[region], sizes[region], features.means[region], words[region])
-    return features
+        _update_mean(sums[region], sizes[region], means[region], words[region])
+    return means, words
 
 
 @compiled_where_possible
@@ -206,142 +140,112 @@ def _update_mean(sums: Float32Array, size: Any, mean: Float32Array, words: UInt6
     for w in range(words.size):
         word = np.uint64(0)
         for c in range(64 * w, min(64 * w + 64, mean.size)):
-            if mean[c] > 0:
-                word |= np.uint64(1) << np.uint64(c - 64 * w)
+            word |= np.uint64(mean[c] > 0) << np.uint64(c - 64 * w)
         words[w] = word
 
 
 @compiled_where_possible
-def _graph_of(pairs: Int32Array, lengths: Int32Array, features: RegionFeatures) -> RegionGraph:
-    """Graph of regions before any are merged."""
-    n, n_borders = features.sizes.size, pairs.shape[0]
-    borders = np.empty((n_borders, 2), np.float32)
-    for k in range(n_borders):
-        borders[k, 0] = lengths[k]
-        borders[k, 1] = lengths[k] * _difference(features.means, features.words, pairs[k, 0], pairs[k, 1])
-    first, last = np.full(n, -1, np.int32), np.full(n, -1, np.int32)
-    following = np.full(2 * n_borders, -1, np.int32)
-    for half in range(following.size):
-        region = pairs[half // 2, half % 2]
-        if first[region] < 0:
-            first[region] = half
-        else:
-            following[last[region]] = half
-        last[region] = half
-    parent, visits = np.arange(n).astype(np.int32), np.full((n, 2), -1, np.int32)
-    return RegionGraph(parent, pairs.copy(), borders, first, last, following, visits)
+def _compare(pairs: Int32Array, means: Float32Array, words: UInt64Array, differences: Float32Array) -> None:
+    """Fraction of differing bits of pairs of regions, or mean absolute differences if there are no bits.
+
+    Args:
+        pairs: (E, 2) int32.
+        means, words: From :func:`_features_of`.
+        differences: (E,) float32 or longer, written.
+    """
+    n_channels, n_words = means.shape[1], words.shape[1]
+    for k in range(pairs.shape[0]):
+        one, other, total = pairs[k, 0], pairs[k, 1], np.float32(0)
+        n_differing = 0
+        for w in range(n_words):
+            n_differing += n_ones(words[one, w] ^ words[other, w])
+        for c in range(0 if n_words else n_channels):
+            total += abs(means[one, c] - means[other, c])
+        differences[k] = (total + np.float32(n_differing)) / np.float32(n_channels)
 
 
 @compiled_where_possible
-def _nearest_of(graph: RegionGraph, features: RegionFeatures, weights: DistanceWeights) -> NearestNeighbours:
-    """Nearest neighbour of every region."""
-    n = graph.parent.size
-    neighbour, distances = np.empty(n, np.int32), np.empty(n, np.float32)
+def _graph_of(
+    pairs: Int32Array, lengths: Int32Array, means: Float32Array, words: UInt64Array
+) -> tuple[Int32Array, Int32Array, Float32Array]:
+    """Regions, links and borders before any regions are merged."""
+    n, n_borders = means.shape[0], pairs.shape[0]
+    regions, links = np.full((n, 5), _NONE, np.int32), np.full((n_borders, 4), _NONE, np.int32)
+    borders, differences = np.empty((n_borders, 2), np.float32), np.empty(n_borders, np.float32)
+    _compare(pairs, means, words, differences)
     for region in range(n):
-        neighbour[region], distances[region] = _nearest_neighbour(graph, features, weights, region)
-    return NearestNeighbours(neighbour, np.zeros(n, np.bool_), ranking_of(distances))
+        regions[region, _PARENT] = region
+    for k in range(n_borders):
+        borders[k, _LENGTH], borders[k, _SUM] = lengths[k], lengths[k] * differences[k]
+        for side in range(2):
+            region = links[k, side] = pairs[k, side]
+            last = regions[region, _LAST]
+            if last < 0:
+                regions[region, _FIRST] = 2 * k + side
+            else:
+                links[last // 2, _FOLLOWING + last % 2] = 2 * k + side
+            regions[region, _LAST] = 2 * k + side
+    return regions, links, borders
 
 
-@compiled_where_possible
-def _nearest_neighbour(
-    graph: RegionGraph, features: RegionFeatures, weights: DistanceWeights, one: Any
-) -> tuple[Any, np.float32]:
-    """Nearest neighbour of a region, of equally near ones the lowest, and its distance."""
-    pairs, borders, following = graph.pairs, graph.borders, graph.following
-    nearest, least = np.int32(-1), UNREACHED
-    half = graph.first[one]
-    while half >= 0:
-        near = pairs[half // 2, 1 - half % 2]
-        distance = _distance(borders, features, weights, half // 2, one, near)
-        if distance < least or (distance == least and near < nearest):
-            nearest, least = near, distance
-        half = following[half]
-    return nearest, least
-
-
-@compiled_where_possible
-def _merge(graph: RegionGraph, features: RegionFeatures, sums: Float32Array, one: Any, other: Any) -> None:
+@inlined_where_possible
+def _merge(regions: Int32Array, links: Int32Array, sums: Float32Array, one: Any, other: Any) -> None:
     """Merge two regions under the number of the first; its half-edges may hold duplicates afterwards."""
-    sizes, means, words = features
-    graph.parent[other] = one
-    graph.following[graph.last[one]] = graph.first[other]
-    graph.last[one] = graph.last[other]
-    sizes[one] += sizes[other]
+    last = regions[one, _LAST]
+    links[last // 2, _FOLLOWING + last % 2] = regions[other, _FIRST]
+    regions[one, _LAST], regions[other, _PARENT] = regions[other, _LAST], one
     for c in range(sums.shape[1]):
         sums[one, c] += sums[other, c]
-    _update_mean(sums[one], sizes[one], means[one], words[one])
 
 
-@compiled_where_possible
-def _tidy_borders(graph: RegionGraph, one: Any, visit: int) -> None:
+@inlined_where_possible
+def _tidy_borders(
+    regions: Int32Array,
+    links: Int32Array,
+    borders: Float32Array,
+    one: Any,
+    visit: int,
+    around: Int32Array,
+    across: Int32Array,
+) -> int:
     """Reduce the half-edges of a region to one for each neighbour, and remove those to the region itself.
 
     Borders that now lead to the same neighbour are added up in the first of them.
 
     Args:
-        graph: The regions, changed.
+        regions, links, borders: The graph, changed.
         one: The region.
         visit: A number that was never used before.
+        around: (n, 2) int32, written: the region and each of its neighbours.
+        across: (n,) int32, written: the border between them.
+
+    Returns:
+        Number of neighbours.
     """
-    parent, pairs, borders, visits = graph.parent, graph.pairs, graph.borders, graph.visits
-    first, following = graph.first, graph.following
-    before, half = np.int32(-1), first[one]
+    n_around, before, half = 0, _NONE, regions[one, _FIRST]
     while half >= 0:
-        border = half // 2
-        near = root_of(parent, pairs[border, 1 - half % 2])
-        if borders[border, 0] > 0 and near != one and visits[near, 0] != visit:
-            visits[near, 0], visits[near, 1] = visit, border
-            pairs[border, 1 - half % 2] = near
+        border, side = half // 2, half % 2
+        near, following = links[border, 1 - side], links[border, _FOLLOWING + side]
+        while regions[near, _PARENT] != near:  # as in union_find.root_of
+            regions[near, _PARENT] = regions[regions[near, _PARENT], _PARENT]
+            near = regions[near, _PARENT]
+        is_open = borders[border, _LENGTH] > 0 and near != one
+        if is_open and regions[near, _VISIT] != visit:
+            regions[near, _VISIT], regions[near, _FOUND] = visit, border
+            links[border, 1 - side] = near
+            around[n_around, 0], around[n_around, 1], across[n_around] = one, near, border
+            n_around += 1
             before = half
         else:
-            if borders[border, 0] > 0 and near != one:
-                borders[visits[near, 1], 0] += borders[border, 0]
-                borders[visits[near, 1], 1] += borders[border, 1]
-            borders[border, 0] = 0
+            if is_open:
+                found = regions[near, _FOUND]
+                borders[found, _LENGTH] += borders[border, _LENGTH]
+                borders[found, _SUM] += borders[border, _SUM]
+            borders[border, _LENGTH] = 0
             if before < 0:
-                first[one] = following[half]
+                regions[one, _FIRST] = following
             else:
-                following[before] = following[half]
-        half = following[half]
-    graph.last[one] = before
-
-
-@compiled_where_possible
-def _update_neighbours(
-    graph: RegionGraph,
-    features: RegionFeatures,
-    weights: DistanceWeights,
-    nearest: NearestNeighbours,
-    one: Any,
-    other: Any,
-) -> None:
-    """Update the nearest neighbours of a merged region and of all its neighbours.
-
-    Args:
-        graph: The regions.
-        features: Their values.
-        weights: Parameters of the distance.
-        nearest: Nearest neighbours, changed.
-        one: The merged region.
-        other: The region that has become part of it.
-    """
-    neighbour, is_bound, ranking = nearest
-    distances = ranking.distances
-    pairs, borders, following = graph.pairs, graph.borders, graph.following
-    closest, least = np.int32(-1), UNREACHED
-    half = graph.first[one]
-    while half >= 0:
-        near = pairs[half // 2, 1 - half % 2]
-        distance = _distance(borders, features, weights, half // 2, one, near)
-        if distance < least or (distance == least and near < closest):
-            closest, least = near, distance
-        was_nearest = neighbour[near] == one or neighbour[near] == other
-        is_tie = distance == distances[near] and not is_bound[near] and one < neighbour[near]
-        if distance < distances[near] or is_tie or (was_nearest and distance == distances[near]):
-            neighbour[near], is_bound[near] = one, False
-            set_distance(ranking, near, distance)
-        elif was_nearest:
-            neighbour[near], is_bound[near] = -1, True
-        half = following[half]
-    neighbour[one] = closest
-    set_distance(ranking, one, least)
+                links[before // 2, _FOLLOWING + before % 2] = following
+        half = following
+    regions[one, _LAST] = before
+    return n_around

@@ -29,25 +29,6 @@ class DistanceRanking(NamedTuple):
     tops: Int32Array
 
 
-@inlined_where_possible
-def _lowest(values: Int32Array) -> Any:
-    """Minimum of a block."""
-    lowest = _LAST
-    for value in values:
-        lowest = min(lowest, value)
-    return lowest
-
-
-@compiled_where_possible
-def set_distance(ranking: DistanceRanking, region: Any, distance: Any) -> None:
-    """Set the distance of a region to its nearest neighbour, and update the minimum of its block."""
-    ranking.distances[region] = distance
-    block = region // _BLOCK
-    top = block // _BLOCK
-    ranking.minima[block] = _lowest(ranking.bits[block * _BLOCK : block * _BLOCK + _BLOCK])
-    ranking.tops[top] = _lowest(ranking.minima[top * _BLOCK : top * _BLOCK + _BLOCK])
-
-
 @compiled_where_possible
 def ranking_of(given: Float32Array) -> DistanceRanking:
     """Ranking of the distances of regions to their nearest neighbours, (n,) float32."""
@@ -57,16 +38,38 @@ def ranking_of(given: Float32Array) -> DistanceRanking:
     for i in range(given.size):
         distances[i] = given[i]
     minima, tops = np.full(n_tops * _BLOCK, _LAST, np.int32), np.full(n_tops, _LAST, np.int32)
-    ranking = DistanceRanking(distances, distances.view(np.int32), minima, tops)
-    for block in range(n_blocks):
-        set_distance(ranking, block * _BLOCK, distances[block * _BLOCK])
-    return ranking
+    bits, firsts = distances.view(np.int32), np.arange(n_blocks).astype(np.int32) * np.int32(_BLOCK)
+    rank_again(bits, minima, tops, firsts)
+    return DistanceRanking(distances, bits, minima, tops)
 
 
-@compiled_where_possible
-def nearest_pair(ranking: DistanceRanking) -> int:
-    """Region with the smallest distance to its nearest neighbour, of equal ones the lowest."""
-    bits, minima, tops = ranking.bits, ranking.minima, ranking.tops
+@inlined_where_possible
+def rank_again(bits: Int32Array, minima: Int32Array, tops: Int32Array, changed: Int32Array) -> None:
+    """Update the minima after changes of distances.
+
+    Args:
+        bits, minima, tops: Fields of :class:`DistanceRanking`; the last two are changed.
+        changed: (m,) int32, regions whose distance has changed.
+    """
+    for region in changed:
+        block = region // _BLOCK
+        lowest = _LAST
+        for i in range(block * _BLOCK, block * _BLOCK + _BLOCK):
+            lowest = min(lowest, bits[i])
+        minima[block] = lowest
+        top = block // _BLOCK
+        lowest = _LAST
+        for i in range(top * _BLOCK, top * _BLOCK + _BLOCK):
+            lowest = min(lowest, minima[i])
+        tops[top] = lowest
+
+
+@inlined_where_possible
+def nearest_pair(bits: Int32Array, minima: Int32Array, tops: Int32Array) -> Any:
+    """Region with the smallest distance to its nearest neighbour, of equal ones the lowest.
+
+    The arguments are fields of :class:`DistanceRanking`.
+    """
     best = 0
     for top in range(tops.size):
         if tops[top] < tops[best]:

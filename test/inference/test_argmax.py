@@ -1,5 +1,6 @@
 """From scores to labels: the compiled kernel, and NumPy without Numba, against torch's own operations."""
 
+import itertools
 import logging
 import subprocess
 import sys
@@ -77,18 +78,36 @@ def test_sizes(size: tuple[int, int], image_size: tuple[int, int], channels_last
 @both_ways
 @pytest.mark.parametrize('image_size', [(12, 16), (25, 37), (5, 9), (48, 64)])
 def test_folded_scores(image_size: tuple[int, int]) -> None:
-    """Blocks of 2x2 pixels side by side in memory, and in another order."""
+    """Four scores of a class in a block of 2x2 pixels side by side in memory, and in other orders."""
     scores = random_scores(5, (12, 16))
-    scores[3, 7, 9] = torch.nan
+    scores[3, 7, 9], scores[0, 2, 2], scores[4, 11, 15] = torch.nan, torch.inf, -torch.inf
+    scores[1:3, 5] = scores[1:3, 5].amax(0)  # ties
     expected = argmax_labels(scores, *image_size, with_confidence=True)
-    in_blocks = scores.numpy().reshape(5, 6, 2, 8, 2).transpose(1, 3, 2, 4, 0).copy()
-    for folded in (in_blocks.transpose(4, 0, 2, 1, 3), scores.numpy().reshape(5, 6, 2, 8, 2)):
+    planes = scores.numpy().reshape(5, 6, 2, 8, 2)
+    in_blocks = planes.transpose(1, 3, 0, 2, 4).copy().transpose(2, 0, 3, 1, 4)
+    by_pixel = planes.transpose(1, 3, 2, 4, 0).copy().transpose(4, 0, 2, 1, 3)
+    for folded in (in_blocks, by_pixel, planes):
         assert folded.shape == (5, 6, 2, 8, 2)
         np.testing.assert_array_equal(unfolded(folded), scores.numpy())
         ours = argmax_labels(folded, *image_size, with_confidence=True)
         np.testing.assert_array_equal(ours.labels, expected.labels)
         np.testing.assert_array_equal(ours.confidence, expected.confidence)
         np.testing.assert_array_equal(argmax_labels(folded, *image_size).labels, expected.labels)
+
+
+@both_ways
+@pytest.mark.parametrize('size', [(1, 4), (4, 1), (2, 2), (1, 1), (2, 8)])
+def test_small_maps_in_any_order(size: tuple[int, int]) -> None:
+    """Steps between their scores may be equal, though they lie in different orders."""
+    scores = random_scores(3, size)
+    for image_size in (size, (7, 9)):
+        expected = argmax_labels(scores, *image_size, with_confidence=True)
+        for order in itertools.permutations(range(3)):
+            stored = scores.numpy().transpose(order).copy().transpose(np.argsort(order))
+            ours = argmax_labels(stored, *image_size, with_confidence=True)
+            np.testing.assert_array_equal(ours.labels, expected.labels)
+            np.testing.assert_array_equal(ours.confidence, expected.confidence)
+            np.testing.assert_array_equal(argmax_labels(stored, *image_size).labels, expected.labels)
 
 
 @both_ways

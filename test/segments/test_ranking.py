@@ -18,7 +18,8 @@ def test_the_nearest_pair_is_that_of_a_search(
     distances = rng.random(n).astype(np.float32)
     own = ranking.ranking_of(distances)
     for _ in range(8):
-        assert ranking.nearest_pair(own) == distances.argmin()
+        assert ranking.nearest_pair(*own[1:]) == distances.argmin()
         region = int(rng.integers(n))
         distances[region] = rng.choice(np.float32([0, 0.5, np.inf]))
-        ranking.set_distance(own, region, distances[region])
+        own.distances[region] = distances[region]
+        ranking.rank_again(*own[1:], np.array([region], np.int32))

@@ -144,8 +144,8 @@ class _CompiledGraph:
         maps: dict[str, Maps] = dict(answers)
         if self._is_folded:
             batch, height, width, n_values = self._shapes[GRAPH_OUTPUT]
-            blocks = answers[GRAPH_OUTPUT].reshape(batch, height, width, 2, 2, n_values // 4)
-            maps[GRAPH_OUTPUT] = blocks.transpose(0, 5, 1, 3, 2, 4)
+            blocks = answers[GRAPH_OUTPUT].reshape(batch, height, width, n_values // 4, 2, 2)
+            maps[GRAPH_OUTPUT] = blocks.transpose(0, 3, 1, 4, 2, 5)
         elif self._by_pixel:
             maps[GRAPH_OUTPUT] = answers[GRAPH_OUTPUT].transpose(0, 3, 1, 2)
         return maps

@@ -2,6 +2,7 @@
 
 import io
 import tempfile
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,7 @@ def convolutions() -> Any:
         steps = ops.convert(random.integers(-127, 128, (n_out, n_in, 3, 3)).astype(np.int8), np.float32)
         weights = ops.multiply(steps, np.full((n_out, 1, 1, 1), 0.01, np.float32))
         pads = [1, 1]
-        x = ops.relu(ops.convolution(rounded(x), weights, [1, 1], pads, pads, [1, 1]))
+        x = ops.convolution(rounded(x), weights, [1, 1], pads, pads, [1, 1])
         x.set_friendly_name(f'of {n_in}')
     last = ops.depth_to_space(x, 'blocks_first', 2)
     last.output(0).get_tensor().set_names({'scores'})
@@ -143,6 +144,63 @@ def test_names_of_folded_scores_stay() -> None:
     model = prefer_vectors(openvino, CORE, folded(openvino, convolutions(), 'scores'))
     assert model.output('scores').get_names() == {'scores', FOLDED}
     assert tuple(model.output('scores').shape) == (1, 8, 32, 32)
+
+
+def last_layer(weights: Any, bias: Any = None) -> Any:
+    """A model that ends in a convolution to blocks of 2x2 pixels."""
+    images = ops.parameter((1, weights.get_output_shape(0)[1], 4, 6), np.float32, name='images')
+    values = ops.convolution(images, weights, [1, 1], [0, 0], [0, 0], [1, 1])
+    values = values if bias is None else ops.add(values, bias)
+    scores = ops.depth_to_space(values, 'blocks_first', 2)
+    scores.output(0).get_tensor().set_names({'scores'})
+    return openvino.Model([scores.output(0)], [images])
+
+
+RANDOM = np.random.default_rng(3)
+FLOATS = ops.constant(RANDOM.normal(size=(20, 3, 1, 1)).astype(np.float32))
+UPPER = ops.constant(RANDOM.uniform(1, 2, (20, 1, 1, 1)).astype(np.float32))
+BIAS = ops.constant(RANDOM.normal(size=(1, 20, 1, 1)).astype(np.float32))
+
+
+def in_eight_bits() -> Any:
+    """Integers with a zero point and a step for each channel, as a quantised network has them."""
+    random = np.random.default_rng(4)
+    steps = ops.convert(ops.constant(random.integers(-127, 128, (20, 3, 1, 1), np.int8)), 'f32')
+    zero = ops.convert(ops.constant(random.integers(-3, 4, 20, np.int8)), 'f32')
+    scale = ops.constant(random.uniform(0.01, 0.1, 20).astype(np.float32))
+    shape = np.array([20, 1, 1, 1])
+    shifted = ops.subtract(steps, ops.reshape(zero, shape, special_zero=False))
+    return ops.multiply(shifted, ops.reshape(scale, shape, special_zero=False))
+
+
+@pytest.mark.parametrize(
+    'make',
+    [
+        lambda: last_layer(FLOATS),
+        lambda: last_layer(FLOATS, BIAS),
+        lambda: last_layer(FLOATS, ops.constant(np.float32(0.5))),
+        lambda: last_layer(in_eight_bits(), BIAS),
+        lambda: last_layer(ops.fake_quantize(FLOATS, np.float32(-1), UPPER, np.float32(-1), UPPER, 255)),
+    ],
+)
+def test_folded_scores_are_the_same_scores(make: Callable[[], Any]) -> None:
+    images = RANDOM.normal(size=(1, 3, 4, 6)).astype(np.float32)
+    plain = CORE.compile_model(make(), 'CPU', OPTIONS)(images)[0]
+    model = folded(openvino, make(), 'scores')
+    assert model.output('scores').get_names() == {'scores', FOLDED}
+    unsorted = CORE.compile_model(model, 'CPU', OPTIONS)(images)[0]
+    sorted_ = unsorted.reshape(5, 2, 2, 4, 6).transpose(0, 3, 1, 4, 2).reshape(1, 5, 8, 12)
+    np.testing.assert_allclose(sorted_, plain, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    'weights',
+    [ops.relu(FLOATS), ops.multiply(FLOATS, ops.constant(np.ones((1, 3, 1, 1), np.float32)))],
+    ids=['another operation', 'factors of inputs'],
+)
+def test_a_last_layer_that_is_not_known_stays(weights: Any) -> None:
+    model = last_layer(weights)
+    assert folded(openvino, model, 'scores') is model
 
 
 def test_without_a_folder_for_temporary_files_the_model_stays(
