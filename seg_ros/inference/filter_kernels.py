@@ -21,7 +21,8 @@ def _fill_masks(embeddings: Float32Array, y: int, hardness: np.float32, masks: F
         y: Row of the map.
         hardness: Hardness, above 0.
         masks: (radius + 1, 2 * radius + 1, w + 2 * radius), written except for its margins. Entry (r, c, x)
-            is the mask between pixel x and the pixel r rows below and c - radius columns to the right.
+            is the mask between pixel x and the pixel r rows below and c - radius columns to the right, 1 for
+            the pixel itself.
     """
     n_numbers, height, _ = embeddings.shape
     radius = masks.shape[0] - 1
@@ -30,6 +31,8 @@ def _fill_masks(embeddings: Float32Array, y: int, hardness: np.float32, masks: F
     for d in range(n_numbers):
         for x in range(width):
             here[d, x] = embeddings[d, y, radius + x]
+    for x in range(width):
+        masks[0, radius, radius + x] = _ONE
     for down in range(min(radius + 1, height - y)):
         for j in range(radius + 1 if down == 0 else 0, 2 * radius + 1):
             mask = masks[down, j, radius : radius + width]
@@ -50,18 +53,22 @@ def _fill_masks(embeddings: Float32Array, y: int, hardness: np.float32, masks: F
 
 
 @compiled
-def _add_masked(mask: Float32Array, rows: Float32Array, j: int, sums: Float32Array) -> None:
-    """Add (K, w + 2 * radius) ``rows`` from column ``j`` on, times ``mask`` (w,), to ``sums`` (K, w)."""
-    width = mask.size
-    for k in range(sums.shape[0]):
-        row, total = rows[k, j : j + width], sums[k]
-        for x in range(width):
-            total[x] += mask[x] * row[x]
+def _masks_of(masks: Float32Array, up: int, j: int, width: int) -> Float32Array:
+    """(w,) masks between the pixels of a row and those ``up`` rows above and ``j`` - radius columns right.
+
+    The mask between two pixels is symmetric, so those of the upper row or half serve both ways.
+    """
+    radius = masks.shape[0] - 1
+    if up < 0 or (up == 0 and j >= radius):
+        return masks[-up, j, radius : radius + width]
+    return masks[up, 2 * radius - j, j : j + width]
 
 
 @compiled
 def _add_window_row(rows: Float32Array, masks: Float32Array, up: int, sums: Float32Array) -> None:
     """Add the contribution of one row of the pixels' windows.
+
+    Three columns are added at once: reading and writing the sums takes longer than the products.
 
     Args:
         rows: (K, w + 2 * radius), values of that row, 0 in the margins.
@@ -70,17 +77,24 @@ def _add_window_row(rows: Float32Array, masks: Float32Array, up: int, sums: Floa
         up: Number of rows that it lies above the pixels.
         sums: (K, w), added to.
     """
-    radius, width = masks.shape[0] - 1, sums.shape[1]
-    for j in range(2 * radius + 1):
-        if up < 0 or (up == 0 and j > radius):
-            _add_masked(masks[-up, j, radius : radius + width], rows, j, sums)
-        elif up > 0 or j < radius:  # the mask between two pixels is symmetric
-            _add_masked(masks[up, 2 * radius - j, j : j + width], rows, j, sums)
-        else:
-            for k in range(sums.shape[0]):
-                row, total = rows[k, j : j + width], sums[k]
-                for x in range(width):
-                    total[x] += row[x]
+    window, width = masks.shape[1], sums.shape[1]
+    for j in range(0, window - 2, 3):
+        a, b, c = (
+            _masks_of(masks, up, j, width),
+            _masks_of(masks, up, j + 1, width),
+            _masks_of(masks, up, j + 2, width),
+        )
+        for k in range(sums.shape[0]):
+            total, first = sums[k], rows[k, j : j + width]
+            second, third = rows[k, j + 1 : j + 1 + width], rows[k, j + 2 : j + 2 + width]
+            for x in range(width):
+                total[x] += a[x] * first[x] + b[x] * second[x] + c[x] * third[x]
+    for j in range(window - window % 3, window):
+        a = _masks_of(masks, up, j, width)
+        for k in range(sums.shape[0]):
+            total, first = sums[k], rows[k, j : j + width]
+            for x in range(width):
+                total[x] += a[x] * first[x]
 
 
 @compiled

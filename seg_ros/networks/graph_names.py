@@ -13,8 +13,8 @@ ONNX = 'onnx'
 
 GRAPH_INPUT, GRAPH_OUTPUT = 'images', 'scores'
 
-CODES = 'codes'
-"""Output of the logits of codes, which not every frame needs."""
+CODES, EMBEDDINGS = 'codes', 'embeddings'
+"""Outputs of the logits of codes, which not every frame needs, and of embeddings."""
 
 GRAPH_TENSOR = 'graph'
 """Name of the tensor that has the bytes of the graph."""

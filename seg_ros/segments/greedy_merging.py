@@ -23,16 +23,16 @@ from seg_ros.segments.union_find import tree_numbers
 
 _NONE = np.int32(-1)
 
-# Columns of `regions`, (n, 5) int32: parent in a union-find forest (the root of a region is the region that it
-# is part of now), first and last half-edge, number of the last visit, and the border found by that visit.
+# Columns of `regions`, (n, 5) int32: parent in a union-find forest (the root of a region is the region that
+# it is part of now), first and last half-edge, number of the last visit, border found by that visit.
 _PARENT, _FIRST, _LAST, _VISIT, _FOUND = range(5)
 
-# Columns of `links`, (E, 4) int32. Border k has two half-edges: 2 k belongs to the region links[k, 0] and leads
-# to links[k, 1], 2 k + 1 leads back. The half-edges of a region form a list; 2 columns say which one follows.
+# Columns of `links`, (E, 4) int32. Border k has two half-edges: 2 k belongs to region links[k, 0] and leads
+# to links[k, 1], 2 k + 1 leads back. The half-edges of a region form a list: links[k, 2:] are the next ones.
 _FOLLOWING = 2
 
-# Columns of `borders`, (E, 2) float32: length in pixel edges, and the sum along the border of the distances at
-# the start. Length 0 marks a border that is part of another one now, or lies within a region.
+# Columns of `borders`, (E, 2) float32: length in pixel edges, and the sum along the border of the distances
+# at the start. Length 0 marks a border that is part of another one now, or lies within a region.
 _LENGTH, _SUM = range(2)
 
 

@@ -18,6 +18,35 @@ _CENTRE, _SIXTY_FOURTH, _THIRTY_SECOND = np.float32(128), np.float32(1 / 64), np
 
 
 @compiled
+def find_centres(planes: Float32Array, ys: Int32Array, xs: Int32Array, centres: Float32Array) -> None:
+    """Move each centre of a grid to the pixel of its 3x3 neighbourhood with the smallest gradient.
+
+    Args:
+        planes: (3, H, W) float32 colour.
+        ys: (n,) int32, rows of the grid.
+        xs: (m,) int32, its columns.
+        centres: (n * m, 5) float32, written: colour, y, x.
+    """
+    _, height, width = planes.shape
+    for i in range(ys.size):
+        for j in range(xs.size):
+            least, out = _FAR, centres[i * xs.size + j]
+            for k in range(9):  # the middle first, and of equal pixels the first
+                y = min(max(ys[i] + 1 - (k // 3 + 1) % 3, 0), height - 1)
+                x = min(max(xs[j] + 1 - (k + 1) % 3, 0), width - 1)
+                above, below = max(y - 1, 0), min(y + 1, height - 1)
+                left, right = max(x - 1, 0), min(x + 1, width - 1)
+                gradient = np.float32(0)
+                for c in range(3):
+                    gradient += (planes[c, below, x] - planes[c, above, x]) ** 2
+                    gradient += (planes[c, y, right] - planes[c, y, left]) ** 2
+                if gradient < least:
+                    least, out[3], out[4] = gradient, y, x
+                    for c in range(3):
+                        out[c] = planes[c, y, x]
+
+
+@compiled
 def assign(
     planes: Float32Array,
     centres: Float32Array,
@@ -324,6 +353,54 @@ def pool_pixels(
             for c in range(n_channels):
                 total[c] += part[c]
             at += n_channels
+
+
+@compiled
+def pool_blocks(
+    values: Float32Array,
+    rows: Int32Array,
+    starts: Int32Array,
+    ids: Int32Array,
+    first: int,
+    last: int,
+    sums: Float32Array,
+) -> None:
+    """Sum values of the size of the image over the pixels of each region, for values in blocks of 2x2 pixels.
+
+    Args:
+        values: (H / 2, W / 2 * K * 4) float32: rows of blocks, in each the four values of each class.
+        rows, starts, ids: Runs, see ``seg_ros.segments.run_lengths.Runs``.
+        first: First row of pixels.
+        last: Row after the last one.
+        sums: (S, K) float32, added to.
+    """
+    n_classes, width = sums.shape[1], np.int64(starts[rows[1]])
+    block = 4 * n_classes
+    room = np.zeros(block, np.float32)
+    for y in range(first, last):
+        line, lower = values[y >> 1], 2 * (y & 1)
+        for run in range(rows[y], rows[y + 1]):
+            x, stop = np.int64(starts[run]) - y * width, np.int64(starts[run + 1]) - y * width
+            total = sums[ids[run]]
+            if x & 1:
+                at = (x >> 1) * block + lower + 1
+                for k in range(n_classes):
+                    total[k] += line[at + 4 * k]
+            if stop & 1:
+                at = (stop >> 1) * block + lower
+                for k in range(n_classes):
+                    total[k] += line[at + 4 * k]
+            begin, end = (x + 1) >> 1, stop >> 1
+            if begin >= end:
+                continue
+            for at in range(begin * block, end * block, block):
+                part = line[at : at + block]
+                for i in range(block):
+                    room[i] += part[i]  # the other row of the blocks too: whole vectors are faster
+            for k in range(n_classes):
+                total[k] += room[4 * k + lower] + room[4 * k + lower + 1]
+            for i in range(block):
+                room[i] = 0
 
 
 @compiled

@@ -1,5 +1,6 @@
 """Region geometry and pooling: borders, areas, boxes and centroids of regions, and mean values over them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -7,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seg_ros._numba import import_kernels, n_cores, run_in_parts
-from seg_ros.arrays import Float32Array, Int32Array
+from seg_ros.arrays import Float32Array, Int32Array, is_folded, map_shape, unfolded
 from seg_ros.errors import ImageError
 from seg_ros.images.interpolation import neighbours_1d
 from seg_ros.segments.run_lengths import Runs, touching_runs
@@ -158,8 +159,7 @@ def region_means(values: Float32Array, regions: Regions, n_threads: int = 0) -> 
     rows, columns = neighbours_1d(values.shape[0], height), neighbours_1d(values.shape[1], width)
     values, kernels = np.ascontiguousarray(values), import_kernels(*KERNELS)
 
-    def run(start: int, stop: int) -> Float32Array:
-        sums = np.zeros((regions.n, n_channels), np.float32)
+    def add(start: int, stop: int, sums: Float32Array) -> None:
         if kernels is None:
             _pool_rows(values, regions.ids, rows, columns, start, stop, sums)
         elif values.shape[:2] == regions.shape:
@@ -168,10 +168,48 @@ def region_means(values: Float32Array, regions: Regions, n_threads: int = 0) -> 
         else:
             of_rows = runs.rows, runs.starts, runs.ids
             kernels.pool_rows(values, of_rows, rows, columns, start, stop, sums)
+
+    return _means_of_sums(add, regions, n_channels, n_threads)
+
+
+def score_means(scores: Float32Array, regions: Regions, n_threads: int = 0) -> Float32Array:
+    """Mean scores over the pixels of each region, as :func:`region_means`.
+
+    Args:
+        scores: (K, h, w) float32, or folded, see :func:`seg_ros.arrays.unfolded`.
+        regions: Regions of the image.
+        n_threads: Number of threads, 0 = one per core.
+
+    Returns:
+        (S, K) float32.
+    """
+    kernels = import_kernels(*KERNELS)
+    in_blocks = scores.transpose(1, 3, 0, 2, 4) if is_folded(scores) else None
+    is_fast = (
+        in_blocks is not None and in_blocks.flags.c_contiguous and map_shape(scores)[1:] == regions.shape
+    )
+    if kernels is None or in_blocks is None or not is_fast:
+        return region_means(np.ascontiguousarray(unfolded(scores).transpose(1, 2, 0)), regions, n_threads)
+    runs, lines = regions.runs, in_blocks.reshape(len(in_blocks), -1)
+
+    def add(start: int, stop: int, sums: Float32Array) -> None:
+        kernels.pool_blocks(lines, runs.rows, runs.starts, runs.ids, start, stop, sums)
+
+    return _means_of_sums(add, regions, len(scores), n_threads)
+
+
+def _means_of_sums(
+    add: Callable[[int, int, Float32Array], None], regions: Regions, n_channels: int, n_threads: int
+) -> Float32Array:
+    """Means over regions, (S, C) float32, of values that ``add`` sums up for the rows from one to another."""
+
+    def run(start: int, stop: int) -> Float32Array:
+        sums = np.zeros((regions.n, n_channels), np.float32)
+        add(start, stop, sums)
         return sums
 
     n_parts = parts_for(n_threads, regions.n * n_channels)
-    sums = np.sum(run_in_parts(run, height, n_parts), axis=0)
+    sums = np.sum(run_in_parts(run, regions.shape[0], n_parts), axis=0)
     return np.asarray(sums / regions.sizes[:, None], np.float32)
 
 

@@ -5,11 +5,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from seg_ros.arrays import UNLABELLED, Float32Array, Int32Array, Maps, UInt8Array, in_memory, moved_to_memory
+from seg_ros.arrays import (
+    UNLABELLED,
+    Float32Array,
+    Int32Array,
+    Maps,
+    UInt8Array,
+    in_memory,
+    moved_to_memory,
+    unfolded,
+)
 from seg_ros.segments.code_pooling import CodePooling
 from seg_ros.segments.colour import lab_planes
 from seg_ros.segments.hamming import pack
-from seg_ros.segments.regions import Regions, region_means
+from seg_ros.segments.regions import Regions, score_means
 from seg_ros.segments.registry import MERGES, SUPERPIXELS
 from seg_ros.segments.rules import SegmentRules
 from seg_ros.segments.run_lengths import nearest_1d
@@ -54,7 +63,7 @@ class Segments:
         A sum instead of a mean would give the same labels with too much confidence.
 
         Args:
-            scores: (K, h, w) float32, scores of the image.
+            scores: (K, h, w) float32, scores of the image, or folded.
             weight: Weight of the mean score of a segment, where a pixel's own has 1; a large one gives each
                 segment a single class.
 
@@ -63,6 +72,7 @@ class Segments:
         """
         if self.scores is None:
             return scores
+        scores = unfolded(scores)
         ids = self._ids_of_size(scores.shape[1], scores.shape[2])
         own = 1 / (1 + weight)
         means = np.where(np.isfinite(self.scores), self.scores, 0) * np.float32(weight / (1 + weight))
@@ -97,7 +107,7 @@ def find_segments(
     Args:
         image: (H, W, 3) uint8 RGB, input of the network.
         logits: (h, w, n_bits) float32; their signs are the bits.
-        scores: (K, h, w) float32; None for a model without classes.
+        scores: (K, h, w) float32, or folded; None for a model without classes.
         code_pooling: Pooling of the model.
         rules: Settings for superpixels and merging. Superpixels are larger than asked for if the image would
             have too many of them, see ``SegmentRules.bounded``.
@@ -114,8 +124,7 @@ def find_segments(
     codes, size = pack(means > 0), rules.region_size
     if scores is None:
         return Segments(regions, codes, means, np.full(n, UNLABELLED, np.uint8), region_size=size)
-    values = np.ascontiguousarray(moved_to_memory(scores).transpose(1, 2, 0))
-    mean_scores = region_means(values, regions, n_threads)
+    mean_scores = score_means(moved_to_memory(scores), regions, n_threads)
     return Segments(regions, codes, means, _class_ids(mean_scores), mean_scores, size)
 
 

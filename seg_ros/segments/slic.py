@@ -53,10 +53,10 @@ def slic(
             f'compactness {compactness}, n_threads {n_threads}; expected more than 0, 0 or more'
         )
     planes = lab_planes(image) if planes is None else planes
-    centres = _initial_centres(planes, region_size)
+    kernels = import_kernels(*KERNELS)
+    centres = _initial_centres(planes, region_size, kernels.find_centres if kernels else None)
     labels = np.zeros(image.shape[:2], np.int32)
     weight = np.float32((compactness / region_size) ** 2)
-    kernels = import_kernels(*KERNELS)
     assign = kernels.assign if kernels else _assign
     n_parts = parts_for(n_threads, 6 * len(centres))
     for iteration in range(n_iterations - 1):
@@ -93,16 +93,31 @@ def _assign_in_parts(
     return total
 
 
-def _initial_centres(planes: Float32Array, region_size: int) -> Float32Array:
+def _initial_centres(
+    planes: Float32Array, region_size: int, find: Callable[..., None] | None = None
+) -> Float32Array:
     """Centres in a grid, each moved to the pixel of its 3x3 neighbourhood with the smallest gradient.
+
+    Args:
+        planes: (3, H, W) float32 colour.
+        region_size: Distance of the centres in pixels.
+        find: ``kernels.find_centres``, or the NumPy version of it.
 
     Returns:
         (S, 5) float32: colour, y, x.
     """
     height, width = planes.shape[1:]
     n_rows, n_columns = grid_shape(height, width, region_size)
-    ys = ((np.arange(n_rows) + 0.5) * height / n_rows).astype(np.intp)
-    xs = ((np.arange(n_columns) + 0.5) * width / n_columns).astype(np.intp)
+    ys = ((np.arange(n_rows) + 0.5) * height / n_rows).astype(np.int32)
+    xs = ((np.arange(n_columns) + 0.5) * width / n_columns).astype(np.int32)
+    centres = np.empty((n_rows * n_columns, 5), np.float32)
+    (find or _find_centres)(planes, ys, xs, centres)
+    return centres
+
+
+def _find_centres(planes: Float32Array, ys: Int32Array, xs: Int32Array, centres: Float32Array) -> None:
+    """NumPy version of ``kernels.find_centres``."""
+    height, width = planes.shape[1:]
     y, x = (grid.ravel() for grid in np.meshgrid(ys, xs, indexing='ij'))
     dy, dx = np.array([(dy, dx) for dy in (0, -1, 1) for dx in (0, -1, 1)]).T[:, :, None]
     y, x = (y + dy).clip(0, height - 1), (x + dx).clip(0, width - 1)
@@ -116,7 +131,7 @@ def _initial_centres(planes: Float32Array, region_size: int) -> Float32Array:
     right = colours(y, (x + 1).clip(max=width - 1)) - colours(y, (x - 1).clip(0))
     best = (down**2 + right**2).sum(0).argmin(0)[None]
     y, x = np.take_along_axis(y, best, 0)[0], np.take_along_axis(x, best, 0)[0]
-    return np.column_stack([colours(y, x).T, y, x]).astype(np.float32)
+    centres[:] = np.column_stack([colours(y, x).T, y, x])
 
 
 def _assign(

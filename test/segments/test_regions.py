@@ -4,7 +4,14 @@ import torch
 
 from seg_ros.errors import ImageError
 from seg_ros.segments import regions as geometry
-from seg_ros.segments.regions import Regions, connected_parts, find_borders, region_means, region_shapes
+from seg_ros.segments.regions import (
+    Regions,
+    connected_parts,
+    find_borders,
+    region_means,
+    region_shapes,
+    score_means,
+)
 
 
 def random_regions(seed: int, shape: tuple[int, int] = (23, 31), n: int = 9) -> Regions:
@@ -108,3 +115,27 @@ def test_renamed_regions_are_as_if_made_anew() -> None:
 def test_values_of_another_kind_are_refused() -> None:
     with pytest.raises(ImageError, match='float64'):
         region_means(np.zeros((2, 2, 3)), random_regions(0))  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures('way')
+@pytest.mark.parametrize('n', [2, 9, 300])
+@pytest.mark.parametrize('n_threads', [1, 3])
+def test_means_of_folded_scores_are_those_of_the_pixels(n: int, n_threads: int) -> None:
+    """Whatever the order in memory."""
+    regions, rng = random_regions(n, (24, 32), n), np.random.default_rng(n)
+    scores = rng.normal(size=(5, 24, 32)).astype(np.float32)
+    expected = np.array([[plane[regions.ids == k].mean() for plane in scores] for k in range(n)])
+    planes = scores.reshape(5, 12, 2, 16, 2)
+    in_blocks = planes.transpose(1, 3, 0, 2, 4).copy().transpose(2, 0, 3, 1, 4)
+    for given in (scores, planes, in_blocks):
+        np.testing.assert_allclose(score_means(given, regions, n_threads), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_folded_score_that_is_not_finite_spoils_its_own_region_alone() -> None:
+    pytest.importorskip('seg_ros.segments.kernels')
+    regions = Regions(np.arange(24 * 32, dtype=np.int32).reshape(24, 32) // 2, 24 * 16)
+    for y, x in ((11, 17), (10, 16)):
+        in_blocks = np.zeros((12, 16, 5, 2, 2), np.float32)
+        in_blocks[y // 2, x // 2, 3, y % 2, x % 2] = np.nan
+        means = score_means(in_blocks.transpose(2, 0, 3, 1, 4), regions)
+        assert np.argwhere(np.isnan(means)).tolist() == [[y * 16 + x // 2, 3]]

@@ -5,7 +5,7 @@ from seg_ros.arrays import UInt8Array
 from seg_ros.errors import ImageError, ParameterError
 from seg_ros.segments import slic as slic_module
 from seg_ros.segments import small_parts
-from seg_ros.segments.blocks import blocks
+from seg_ros.segments.blocks import blocks, grid_shape
 from seg_ros.segments.registry import SUPERPIXELS
 from seg_ros.segments.seeds import seeds
 from seg_ros.segments.slic import slic
@@ -89,6 +89,32 @@ def test_numpy_does_what_the_compiled_loops_do(monkeypatch: pytest.MonkeyPatch) 
     assert (np.diff(plain.ids, axis=0) != 0).mean() == pytest.approx(
         (np.diff(compiled.ids, axis=0) != 0).mean(), rel=0.02
     )
+
+
+@pytest.mark.parametrize('size', [(50, 70), (37, 23), (3, 4), (1, 1), (5, 200)])
+@pytest.mark.parametrize('n_colours', [2, 256])
+def test_first_centres_are_the_flattest_pixels_around_a_grid(size: tuple[int, int], n_colours: int) -> None:
+    """Of equally flat ones the middle, then the first; compiled, and with NumPy."""
+    planes = np.random.default_rng(n_colours).integers(0, n_colours, (3, *size)).astype(np.float32)
+    padded = np.pad(planes, ((0, 0), (1, 1), (1, 1)), 'edge')
+    gradient = ((padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]) ** 2).sum(0)
+    gradient += ((padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]) ** 2).sum(0)
+    plain = slic_module._initial_centres(planes, 5)
+    n_rows, n_columns = grid_shape(*size, 5)
+    assert len(plain) == n_rows * n_columns
+    for n, (*colour, y, x) in enumerate(plain.tolist()):
+        y, x = int(y), int(x)
+        row = int((n // n_columns + 0.5) * size[0] / n_rows)
+        column = int((n % n_columns + 0.5) * size[1] / n_columns)
+        near = gradient[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]
+        assert max(abs(y - row), abs(x - column)) <= 1
+        assert gradient[y, x] == near.min()
+        assert colour == planes[:, y, x].tolist()
+        if gradient[row, column] == near.min():
+            assert (y, x) == (row, column)
+    kernels = pytest.importorskip('seg_ros.segments.kernels')
+    found = slic_module._initial_centres(planes, 5, kernels.find_centres)
+    np.testing.assert_array_equal(found, plain)
 
 
 def test_small_parts_join_their_likest_neighbour() -> None:

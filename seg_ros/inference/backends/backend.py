@@ -46,7 +46,7 @@ class NetworkRunner(Protocol):
 
         Returns:
             Maps by name as ``FrameNetwork.forward`` returns them: arrays, or tensors on a GPU. They are not
-            written to later. Scores may be folded if they are the only output, see ``arrays.unfolded``.
+            written to later. Scores may be folded if there are no embeddings, see ``arrays.unfolded``.
         """
         ...
 

@@ -19,10 +19,10 @@ from seg_ros._numba import hidden, n_cores
 from seg_ros.inference.backends.backend import check_images, missing_packages
 from seg_ros.inference.backends.graph_cache import graph_key, recall_graph, remember_graph
 from seg_ros.inference.backends.onnx_export import EXPORT_PACKAGES, onnx_of
-from seg_ros.inference.backends.openvino_graph import FOLDED, folded, prefer_vectors, sum_in_blocks
+from seg_ros.inference.backends.openvino_graph import FOLDED, fold, prefer_vectors, sum_in_blocks
 from seg_ros.inference.backends.signal_stack import kept_signal_stack
 from seg_ros.inference.memory import return_freed_memory, return_unused_code
-from seg_ros.networks.graph_names import CODES, GRAPH_INPUT, GRAPH_OUTPUT
+from seg_ros.networks.graph_names import CODES, EMBEDDINGS, GRAPH_INPUT, GRAPH_OUTPUT
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -128,7 +128,7 @@ class _CompiledGraph:
     def __init__(self, openvino: Any, compiled: Any, outputs: tuple[str, ...]) -> None:
         self._shapes = {name: tuple(compiled.output(name).shape) for name in outputs}
         self._by_pixel = len(self._shapes.get(GRAPH_OUTPUT, ())) == _N_MAP_AXES
-        self._is_folded = FOLDED in compiled.output(outputs[0]).get_names()
+        self._is_folded = any(FOLDED in output.get_names() for output in compiled.outputs)
         self._request, self._tensor = compiled.create_infer_request(), openvino.Tensor
         self._bound: tuple[object, ...] = ()
 
@@ -235,8 +235,8 @@ def _model(
         model.reshape({GRAPH_INPUT: [1, *input_size, 3]})
     if source.computes_in == 'int8':
         sum_in_blocks(openvino, model)
-    if outputs == (GRAPH_OUTPUT,):
-        model = folded(openvino, model, GRAPH_OUTPUT)
+    if GRAPH_OUTPUT in outputs and EMBEDDINGS not in outputs:  # whose filter needs them sorted
+        fold(openvino, model, GRAPH_OUTPUT)
     if GRAPH_OUTPUT in outputs and len(model.output(GRAPH_OUTPUT).partial_shape) == _N_MAP_AXES:
         editor = openvino.preprocess.PrePostProcessor(model)
         scores = editor.output(GRAPH_OUTPUT)

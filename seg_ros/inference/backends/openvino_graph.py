@@ -25,32 +25,34 @@ _VECTORS = 'cpu:brgconv_avx512_1x1,cpu:brgconv_avx512'
 _TO_PIXELS, _TO_MAPS = (0, 2, 3, 1), (0, 3, 1, 2)
 
 
-def folded(openvino: Any, model: Any, name: str) -> Any:
-    """The model without its last operation, if that only sorts the values of blocks of 2x2 pixels.
+def fold(openvino: Any, model: Any, name: str) -> None:
+    """Leave out the last operation before an output, if it only sorts the values of blocks of 2x2 pixels.
 
     Sorting takes a tenth of the time of the default network, and whoever reads the scores can do without. The
     four values of a class then lie side by side, so that pixels can be compared four at a time.
 
     Args:
         openvino: The package.
-        model: Model whose only output is ``name``.
+        model: Model; changed in place.
         name: Name of the scores, which get the name FOLDED as well if they stay unsorted.
     """
-    last = model.output(name).get_node().input_value(0).get_node()
+    result = model.output(name).get_node()
+    last = result.input_value(0).get_node()
     blocks = {'block_size': 2, 'mode': 'blocks_first'}
     if last.get_type_name() != 'DepthToSpace' or last.get_attributes() != blocks:
-        return model
+        return
     unsorted = last.input_value(0)
     n_channels = unsorted.get_partial_shape()[1].get_length()
     found = _constants_of(unsorted.get_node(), n_channels)
     if not found:
-        return model
+        return
     order = np.arange(n_channels).reshape(_N_OF_BLOCK, -1).T.ravel()
     for reader, axis in found:
         values = reader.get_source_output().get_node().data
         reader.replace_source_output(openvino.opset13.constant(values.take(order, axis)).output(0))
-    unsorted.get_tensor().set_names({name, FOLDED})
-    return openvino.Model([unsorted], model.get_parameters())
+    result.input(0).replace_source_output(unsorted)
+    model.validate_nodes_and_infer_types()
+    model.output(name).get_tensor().add_names({FOLDED})
 
 
 def _constants_of(node: Any, n_channels: int) -> list[tuple[Any, int]]:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 
 from seg_ros.inference.backends import openvino_engine
-from seg_ros.inference.backends.openvino_graph import FOLDED, folded, prefer_vectors, sum_in_blocks
+from seg_ros.inference.backends.openvino_graph import FOLDED, fold, prefer_vectors, sum_in_blocks
 
 if find_spec('openvino') is None:
     pytest.skip('openvino not installed', allow_module_level=True)
@@ -141,7 +141,9 @@ def test_few_channels_are_computed_without_tiles() -> None:
 
 
 def test_names_of_folded_scores_stay() -> None:
-    model = prefer_vectors(openvino, CORE, folded(openvino, convolutions(), 'scores'))
+    model = convolutions()
+    fold(openvino, model, 'scores')
+    model = prefer_vectors(openvino, CORE, model)
     assert model.output('scores').get_names() == {'scores', FOLDED}
     assert tuple(model.output('scores').shape) == (1, 8, 32, 32)
 
@@ -186,7 +188,8 @@ def in_eight_bits() -> Any:
 def test_folded_scores_are_the_same_scores(make: Callable[[], Any]) -> None:
     images = RANDOM.normal(size=(1, 3, 4, 6)).astype(np.float32)
     plain = CORE.compile_model(make(), 'CPU', OPTIONS)(images)[0]
-    model = folded(openvino, make(), 'scores')
+    model = make()
+    fold(openvino, model, 'scores')
     assert model.output('scores').get_names() == {'scores', FOLDED}
     unsorted = CORE.compile_model(model, 'CPU', OPTIONS)(images)[0]
     sorted_ = unsorted.reshape(5, 2, 2, 4, 6).transpose(0, 3, 1, 4, 2).reshape(1, 5, 8, 12)
@@ -200,7 +203,9 @@ def test_folded_scores_are_the_same_scores(make: Callable[[], Any]) -> None:
 )
 def test_a_last_layer_that_is_not_known_stays(weights: Any) -> None:
     model = last_layer(weights)
-    assert folded(openvino, model, 'scores') is model
+    fold(openvino, model, 'scores')
+    assert model.output('scores').get_names() == {'scores'}
+    assert tuple(model.output('scores').shape) == (1, 5, 8, 12)
 
 
 def test_without_a_folder_for_temporary_files_the_model_stays(
