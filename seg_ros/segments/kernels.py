@@ -75,9 +75,6 @@ def assign(
     n_centres = centres.shape[0]
     nearest = np.empty(width, np.float32)
     winner = np.empty(width, np.int32)
-    columns = np.empty(width, np.float32)
-    for x in range(width):
-        columns[x] = x
     near, n_near, band_end = np.empty(n_centres, np.int32), 0, start
     for y in range(start, stop, step):
         if y >= band_end:  # search the centres once for several rows
@@ -106,7 +103,7 @@ def assign(
             right = np.uint32(min(int(centre_x) + reach + 1, width))
             for x in range(left, right):
                 dl, da, db = lightness[x] - centre_l, a[x] - centre_a, b[x] - centre_b
-                dx = columns[x] - centre_x
+                dx = np.float32(np.int32(x)) - centre_x
                 distance = dl * dl + da * da + db * db + weight * dx * dx + above
                 closer = distance < nearest[x]
                 nearest[x] = distance if closer else nearest[x]

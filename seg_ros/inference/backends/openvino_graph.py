@@ -5,6 +5,7 @@ order cost nothing.
 """
 
 import contextlib
+import math
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ FOLDED = 'folded'
 
 _N_MAP_AXES = 4
 _N_OF_BLOCK = 4  # pixels
+_TYPES_OF_NUMPY = ('f16', 'f32', 'i8', 'u8')  # bfloat16 and 4-bit constants give NumPy something else
 _REPEATS = {'mode': 'nearest', 'coordinate_transformation_mode': 'asymmetric', 'nearest_mode': 'floor'}
 _FEW_CHANNELS = 16
 _VECTORS = 'cpu:brgconv_avx512_1x1,cpu:brgconv_avx512'
@@ -62,30 +64,50 @@ def _constants_of(node: Any, n_channels: int) -> list[tuple[Any, int]]:
         Inputs that read such a constant, and the axis of the channels; none for other operations.
     """
     found: list[tuple[Any, int]] = []
-    waiting = []
+    waiting: list[tuple[Any, int | None]] = []
     if node.get_type_name() == 'Add':
-        waiting.append(node.input(1))
+        waiting.append((node.input(1), 1))
         node = node.input_value(0).get_node()
     if node.get_type_name() != 'Convolution':
         return []
-    waiting.append(node.input(1))
+    waiting.append((node.input(1), 0))
     while waiting:
-        reader = waiting.pop()
+        reader, axis = waiting.pop()
         source = reader.get_source_output().get_node()
         kind = source.get_type_name()
         if kind == 'Constant':
-            axes = [axis for axis, size in enumerate(source.get_output_shape(0)) if size == n_channels]
-            if axes:
-                found.append((reader, axes[0]))
-            elif np.size(source.data) > 1:
+            shape = tuple(source.get_output_shape(0))
+            place = _axis_of(shape, axis, n_channels)
+            if place is not None and source.get_element_type().get_type_name() in _TYPES_OF_NUMPY:
+                found.append((reader, place))
+            elif math.prod(shape) > 1:
                 return []
-        elif kind in ('Convert', 'Reshape'):
-            waiting.append(source.input(0))
+        elif kind == 'Reshape':
+            shape = tuple(source.get_output_shape(0))
+            if math.prod(shape) != n_channels or _axis_of(shape, axis, n_channels) is None:
+                return []
+            waiting.append((source.input(0), None))
+        elif kind == 'Convert':
+            waiting.append((source.input(0), axis))
         elif kind in ('Subtract', 'Multiply', 'FakeQuantize'):
-            waiting += source.inputs()
+            waiting += [(reader, axis) for reader in source.inputs()]
         else:
             return []
     return found
+
+
+def _axis_of(shape: tuple[int, ...], axis: int | None, n_channels: int) -> int | None:
+    """Axis of the channels of a constant; None if it has the same value for all, or is not known.
+
+    Args:
+        shape: Its shape.
+        axis: Axis of the channels in weights or maps, which have 4 axes; None = the only axis longer than 1.
+        n_channels: Number of channels.
+    """
+    if axis is None:
+        return shape.index(n_channels) if math.prod(shape) == n_channels and n_channels in shape else None
+    place = axis + len(shape) - _N_MAP_AXES
+    return place if 0 <= place < len(shape) and shape[place] == n_channels else None
 
 
 def sum_in_blocks(openvino: Any, model: Any) -> int:

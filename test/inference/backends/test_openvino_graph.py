@@ -164,6 +164,9 @@ UPPER = ops.constant(RANDOM.uniform(1, 2, (20, 1, 1, 1)).astype(np.float32))
 BIAS = ops.constant(RANDOM.normal(size=(1, 20, 1, 1)).astype(np.float32))
 
 
+SQUARE = ops.constant(RANDOM.normal(size=(20, 20, 1, 1)).astype(np.float32))
+
+
 def in_eight_bits() -> Any:
     """Integers with a zero point and a step for each channel, as a quantised network has them."""
     random = np.random.default_rng(4)
@@ -180,13 +183,15 @@ def in_eight_bits() -> Any:
     [
         lambda: last_layer(FLOATS),
         lambda: last_layer(FLOATS, BIAS),
+        lambda: last_layer(ops.convert(ops.constant(FLOATS.data.astype(np.float16)), 'f32'), BIAS),
         lambda: last_layer(FLOATS, ops.constant(np.float32(0.5))),
         lambda: last_layer(in_eight_bits(), BIAS),
+        lambda: last_layer(SQUARE, ops.reshape(BIAS, np.array([20, 1, 1]), special_zero=False)),
         lambda: last_layer(ops.fake_quantize(FLOATS, np.float32(-1), UPPER, np.float32(-1), UPPER, 255)),
     ],
 )
 def test_folded_scores_are_the_same_scores(make: Callable[[], Any]) -> None:
-    images = RANDOM.normal(size=(1, 3, 4, 6)).astype(np.float32)
+    images = RANDOM.normal(size=make().input(0).shape).astype(np.float32)
     plain = CORE.compile_model(make(), 'CPU', OPTIONS)(images)[0]
     model = make()
     fold(openvino, model, 'scores')
@@ -198,8 +203,16 @@ def test_folded_scores_are_the_same_scores(make: Callable[[], Any]) -> None:
 
 @pytest.mark.parametrize(
     'weights',
-    [ops.relu(FLOATS), ops.multiply(FLOATS, ops.constant(np.ones((1, 3, 1, 1), np.float32)))],
-    ids=['another operation', 'factors of inputs'],
+    [
+        ops.relu(FLOATS),
+        ops.multiply(FLOATS, ops.constant(np.ones((1, 3, 1, 1), np.float32))),
+        ops.multiply(SQUARE, ops.constant(np.ones((1, 20, 1, 1), np.float32))),
+        ops.convert(
+            openvino.op.Constant(openvino.Type.bf16, openvino.Shape([20, 3, 1, 1]), [1.5] * 60), 'f32'
+        ),
+        ops.convert(openvino.op.Constant(openvino.Type.i4, openvino.Shape([20, 3, 1, 1]), [3] * 60), 'f32'),
+    ],
+    ids=['another operation', 'factors of inputs', 'of as many', 'bfloat16', '4 bits'],
 )
 def test_a_last_layer_that_is_not_known_stays(weights: Any) -> None:
     model = last_layer(weights)
