@@ -9,7 +9,7 @@ import numpy.typing as npt
 from seg_ros._numba import compiled
 from seg_ros.arrays import Float32Array, Int32Array
 
-_FAR = np.float32(1e30)
+_FAR, _ZERO, _ONE = np.float32(1e30), np.float32(0), np.float32(1)
 _SCATTER = np.int64(0x9E3779B1)  # a multiplication by it spreads a number over the higher bits
 _NEXT = np.uint32(1)
 _BAND = 16
@@ -282,30 +282,26 @@ def pool_rows(
     first_runs, starts, ids = runs
     above, weight_below = rows
     left, weight_right = columns
-    row = np.empty((w, n_channels), np.float32)
-    weights = np.zeros(w + 1, np.float32)
     for y in range(start, stop):
-        first = np.int64(above[y])
-        second = min(first + 1, h - 1)
-        weight_of_second = weight_below[y]
-        for column in range(w):
-            one, other, out = values[first, column], values[second, column], row[column]
-            for c in range(n_channels):
-                out[c] = one[c] + weight_of_second * (other[c] - one[c])
-        before = y * left.size
+        first, below, before = np.int64(above[y]), weight_below[y], y * left.size
+        upper, lower = values[first], values[min(first + 1, h - 1)]
         for run in range(first_runs[y], first_runs[y + 1]):
             x, stop_x = np.uint32(starts[run] - before), np.uint32(starts[run + 1] - before)
-            begin, end = np.int64(left[x]), np.int64(left[stop_x - _NEXT]) + 1
-            for pixel in range(x, stop_x):
-                weight = weight_right[pixel]
-                weights[left[pixel]] += np.float32(1) - weight
-                weights[left[pixel] + _NEXT] += weight
             total = sums[ids[run]]
-            for column in range(begin, end + 1):
-                weight, source = weights[column], row[min(column, w - 1)]
-                weights[column] = np.float32(0)
-                for c in range(n_channels):
-                    total[c] += weight * source[c]
+            column, here, ahead = left[x], _ZERO, _ZERO  # sums of the weights of a column and of the next one
+            for pixel in range(x, stop_x + _NEXT):
+                is_end = pixel == stop_x
+                wanted = left[pixel - _NEXT] + np.uint32(2) if is_end else left[pixel]
+                while column != wanted:
+                    place = min(np.int64(column), w - 1)
+                    one, other = upper[place], lower[place]
+                    share, share_below = here * (_ONE - below), here * below
+                    for c in range(n_channels):
+                        total[c] += share * one[c] + share_below * other[c]
+                    column, here, ahead = column + _NEXT, ahead, _ZERO
+                if not is_end:
+                    here += _ONE - weight_right[pixel]
+                    ahead += weight_right[pixel]
 
 
 @compiled
