@@ -63,6 +63,14 @@ def map_shape(maps: Float32Array) -> tuple[int, int, int]:
     return channels, height, width
 
 
+def blocks_of(maps: Float32Array) -> Float32Array | None:
+    """Folded maps as (H / 2, W / 2, C, 2, 2), without gaps in memory; None for maps in another order."""
+    if not is_folded(maps):
+        return None
+    blocks = maps.transpose(1, 3, 0, 2, 4)
+    return blocks if blocks.flags.c_contiguous else None
+
+
 def unfolded(maps: AnyMaps) -> AnyMaps:
     """Maps (C, H, W), copied if they are folded.
 

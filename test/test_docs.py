@@ -162,14 +162,12 @@ SMALL: dict[str, list[str]] = {
 """Beginning of a command -> words added at its end, where they win. The longest beginning counts."""
 
 SLOW_PAGES = {
-    *(
-        'another_drive.md',
-        'evaluate_bag.md',
-        'networks.md',
-        'own_robot.md',
-        'performance.md',
-        'smaller_models.md',
-    )
+    'another_drive.md',
+    'evaluate_bag.md',
+    'networks.md',
+    'own_robot.md',
+    'performance.md',
+    'smaller_models.md',
 }
 SLOW_COMMANDS = ['seg_ros train squares', 'seg_ros evaluate-filter']
 """Run under the mark ``slow`` alone: they learn, or measure many models."""

@@ -17,6 +17,7 @@ from seg_ros.arrays import (
     Float32Array,
     Maps,
     UInt8Array,
+    blocks_of,
     in_memory,
     is_folded,
     map_shape,
@@ -157,11 +158,10 @@ def flattened(scores: Float32Array) -> tuple[Float32Array, tuple[int, int, int, 
         ``seg_ros.inference.score_rows.Strides``.
     """
     n_classes, h, w = map_shape(scores)
-    if is_folded(scores):
-        in_blocks = scores.transpose(1, 3, 0, 2, 4)
-        if in_blocks.flags.c_contiguous:
-            return in_blocks.reshape(-1), (4, 2 * w * n_classes, 2, 4 * n_classes, 1)
-        scores = unfolded(scores)
+    blocks = blocks_of(scores)
+    if blocks is not None:
+        return blocks.reshape(-1), (4, 2 * w * n_classes, 2, 4 * n_classes, 1)
+    scores = unfolded(scores)
     if is_by_pixel(scores):
         by_pixel = scores.transpose(1, 2, 0).reshape(-1)
         return by_pixel, (1, 2 * w * n_classes, w * n_classes, 2 * n_classes, n_classes)

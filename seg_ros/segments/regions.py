@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seg_ros._numba import import_kernels, n_cores, run_in_parts
-from seg_ros.arrays import Float32Array, Int32Array, is_folded, map_shape, unfolded
+from seg_ros.arrays import Float32Array, Int32Array, blocks_of, map_shape, unfolded
 from seg_ros.errors import ImageError
 from seg_ros.images.interpolation import neighbours_1d
 from seg_ros.segments.run_lengths import Runs, touching_runs
@@ -183,14 +183,10 @@ def score_means(scores: Float32Array, regions: Regions, n_threads: int = 0) -> F
     Returns:
         (S, K) float32.
     """
-    kernels = import_kernels(*KERNELS)
-    in_blocks = scores.transpose(1, 3, 0, 2, 4) if is_folded(scores) else None
-    is_fast = (
-        in_blocks is not None and in_blocks.flags.c_contiguous and map_shape(scores)[1:] == regions.shape
-    )
-    if kernels is None or in_blocks is None or not is_fast:
+    kernels, blocks = import_kernels(*KERNELS), blocks_of(scores)
+    if kernels is None or blocks is None or map_shape(scores)[1:] != regions.shape:
         return region_means(np.ascontiguousarray(unfolded(scores).transpose(1, 2, 0)), regions, n_threads)
-    runs, lines = regions.runs, in_blocks.reshape(len(in_blocks), -1)
+    runs, lines = regions.runs, blocks.reshape(len(blocks), -1)
 
     def add(start: int, stop: int, sums: Float32Array) -> None:
         kernels.pool_blocks(lines, runs.rows, runs.starts, runs.ids, start, stop, sums)

@@ -54,7 +54,8 @@ def slic(
         )
     planes = lab_planes(image) if planes is None else planes
     kernels = import_kernels(*KERNELS)
-    centres = _initial_centres(planes, region_size, kernels.find_centres if kernels else None)
+    find = kernels.find_centres if kernels else _find_centres
+    centres = _initial_centres(planes, region_size, find)
     labels = np.zeros(image.shape[:2], np.int32)
     weight = np.float32((compactness / region_size) ** 2)
     assign = kernels.assign if kernels else _assign
@@ -93,9 +94,7 @@ def _assign_in_parts(
     return total
 
 
-def _initial_centres(
-    planes: Float32Array, region_size: int, find: Callable[..., None] | None = None
-) -> Float32Array:
+def _initial_centres(planes: Float32Array, region_size: int, find: Callable[..., None]) -> Float32Array:
     """Centres in a grid, each moved to the pixel of its 3x3 neighbourhood with the smallest gradient.
 
     Args:
@@ -111,7 +110,7 @@ def _initial_centres(
     ys = ((np.arange(n_rows) + 0.5) * height / n_rows).astype(np.int32)
     xs = ((np.arange(n_columns) + 0.5) * width / n_columns).astype(np.int32)
     centres = np.empty((n_rows * n_columns, 5), np.float32)
-    (find or _find_centres)(planes, ys, xs, centres)
+    find(planes, ys, xs, centres)
     return centres
 
 

@@ -99,7 +99,7 @@ def test_first_centres_are_the_flattest_pixels_around_a_grid(size: tuple[int, in
     padded = np.pad(planes, ((0, 0), (1, 1), (1, 1)), 'edge')
     gradient = ((padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]) ** 2).sum(0)
     gradient += ((padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]) ** 2).sum(0)
-    plain = slic_module._initial_centres(planes, 5)
+    plain = slic_module._initial_centres(planes, 5, slic_module._find_centres)
     n_rows, n_columns = grid_shape(*size, 5)
     assert len(plain) == n_rows * n_columns
     for n, (*colour, y, x) in enumerate(plain.tolist()):

@@ -101,6 +101,32 @@ def test_scores_are_folded_unless_there_are_embeddings(name: str, level: str) ->
         )
 
 
+@pytest.mark.parametrize('refinement', [0.0, 1.0])
+@pytest.mark.parametrize('filtered', [False, True])
+def test_labels_and_segments_are_those_of_pytorch(refinement: float, filtered: bool) -> None:
+    """The whole way, whatever the order of the scores on it: folded, or sorted for the filter."""
+    image = noise((90, 130))[0]
+    image[20:, 30:90], image[60:] = (90, 90, 100), (60, 120, 60)
+    found = []
+    for backend in ('openvino', 'torch'):
+        settings = Settings(
+            model='lite_camvid', backend=backend, quantization='fp32', embedding_filter_enabled=filtered
+        )
+        segmenter = Segmenter.load(settings)
+        found.append(segmenter(image, segments=True, confidence=True, refinement=refinement))
+    ours, expected = found
+    assert (ours.labels == expected.labels).mean() > 0.995
+    assert ours.confidence is not None
+    assert expected.confidence is not None
+    assert np.abs(ours.confidence.astype(int) - expected.confidence).mean() < 1
+    assert ours.segments is not None
+    assert expected.segments is not None
+    same = ours.segments.regions.ids == expected.segments.regions.ids
+    assert same.mean() > 0.95
+    classes = [s.class_ids[s.regions.ids][same] for s in (ours.segments, expected.segments)]
+    assert (classes[0] == classes[1]).mean() > 0.98
+
+
 @pytest.mark.skipif(not is_kept(), reason='caches are not kept here')
 def test_codes_that_nobody_wants_take_no_memory() -> None:
     segmenter = Segmenter.load(Settings(backend='openvino', device='cpu'))
